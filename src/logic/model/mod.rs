@@ -1,0 +1,29 @@
+//! The nouns: what users, nodes and the scheduler talk about.
+//!
+//! Field names in JSON are those of the Nomad HTTP API (jobs, nodes, allocations, evaluations)
+//! and of the Consul HTTP API (catalog). On the wire the same types are written by position.
+
+mod allocation;
+mod catalog;
+mod evaluation;
+mod job;
+mod node;
+mod service;
+mod value;
+
+pub use allocation::*;
+pub use catalog::*;
+pub use evaluation::*;
+pub use job::*;
+pub use node::*;
+pub use service::*;
+pub use value::Value;
+
+/// A UUID in its usual text form.
+pub type NodeId = String;
+/// A UUID in its usual text form.
+pub type AllocId = String;
+/// A UUID in its usual text form.
+pub type EvalId = String;
+/// The name in `job "NAME"`.
+pub type JobId = String;
