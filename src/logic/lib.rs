@@ -3,7 +3,10 @@
 //! Nothing in this crate reads a clock, draws randomness, does IO or is async. Time comes in as
 //! a [`time::Time`] argument, ids come in from the caller, and what must happen goes out as a value.
 
+pub mod catalog;
+pub mod config;
 pub mod duration;
+pub mod id;
 pub mod model;
 pub mod serial;
 pub mod table;

@@ -148,7 +148,7 @@ fn set_if_empty(text: &mut String, default: &str) {
 }
 
 /// Tasks that are placed together, `count` times.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct TaskGroup {
     #[serde(deserialize_with = "lenient")]
@@ -174,26 +174,6 @@ pub struct TaskGroup {
     /// Nanoseconds between leaving the catalog and being stopped.
     #[serde(deserialize_with = "lenient")]
     pub shutdown_delay: i64,
-}
-
-impl Default for TaskGroup {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            count: None,
-            constraints: Vec::new(),
-            restart_policy: None,
-            reschedule_policy: None,
-            ephemeral_disk: EphemeralDisk::default(),
-            update: None,
-            migrate: None,
-            networks: Vec::new(),
-            services: Vec::new(),
-            tasks: Vec::new(),
-            meta: BTreeMap::new(),
-            shutdown_delay: 0,
-        }
-    }
 }
 
 impl TaskGroup {
