@@ -8,6 +8,8 @@ pub mod config;
 pub mod duration;
 pub mod id;
 pub mod model;
+pub mod schedule;
 pub mod serial;
+pub mod state;
 pub mod table;
 pub mod time;

@@ -1,0 +1,217 @@
+//! What should change in a group of a service or batch job: which allocations stop, which are
+//! updated where they are, and which have to be placed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::reschedule::{self, Verdict};
+use super::update;
+use crate::model::{
+    Allocation, CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, Evaluation, GroupChanges, JOB_BATCH,
+    Job, NODE_DOWN, TaskGroup,
+};
+use crate::state::Store;
+use crate::time::Time;
+
+/// An allocation to place.
+pub(super) struct Place {
+    pub(super) name: String,
+    /// The one it takes over from.
+    pub(super) previous: Option<Arc<Allocation>>,
+    /// Whether that one still has to be told to stop, and why.
+    pub(super) stop_previous: bool,
+    pub(super) reason: &'static str,
+}
+
+/// What should change in one group.
+#[derive(Default)]
+pub(super) struct Reconciled {
+    /// Allocation, why, and whether it is lost (its node can't say how it ended).
+    pub(super) stops: Vec<(Arc<Allocation>, &'static str, bool)>,
+    pub(super) in_place: Vec<Arc<Allocation>>,
+    pub(super) places: Vec<Place>,
+    /// Failed allocations that are to be replaced at a later time.
+    pub(super) later: Vec<(Arc<Allocation>, Time)>,
+    pub(super) changes: GroupChanges,
+}
+
+/// What one existing allocation calls for.
+enum Fate {
+    /// It counts, and stays as it is.
+    Keep,
+    /// It counts for nothing any more and needs nothing.
+    Gone,
+    Lost,
+    Migrate,
+    Failed,
+    UpdateInPlace,
+    Replace,
+}
+
+pub(super) fn group(
+    store: &Store,
+    job: &Arc<Job>,
+    group: &TaskGroup,
+    eval: &Evaluation,
+    now: Time,
+) -> Reconciled {
+    let mut out = Reconciled::default();
+    let count = group.desired_count();
+    let mut taken = BTreeSet::new();
+    let mut allocs: Vec<_> = store
+        .allocs_of_job(&job.id)
+        .filter(|alloc| alloc.task_group == group.name)
+        .collect();
+    // The newest holder of a name keeps it.
+    allocs.sort_by_key(|alloc| (alloc.index(), std::cmp::Reverse(alloc.create_index)));
+    for alloc in allocs {
+        let fate = fate(store, job, group, alloc);
+        let index = alloc.index().unwrap_or(usize::MAX);
+        let holds_a_slot = !matches!(fate, Fate::Gone);
+        if holds_a_slot && (index >= count || !taken.insert(index)) {
+            surplus(&mut out, alloc, &fate);
+            continue;
+        }
+        act(&mut out, store, group, alloc, fate, eval, now);
+    }
+    for index in (0..count).filter(|index| !taken.contains(index)) {
+        out.changes.place += 1;
+        out.places.push(Place {
+            name: format!("{}.{}[{index}]", job.id, group.name),
+            previous: None,
+            stop_previous: false,
+            reason: "",
+        });
+    }
+    out
+}
+
+fn fate(store: &Store, job: &Job, group: &TaskGroup, alloc: &Allocation) -> Fate {
+    if alloc.server_terminal() {
+        return Fate::Gone;
+    }
+    let node = store.node(&alloc.node_id);
+    match alloc.client_status.as_str() {
+        CLIENT_LOST => return Fate::Lost,
+        CLIENT_FAILED if !alloc.next_allocation.is_empty() => return Fate::Gone,
+        CLIENT_FAILED => return Fate::Failed,
+        CLIENT_COMPLETE if job.r#type == JOB_BATCH && !update::tasks_changed(alloc, group) => {
+            return Fate::Keep;
+        }
+        CLIENT_COMPLETE => return Fate::Gone,
+        _ => {}
+    }
+    match node {
+        None => return Fate::Lost,
+        Some(node) if node.status == NODE_DOWN => return Fate::Lost,
+        Some(node) if node.drain => return Fate::Migrate,
+        Some(_) => {}
+    }
+    if alloc
+        .job
+        .as_ref()
+        .is_some_and(|placed| placed.job_modify_index == job.job_modify_index)
+    {
+        return Fate::Keep;
+    }
+    if update::in_place(store, job, group, alloc) {
+        Fate::UpdateInPlace
+    } else {
+        Fate::Replace
+    }
+}
+
+fn surplus(out: &mut Reconciled, alloc: &Arc<Allocation>, fate: &Fate) {
+    if alloc.client_terminal() && !matches!(fate, Fate::Lost) {
+        return;
+    }
+    out.changes.stop += 1;
+    let lost = matches!(fate, Fate::Lost);
+    out.stops.push((
+        Arc::clone(alloc),
+        "alloc not needed due to job update",
+        lost,
+    ));
+}
+
+fn act(
+    out: &mut Reconciled,
+    store: &Store,
+    group: &TaskGroup,
+    alloc: &Arc<Allocation>,
+    fate: Fate,
+    eval: &Evaluation,
+    now: Time,
+) {
+    let replace = |out: &mut Reconciled, stop_previous, reason| {
+        out.places.push(Place {
+            name: alloc.name.clone(),
+            previous: Some(Arc::clone(alloc)),
+            stop_previous,
+            reason,
+        });
+    };
+    match fate {
+        Fate::Gone => {}
+        Fate::Keep => out.changes.ignore += 1,
+        Fate::UpdateInPlace => {
+            out.changes.in_place_update += 1;
+            out.in_place.push(Arc::clone(alloc));
+        }
+        Fate::Replace => {
+            out.changes.destructive_update += 1;
+            replace(out, true, "alloc is being updated due to job update");
+        }
+        Fate::Migrate => {
+            out.changes.migrate += 1;
+            replace(out, true, "alloc is being migrated");
+        }
+        Fate::Lost => {
+            out.changes.place += 1;
+            let reason = "alloc is lost since its node is down";
+            out.stops.push((Arc::clone(alloc), reason, true));
+            replace(out, false, reason);
+        }
+        Fate::Failed => match verdict(store, group, alloc, eval, now) {
+            Verdict::Never => out.changes.ignore += 1,
+            Verdict::At(at) => {
+                out.changes.ignore += 1;
+                if !waits_for_follow_up(store, alloc) {
+                    out.later.push((Arc::clone(alloc), at));
+                }
+            }
+            Verdict::Now => {
+                out.changes.place += 1;
+                replace(out, true, "alloc was rescheduled because it failed");
+            }
+        },
+    }
+}
+
+fn verdict(
+    store: &Store,
+    group: &TaskGroup,
+    alloc: &Allocation,
+    eval: &Evaluation,
+    now: Time,
+) -> Verdict {
+    let policy = group.reschedule_policy.as_ref();
+    let verdict = reschedule::decide(alloc, policy, now);
+    let follow_up = store.eval(&alloc.follow_up_eval_id);
+    let its_time_has_come =
+        alloc.follow_up_eval_id == eval.id || follow_up.is_some_and(|eval| eval.terminal());
+    match verdict {
+        Verdict::At(_) if its_time_has_come => Verdict::Now,
+        Verdict::At(at) => match follow_up {
+            Some(eval) => Verdict::At(eval.wait_until),
+            None => Verdict::At(at),
+        },
+        Verdict::Now | Verdict::Never => verdict,
+    }
+}
+
+fn waits_for_follow_up(store: &Store, alloc: &Allocation) -> bool {
+    store
+        .eval(&alloc.follow_up_eval_id)
+        .is_some_and(|eval| !eval.terminal())
+}

@@ -1,0 +1,212 @@
+//! The catalog's rows: nodes, service instances and checks.
+
+use std::sync::Arc;
+
+use super::{Applying, Store, Topic};
+use crate::catalog::Contents;
+use crate::model::{
+    CHECK_CRITICAL, CHECK_PASSING, CatalogChange, CatalogNode, Check, SERF_HEALTH, ServiceInstance,
+};
+
+impl Store {
+    pub(super) fn register_catalog_node(&mut self, mut node: CatalogNode, now: &mut Applying) {
+        let old = self.catalog_nodes.get(&node.node);
+        node.create_index = old.map_or(now.index, |old| old.create_index);
+        node.modify_index = old.map_or(now.index, |old| old.modify_index);
+        if old.is_some_and(|old| **old == node) {
+            return;
+        }
+        node.modify_index = now.index;
+        let name = node.node.clone();
+        self.catalog_nodes.insert(name.clone(), node);
+        self.touch(Topic::Catalog, now);
+        if !self
+            .checks
+            .contains(&(name.clone(), SERF_HEALTH.to_owned()))
+        {
+            self.set_serf_health(&name, true, now);
+        }
+    }
+
+    /// Sets the check that tells whether a node's agent is alive.
+    pub(super) fn set_serf_health(&mut self, node: &str, alive: bool, now: &mut Applying) {
+        if !self.catalog_nodes.contains(node) {
+            return;
+        }
+        let (status, output) = if alive {
+            (CHECK_PASSING, "Agent alive and reachable")
+        } else {
+            (CHECK_CRITICAL, "Agent not live or unreachable")
+        };
+        self.put_check(
+            Check {
+                node: node.to_owned(),
+                check_id: SERF_HEALTH.to_owned(),
+                name: "Serf Health Status".to_owned(),
+                status: status.to_owned(),
+                output: output.to_owned(),
+                ..Check::default()
+            },
+            now,
+        );
+    }
+
+    pub(super) fn change_catalog(&mut self, change: CatalogChange, now: &mut Applying) {
+        let node = change.node;
+        if !self.catalog_nodes.contains(&node) {
+            return;
+        }
+        if change.whole {
+            self.keep_only(&node, &change.services, &change.checks, now);
+        }
+        for id in change.remove_services {
+            self.remove_service(&node, &id, now);
+        }
+        for id in change.remove_checks {
+            if self.checks.remove(&(node.clone(), id)) {
+                self.touch(Topic::Catalog, now);
+            }
+        }
+        for service in change.services {
+            self.put_service(
+                ServiceInstance {
+                    node: node.clone(),
+                    ..service
+                },
+                now,
+            );
+        }
+        for check in change.checks {
+            self.put_check(
+                Check {
+                    node: node.clone(),
+                    ..check
+                },
+                now,
+            );
+        }
+    }
+
+    fn keep_only(
+        &mut self,
+        node: &str,
+        services: &[ServiceInstance],
+        checks: &[Check],
+        now: &mut Applying,
+    ) {
+        let gone: Vec<String> = self
+            .services_on(node)
+            .filter(|row| !services.iter().any(|service| service.id == row.id))
+            .map(|row| row.id.clone())
+            .collect();
+        for id in gone {
+            self.remove_service(node, &id, now);
+        }
+        let gone: Vec<String> = self
+            .checks_on(node)
+            .filter(|row| row.check_id != SERF_HEALTH)
+            .filter(|row| !checks.iter().any(|check| check.check_id == row.check_id))
+            .map(|row| row.check_id.clone())
+            .collect();
+        for id in gone {
+            self.checks.remove(&(node.to_owned(), id));
+            self.touch(Topic::Catalog, now);
+        }
+    }
+
+    fn put_service(&mut self, mut service: ServiceInstance, now: &mut Applying) {
+        let key = (service.node.clone(), service.id.clone());
+        let old = self.services.get(&key);
+        service.create_index = old.map_or(now.index, |old| old.create_index);
+        service.modify_index = old.map_or(now.index, |old| old.modify_index);
+        if old.is_some_and(|old| **old == service) {
+            return;
+        }
+        service.modify_index = now.index;
+        self.services.insert(key, service);
+        self.touch(Topic::Catalog, now);
+    }
+
+    fn put_check(&mut self, mut check: Check, now: &mut Applying) {
+        let key = (check.node.clone(), check.check_id.clone());
+        let old = self.checks.get(&key);
+        check.create_index = old.map_or(now.index, |old| old.create_index);
+        check.modify_index = old.map_or(now.index, |old| old.modify_index);
+        if old.is_some_and(|old| **old == check) {
+            return;
+        }
+        check.modify_index = now.index;
+        self.checks.insert(key, check);
+        self.touch(Topic::Catalog, now);
+    }
+
+    fn remove_service(&mut self, node: &str, id: &str, now: &mut Applying) {
+        if self.services.remove(&(node.to_owned(), id.to_owned())) {
+            self.touch(Topic::Catalog, now);
+        }
+        let checks: Vec<String> = self
+            .checks_on(node)
+            .filter(|check| check.service_id == id)
+            .map(|check| check.check_id.clone())
+            .collect();
+        for check_id in checks {
+            self.checks.remove(&(node.to_owned(), check_id));
+        }
+    }
+
+    pub(super) fn forget_catalog_node(&mut self, node: &str, now: &mut Applying) {
+        let services: Vec<String> = self.services_on(node).map(|row| row.id.clone()).collect();
+        for id in services {
+            self.remove_service(node, &id, now);
+        }
+        let checks: Vec<String> = self
+            .checks_on(node)
+            .map(|row| row.check_id.clone())
+            .collect();
+        for id in checks {
+            self.checks.remove(&(node.to_owned(), id));
+        }
+        if self.catalog_nodes.remove(node) {
+            self.touch(Topic::Catalog, now);
+        }
+    }
+
+    pub fn catalog_nodes(&self) -> impl Iterator<Item = &Arc<CatalogNode>> {
+        self.catalog_nodes.values()
+    }
+
+    pub fn services(&self) -> impl Iterator<Item = &Arc<ServiceInstance>> {
+        self.services.values()
+    }
+
+    pub fn checks(&self) -> impl Iterator<Item = &Arc<Check>> {
+        self.checks.values()
+    }
+
+    pub fn services_on(&self, node: &str) -> impl Iterator<Item = &Arc<ServiceInstance>> {
+        let owned = node.to_owned();
+        self.services
+            .range((owned.clone(), String::new())..)
+            .take_while(move |((row, _), _)| *row == owned)
+            .map(|(_, service)| service)
+    }
+
+    pub fn checks_on(&self, node: &str) -> impl Iterator<Item = &Arc<Check>> {
+        let owned = node.to_owned();
+        self.checks
+            .range((owned.clone(), String::new())..)
+            .take_while(move |((row, _), _)| *row == owned)
+            .map(|(_, check)| check)
+    }
+
+    /// The catalog as it travels to agents.
+    pub fn catalog(&self, datacenter: &str) -> Contents {
+        Contents {
+            index: self.index_of(Topic::Catalog),
+            datacenter: datacenter.to_owned(),
+            nodes: self.catalog_nodes().map(|row| (**row).clone()).collect(),
+            services: self.services().map(|row| (**row).clone()).collect(),
+            checks: self.checks().map(|row| (**row).clone()).collect(),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What can be written to the replicated state, and what comes of it.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::model::{AllocReport, CatalogChange, CatalogNode, Evaluation, Job, Node, Plan};
+use crate::time::Time;
+
+/// One entry of the log: applied by every server, at the same index, with the same result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    pub index: u64,
+    /// The proposer's clock when it was proposed: the only time an entry knows.
+    pub at: Time,
+    pub command: Command,
+}
+
+/// Everything that can change the state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// The first entry of a cluster: the seed that derived ids come from.
+    Found {
+        seed: u64,
+    },
+    /// Registers a job or a new version of it.
+    RegisterJob {
+        job: Box<Job>,
+        /// Only if the job's `JobModifyIndex` is this; 0: only if there is no such job.
+        check_index: Option<u64>,
+    },
+    /// Stops a job; with `purge`, forgets it too.
+    DeregisterJob {
+        job_id: String,
+        purge: bool,
+    },
+    /// Looks at a job again.
+    EvaluateJob {
+        job_id: String,
+    },
+    /// Registers a node, or replaces what it said of itself before.
+    RegisterNode {
+        node: Box<Node>,
+        catalog: CatalogNode,
+    },
+    /// A node's lease ended, or it is back.
+    SetNodeStatus {
+        node_id: String,
+        status: String,
+        description: String,
+    },
+    SetNodeEligibility {
+        node_id: String,
+        eligible: bool,
+    },
+    /// What a node says of its allocations.
+    ReportAllocs {
+        node_id: String,
+        reports: Vec<AllocReport>,
+    },
+    /// New evaluations, and new states of existing ones.
+    UpdateEvals {
+        evals: Vec<Evaluation>,
+    },
+    /// A plan that has been checked.
+    ApplyPlan {
+        plan: Box<Plan>,
+    },
+    /// What an agent says of the services on its node.
+    ChangeCatalog {
+        change: CatalogChange,
+    },
+    /// A catalog node that runs no allocations, such as a server.
+    RegisterCatalogNode {
+        node: CatalogNode,
+    },
+    /// Forgets what ended before these instants.
+    CollectGarbage {
+        evals_before: Time,
+        jobs_before: Time,
+        nodes_before: Time,
+    },
+}
+
+/// What an entry's proposer learns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    Done,
+    /// The evaluation that was made; empty if none was needed.
+    Evaluated {
+        eval_id: String,
+        job_modify_index: u64,
+    },
+}
+
+/// Why an entry changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum Refusal {
+    #[error("Enforcing job modify index 0: job already exists")]
+    JobExists,
+    #[error("Enforcing job modify index {asked}: job does not exist")]
+    NoJobToCheck { asked: u64 },
+    #[error(
+        "Enforcing job modify index {asked}: job exists with conflicting job modify index: {actual}"
+    )]
+    JobChanged { asked: u64, actual: u64 },
+    #[error("job \"{0}\" not found")]
+    NoSuchJob(String),
+    #[error("node \"{0}\" not found")]
+    NoSuchNode(String),
+    #[error("node secret ID does not match")]
+    WrongSecret,
+}
+
+impl Refusal {
+    /// The HTTP status that says the same.
+    pub fn http_status(&self) -> u16 {
+        match self {
+            Self::JobExists | Self::NoJobToCheck { .. } | Self::JobChanged { .. } => 409,
+            Self::NoSuchJob(_) | Self::NoSuchNode(_) => 404,
+            Self::WrongSecret => 403,
+        }
+    }
+}
+
+/// What applying an entry did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    pub reply: Result<Reply, Refusal>,
+    /// Evaluations that now wait for a scheduler.
+    pub pending: Vec<Evaluation>,
+}

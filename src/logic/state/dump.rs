@@ -1,0 +1,103 @@
+//! The whole state as one value: what snapshots are made of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Store, Topic};
+use crate::model::{Allocation, CatalogNode, Check, Evaluation, Job, Node, ServiceInstance};
+
+/// All rows; whatever can be derived from them isn't written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Dump {
+    pub index: u64,
+    pub seed: u64,
+    pub indexes: BTreeMap<Topic, u64>,
+    pub capacity_index: u64,
+    pub jobs: Vec<Arc<Job>>,
+    pub versions: Vec<Arc<Job>>,
+    pub nodes: Vec<Arc<Node>>,
+    pub allocs: Vec<Arc<Allocation>>,
+    pub node_alloc_index: Vec<(String, u64)>,
+    pub evals: Vec<Arc<Evaluation>>,
+    pub catalog_nodes: Vec<Arc<CatalogNode>>,
+    pub services: Vec<Arc<ServiceInstance>>,
+    pub checks: Vec<Arc<Check>>,
+}
+
+impl Store {
+    pub fn dump(&self) -> Dump {
+        Dump {
+            index: self.index,
+            seed: self.seed,
+            indexes: self.indexes.clone(),
+            capacity_index: self.capacity_index,
+            jobs: self.jobs.values().cloned().collect(),
+            versions: self.versions.values().cloned().collect(),
+            nodes: self.nodes.values().cloned().collect(),
+            allocs: self.allocs.values().cloned().collect(),
+            node_alloc_index: self
+                .node_alloc_index
+                .iter()
+                .map(|(node, index)| (node.clone(), **index))
+                .collect(),
+            evals: self.evals.values().cloned().collect(),
+            catalog_nodes: self.catalog_nodes.values().cloned().collect(),
+            services: self.services.values().cloned().collect(),
+            checks: self.checks.values().cloned().collect(),
+        }
+    }
+
+    pub fn restore(dump: Dump) -> Self {
+        let mut store = Self {
+            index: dump.index,
+            seed: dump.seed,
+            indexes: dump.indexes,
+            capacity_index: dump.capacity_index,
+            ..Self::default()
+        };
+        for job in dump.versions {
+            store
+                .versions
+                .insert_shared((job.id.clone(), job.version), job);
+        }
+        for job in dump.jobs {
+            store.jobs.insert_shared(job.id.clone(), job);
+        }
+        for node in dump.nodes {
+            store.nodes.insert_shared(node.id.clone(), node);
+        }
+        for alloc in dump.allocs {
+            store.account(None, Some(&alloc));
+            store
+                .allocs_by_job
+                .insert((alloc.job_id.clone(), alloc.id.clone()), ());
+            store
+                .allocs_by_node
+                .insert((alloc.node_id.clone(), alloc.id.clone()), ());
+            store.allocs.insert_shared(alloc.id.clone(), alloc);
+        }
+        store.node_alloc_index = dump.node_alloc_index.into_iter().collect();
+        for eval in dump.evals {
+            store
+                .evals_by_job
+                .insert((eval.job_id.clone(), eval.id.clone()), ());
+            store.evals.insert_shared(eval.id.clone(), eval);
+        }
+        for node in dump.catalog_nodes {
+            store.catalog_nodes.insert_shared(node.node.clone(), node);
+        }
+        for service in dump.services {
+            store
+                .services
+                .insert_shared((service.node.clone(), service.id.clone()), service);
+        }
+        for check in dump.checks {
+            store
+                .checks
+                .insert_shared((check.node.clone(), check.check_id.clone()), check);
+        }
+        store
+    }
+}

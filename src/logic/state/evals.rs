@@ -1,0 +1,85 @@
+//! Evaluations: from pending through blocked to done.
+
+use std::collections::BTreeSet;
+
+use super::{Applying, Store, Topic};
+use crate::model::{EVAL_BLOCKED, EVAL_CANCELLED, EVAL_PENDING, Evaluation, TRIGGER_QUEUED_ALLOCS};
+use crate::time::Time;
+
+impl Store {
+    pub(super) fn update_evals(&mut self, evals: Vec<Evaluation>, now: &mut Applying) {
+        let mut touched = BTreeSet::new();
+        for mut eval in evals {
+            touched.insert(eval.job_id.clone());
+            if eval.status == EVAL_BLOCKED {
+                self.cancel_blocked(&eval, now);
+                if eval.snapshot_index < self.capacity_index {
+                    // Room was freed after the scheduler looked: it has to look again.
+                    EVAL_PENDING.clone_into(&mut eval.status);
+                }
+            }
+            self.put_eval(eval, now);
+        }
+        for job_id in touched {
+            self.refresh_job(&job_id, now);
+        }
+    }
+
+    /// Stores an evaluation; a pending one is handed to a scheduler.
+    pub(super) fn put_eval(&mut self, mut eval: Evaluation, now: &mut Applying) {
+        if let Some(old) = self.evals.get(&eval.id) {
+            eval.create_index = old.create_index;
+            eval.create_time = old.create_time;
+        } else {
+            eval.create_index = now.index;
+            eval.create_time = now.at.0;
+        }
+        eval.modify_index = now.index;
+        eval.modify_time = now.at.0;
+        self.evals_by_job
+            .insert((eval.job_id.clone(), eval.id.clone()), ());
+        if eval.status == EVAL_PENDING {
+            now.pending.push(eval.clone());
+        }
+        self.evals.insert(eval.id.clone(), eval);
+        self.touch(Topic::Evals, now);
+    }
+
+    /// A job needs only one evaluation that waits for room: the newest knows best.
+    fn cancel_blocked(&mut self, newer: &Evaluation, now: &mut Applying) {
+        let older: Vec<Evaluation> = self
+            .evals_of_job(&newer.job_id)
+            .filter(|eval| eval.status == EVAL_BLOCKED && eval.id != newer.id)
+            .map(|eval| (**eval).clone())
+            .collect();
+        for mut eval in older {
+            EVAL_CANCELLED.clone_into(&mut eval.status);
+            eval.status_description = format!("cancelled: evaluation {} is newer", newer.id);
+            self.put_eval(eval, now);
+        }
+    }
+
+    /// There may be room now: everything that waits for some is looked at again.
+    pub(super) fn unblock(&mut self, now: &mut Applying) {
+        self.capacity_index = now.index;
+        let blocked: Vec<Evaluation> = self
+            .evals()
+            .filter(|eval| eval.status == EVAL_BLOCKED)
+            .map(|eval| (**eval).clone())
+            .collect();
+        for mut eval in blocked {
+            EVAL_PENDING.clone_into(&mut eval.status);
+            eval.status_description.clear();
+            TRIGGER_QUEUED_ALLOCS.clone_into(&mut eval.triggered_by);
+            eval.wait_until = Time::NEVER;
+            self.put_eval(eval, now);
+        }
+    }
+
+    /// What a scheduler has to take up when it starts with this state.
+    pub fn pending_evals(&self) -> impl Iterator<Item = &Evaluation> {
+        self.evals()
+            .filter(|eval| eval.status == EVAL_PENDING)
+            .map(AsRef::as_ref)
+    }
+}

@@ -1,0 +1,261 @@
+//! Jobs: registering, stopping, and what state they are in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Applying, Refusal, Reply, Store, Topic};
+use crate::model::{
+    CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, CLIENT_PENDING, CLIENT_RUNNING, EVAL_BLOCKED,
+    Evaluation, JOB_DEAD, JOB_PENDING, JOB_RUNNING, JOB_SYSTEM, Job, TRIGGER_JOB_DEREGISTER,
+    TRIGGER_JOB_REGISTER,
+};
+
+/// How many versions of a job are kept to look at and go back to.
+const VERSIONS_KEPT: usize = 6;
+
+impl Store {
+    pub(super) fn register_job(
+        &mut self,
+        mut job: Job,
+        check_index: Option<u64>,
+        now: &mut Applying,
+    ) -> Result<Reply, Refusal> {
+        let existing = self.jobs.get(&job.id).cloned();
+        check(check_index, existing.as_deref())?;
+        job.create_index = existing.as_ref().map_or(now.index, |old| old.create_index);
+        job.modify_index = now.index;
+        job.submit_time = now.at.0;
+        job.stop = false;
+        if let Some(old) = &existing {
+            if same_ask(old, &job) {
+                job = Job {
+                    modify_index: now.index,
+                    ..(**old).clone()
+                };
+            } else {
+                job.version = old.version + 1;
+                job.job_modify_index = now.index;
+            }
+            job.status.clone_from(&old.status);
+        } else {
+            job.version = 0;
+            job.job_modify_index = now.index;
+            JOB_PENDING.clone_into(&mut job.status);
+        }
+        let eval = Self::eval_for(&job, TRIGGER_JOB_REGISTER, now);
+        let reply = Reply::Evaluated {
+            eval_id: eval.id.clone(),
+            job_modify_index: job.job_modify_index,
+        };
+        let job_id = job.id.clone();
+        self.put_job(job, true, now);
+        self.put_eval(eval, now);
+        self.refresh_job(&job_id, now);
+        Ok(reply)
+    }
+
+    pub(super) fn deregister_job(
+        &mut self,
+        job_id: &str,
+        purge: bool,
+        now: &mut Applying,
+    ) -> Result<Reply, Refusal> {
+        let old = self
+            .jobs
+            .get(job_id)
+            .ok_or_else(|| Refusal::NoSuchJob(job_id.to_owned()))?;
+        let mut job = (**old).clone();
+        let eval = Self::eval_for(&job, TRIGGER_JOB_DEREGISTER, now);
+        let reply = Reply::Evaluated {
+            eval_id: eval.id.clone(),
+            job_modify_index: now.index,
+        };
+        if purge {
+            self.forget_job(job_id);
+            self.touch(Topic::Jobs, now);
+        } else if !job.stop {
+            job.stop = true;
+            job.version += 1;
+            job.modify_index = now.index;
+            job.job_modify_index = now.index;
+            self.put_job(job, true, now);
+        }
+        self.put_eval(eval, now);
+        self.refresh_job(job_id, now);
+        Ok(reply)
+    }
+
+    pub(super) fn evaluate_job(
+        &mut self,
+        job_id: &str,
+        now: &mut Applying,
+    ) -> Result<Reply, Refusal> {
+        let job = self
+            .jobs
+            .get(job_id)
+            .cloned()
+            .ok_or_else(|| Refusal::NoSuchJob(job_id.to_owned()))?;
+        let eval = Self::eval_for(&job, TRIGGER_JOB_REGISTER, now);
+        let reply = Reply::Evaluated {
+            eval_id: eval.id.clone(),
+            job_modify_index: job.job_modify_index,
+        };
+        self.put_eval(eval, now);
+        Ok(reply)
+    }
+
+    pub(super) fn eval_for(job: &Job, trigger: &str, now: &mut Applying) -> Evaluation {
+        Evaluation {
+            id: now.ids.next_uuid(),
+            namespace: job.namespace.clone(),
+            priority: job.priority,
+            r#type: job.r#type.clone(),
+            triggered_by: trigger.to_owned(),
+            job_id: job.id.clone(),
+            job_modify_index: job.job_modify_index,
+            status: crate::model::EVAL_PENDING.to_owned(),
+            ..Evaluation::default()
+        }
+    }
+
+    fn put_job(&mut self, job: Job, new_version: bool, now: &Applying) {
+        let job = Arc::new(job);
+        if new_version {
+            self.versions
+                .insert_shared((job.id.clone(), job.version), Arc::clone(&job));
+            let kept: Vec<u64> = self
+                .job_versions(&job.id)
+                .iter()
+                .map(|job| job.version)
+                .collect();
+            for version in kept.into_iter().skip(VERSIONS_KEPT) {
+                self.versions.remove(&(job.id.clone(), version));
+            }
+        }
+        self.jobs.insert_shared(job.id.clone(), job);
+        self.touch(Topic::Jobs, now);
+    }
+
+    pub(super) fn forget_job(&mut self, job_id: &str) {
+        let versions: Vec<u64> = self
+            .job_versions(job_id)
+            .iter()
+            .map(|job| job.version)
+            .collect();
+        for version in versions {
+            self.versions.remove(&(job_id.to_owned(), version));
+        }
+        self.jobs.remove(job_id);
+    }
+
+    /// Sets a job's status to what its allocations and evaluations make of it.
+    pub(super) fn refresh_job(&mut self, job_id: &str, now: &Applying) {
+        let Some(job) = self.jobs.get(job_id) else {
+            return;
+        };
+        let status = self.status_of(job);
+        if job.status != status {
+            let mut job = (**job).clone();
+            status.clone_into(&mut job.status);
+            job.modify_index = now.index;
+            self.put_job(job, false, now);
+        }
+    }
+
+    fn status_of(&self, job: &Job) -> &'static str {
+        if self.allocs_of_job(&job.id).any(|alloc| !alloc.terminal()) {
+            JOB_RUNNING
+        } else if self.evals_of_job(&job.id).any(|eval| !eval.terminal()) {
+            JOB_PENDING
+        } else if !job.stop && job.r#type == JOB_SYSTEM {
+            JOB_RUNNING
+        } else {
+            JOB_DEAD
+        }
+    }
+
+    /// How many allocations of each group are in which state.
+    pub fn job_summary(&self, job: &Job) -> JobSummary {
+        let mut groups: BTreeMap<String, GroupSummary> = job
+            .task_groups
+            .iter()
+            .map(|group| (group.name.clone(), GroupSummary::default()))
+            .collect();
+        for alloc in self.allocs_of_job(&job.id) {
+            let group = groups.entry(alloc.task_group.clone()).or_default();
+            match alloc.client_status.as_str() {
+                CLIENT_PENDING => group.starting += 1,
+                CLIENT_RUNNING => group.running += 1,
+                CLIENT_COMPLETE => group.complete += 1,
+                CLIENT_FAILED => group.failed += 1,
+                CLIENT_LOST => group.lost += 1,
+                _ => {}
+            }
+        }
+        for eval in self
+            .evals_of_job(&job.id)
+            .filter(|eval| eval.status == EVAL_BLOCKED)
+        {
+            for (name, queued) in &eval.queued_allocations {
+                groups.entry(name.clone()).or_default().queued += *queued;
+            }
+        }
+        JobSummary {
+            job_id: job.id.clone(),
+            namespace: job.namespace.clone(),
+            summary: groups,
+        }
+    }
+}
+
+/// Counts of a job's allocations by group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct JobSummary {
+    #[serde(rename = "JobID")]
+    pub job_id: String,
+    pub namespace: String,
+    pub summary: BTreeMap<String, GroupSummary>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GroupSummary {
+    pub queued: i64,
+    pub complete: i64,
+    pub failed: i64,
+    pub running: i64,
+    pub starting: i64,
+    pub lost: i64,
+}
+
+fn check(check_index: Option<u64>, existing: Option<&Job>) -> Result<(), Refusal> {
+    match (check_index, existing) {
+        (None, _) | (Some(0), None) => Ok(()),
+        (Some(0), Some(_)) => Err(Refusal::JobExists),
+        (Some(asked), None) => Err(Refusal::NoJobToCheck { asked }),
+        (Some(asked), Some(job)) if job.job_modify_index == asked => Ok(()),
+        (Some(asked), Some(job)) => Err(Refusal::JobChanged {
+            asked,
+            actual: job.job_modify_index,
+        }),
+    }
+}
+
+/// Whether two jobs ask for the same, whatever the servers have noted on them.
+fn same_ask(old: &Job, new: &Job) -> bool {
+    let bare = |job: &Job| Job {
+        status: String::new(),
+        status_description: String::new(),
+        stable: false,
+        version: 0,
+        submit_time: 0,
+        create_index: 0,
+        modify_index: 0,
+        job_modify_index: 0,
+        ..job.clone()
+    };
+    bare(old) == bare(new)
+}

@@ -1,0 +1,249 @@
+//! The replicated state: what the cluster knows, and how log entries change it.
+//!
+//! [`Store::apply`] is the only way to change it, and is a pure function of the store and the
+//! entry: all servers that applied the same entries hold the same store. A clone is a snapshot
+//! and costs nothing.
+
+mod allocs;
+mod catalog;
+mod command;
+mod dump;
+mod evals;
+mod garbage;
+mod jobs;
+mod nodes;
+mod usage;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use command::{Command, Entry, Outcome, Refusal, Reply};
+pub use dump::Dump;
+pub use jobs::{GroupSummary, JobSummary};
+pub use usage::Usage;
+
+use crate::id::Ids;
+use crate::model::{
+    AllocId, Allocation, CatalogNode, Check, EvalId, Evaluation, Job, JobId, Node, NodeId,
+    ServiceInstance,
+};
+use crate::table::Table;
+use crate::time::Time;
+
+/// The kinds of rows: readers can wait until one of a kind changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Topic {
+    Jobs,
+    Nodes,
+    Allocs,
+    Evals,
+    Catalog,
+}
+
+/// The state of a region.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Store {
+    /// The last entry applied.
+    index: u64,
+    /// What derived ids come from; differs from cluster to cluster.
+    seed: u64,
+    indexes: BTreeMap<Topic, u64>,
+    /// When room for allocations was last freed.
+    capacity_index: u64,
+    jobs: Table<JobId, Job>,
+    versions: Table<(JobId, u64), Job>,
+    nodes: Table<NodeId, Node>,
+    allocs: Table<AllocId, Allocation>,
+    allocs_by_job: Table<(JobId, AllocId), ()>,
+    allocs_by_node: Table<(NodeId, AllocId), ()>,
+    /// When a node's allocations were last changed by the servers.
+    node_alloc_index: Table<NodeId, u64>,
+    usage: Table<NodeId, Usage>,
+    evals: Table<EvalId, Evaluation>,
+    evals_by_job: Table<(JobId, EvalId), ()>,
+    catalog_nodes: Table<String, CatalogNode>,
+    services: Table<(String, String), ServiceInstance>,
+    checks: Table<(String, String), Check>,
+}
+
+/// What an entry's handlers share while it is applied.
+struct Applying {
+    index: u64,
+    at: Time,
+    ids: Ids,
+    pending: Vec<Evaluation>,
+}
+
+impl Store {
+    /// Applies one entry. Entries that were applied already change nothing.
+    pub fn apply(&mut self, entry: Entry) -> Outcome {
+        if entry.index <= self.index {
+            return Outcome {
+                reply: Ok(Reply::Done),
+                pending: Vec::new(),
+            };
+        }
+        self.index = entry.index;
+        let mut applying = Applying {
+            index: entry.index,
+            at: entry.at,
+            ids: Ids::at(self.seed, entry.index),
+            pending: Vec::new(),
+        };
+        let reply = self.dispatch(entry.command, &mut applying);
+        Outcome {
+            reply,
+            pending: applying.pending,
+        }
+    }
+
+    fn dispatch(&mut self, command: Command, now: &mut Applying) -> Result<Reply, Refusal> {
+        match command {
+            Command::Found { seed } => {
+                if self.seed == 0 {
+                    self.seed = seed;
+                }
+                Ok(Reply::Done)
+            }
+            Command::RegisterJob { job, check_index } => self.register_job(*job, check_index, now),
+            Command::DeregisterJob { job_id, purge } => self.deregister_job(&job_id, purge, now),
+            Command::EvaluateJob { job_id } => self.evaluate_job(&job_id, now),
+            Command::RegisterNode { node, catalog } => self.register_node(*node, catalog, now),
+            Command::SetNodeStatus {
+                node_id,
+                status,
+                description,
+            } => self.set_node_status(&node_id, &status, &description, now),
+            Command::SetNodeEligibility { node_id, eligible } => {
+                self.set_node_eligibility(&node_id, eligible, now)
+            }
+            Command::ReportAllocs { node_id, reports } => {
+                self.report_allocs(&node_id, reports, now);
+                Ok(Reply::Done)
+            }
+            Command::UpdateEvals { evals } => {
+                self.update_evals(evals, now);
+                Ok(Reply::Done)
+            }
+            Command::ApplyPlan { plan } => {
+                self.apply_plan(*plan, now);
+                Ok(Reply::Done)
+            }
+            Command::ChangeCatalog { change } => {
+                self.change_catalog(change, now);
+                Ok(Reply::Done)
+            }
+            Command::RegisterCatalogNode { node } => {
+                self.register_catalog_node(node, now);
+                Ok(Reply::Done)
+            }
+            Command::CollectGarbage {
+                evals_before,
+                jobs_before,
+                nodes_before,
+            } => {
+                self.collect_garbage(evals_before, jobs_before, nodes_before, now);
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    /// The last entry applied.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// When a row of this kind last changed; at least 1, so that clients can tell it from "unset".
+    pub fn index_of(&self, topic: Topic) -> u64 {
+        self.indexes.get(&topic).copied().unwrap_or(0).max(1)
+    }
+
+    fn touch(&mut self, topic: Topic, now: &Applying) {
+        self.indexes.insert(topic, now.index);
+    }
+
+    pub fn job(&self, id: &str) -> Option<&Arc<Job>> {
+        self.jobs.get(id)
+    }
+
+    pub fn jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.jobs.values()
+    }
+
+    /// Every version of a job that is kept, newest first.
+    pub fn job_versions(&self, id: &str) -> Vec<&Arc<Job>> {
+        let (from, to) = ((id.to_owned(), 0), (id.to_owned(), u64::MAX));
+        let mut versions: Vec<_> = self.versions.range(from..=to).map(|(_, job)| job).collect();
+        versions.reverse();
+        versions
+    }
+
+    pub fn node(&self, id: &str) -> Option<&Arc<Node>> {
+        self.nodes.get(id)
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+
+    pub fn alloc(&self, id: &str) -> Option<&Arc<Allocation>> {
+        self.allocs.get(id)
+    }
+
+    pub fn allocs(&self) -> impl Iterator<Item = &Arc<Allocation>> {
+        self.allocs.values()
+    }
+
+    pub fn allocs_of_job(&self, job_id: &str) -> impl Iterator<Item = &Arc<Allocation>> {
+        of(&self.allocs_by_job, job_id).filter_map(|id| self.allocs.get(id))
+    }
+
+    pub fn allocs_on_node(&self, node_id: &str) -> impl Iterator<Item = &Arc<Allocation>> {
+        of(&self.allocs_by_node, node_id).filter_map(|id| self.allocs.get(id))
+    }
+
+    /// When the servers last changed what should run on a node.
+    pub fn node_alloc_index(&self, node_id: &str) -> u64 {
+        self.node_alloc_index
+            .get(node_id)
+            .map_or(0, |index| **index)
+    }
+
+    /// What a node's allocations hold of its resources and ports.
+    pub fn usage(&self, node_id: &str) -> Usage {
+        self.usage
+            .get(node_id)
+            .map(|usage| (**usage).clone())
+            .unwrap_or_default()
+    }
+
+    pub fn eval(&self, id: &str) -> Option<&Arc<Evaluation>> {
+        self.evals.get(id)
+    }
+
+    pub fn evals(&self) -> impl Iterator<Item = &Arc<Evaluation>> {
+        self.evals.values()
+    }
+
+    pub fn evals_of_job(&self, job_id: &str) -> impl Iterator<Item = &Arc<Evaluation>> {
+        of(&self.evals_by_job, job_id).filter_map(|id| self.evals.get(id))
+    }
+}
+
+/// The second halves of an index's keys whose first half is `first`.
+fn of<'a>(index: &'a Table<(String, String), ()>, first: &str) -> impl Iterator<Item = &'a String> {
+    let owned = first.to_owned();
+    index
+        .range((owned.clone(), String::new())..)
+        .take_while(move |((key, _), _)| *key == owned)
+        .map(|((_, id), _)| id)
+}
+
+#[cfg(test)]
+mod tests;
