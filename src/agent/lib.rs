@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Drover's actors, its HTTP APIs, DNS and the edge proxy.
+
+pub mod http_listener;
