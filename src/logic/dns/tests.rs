@@ -1,0 +1,269 @@
+//! Answers against what a real Consul said about the same catalog.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::catalog::Contents;
+use crate::model::{CHECK_CRITICAL, CHECK_PASSING, Check, ServiceInstance};
+
+fn node(n: u8) -> CatalogNode {
+    CatalogNode {
+        node: format!("consul-{n}"),
+        address: format!("172.16.66.10{}", n + 1),
+        meta: BTreeMap::from([("consul-network-segment".into(), String::new())]),
+        ..CatalogNode::default()
+    }
+}
+
+fn service(n: u8, name: &str, address: &str, port: u16, tags: &[&str]) -> ServiceInstance {
+    ServiceInstance {
+        node: format!("consul-{n}"),
+        id: format!("{name}-{n}"),
+        service: name.into(),
+        address: address.into(),
+        port,
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        ..ServiceInstance::default()
+    }
+}
+
+fn check(n: u8, name: &str, status: &str) -> Check {
+    Check {
+        node: format!("consul-{n}"),
+        check_id: format!("{name}-{n}"),
+        service_id: format!("{name}-{n}"),
+        status: status.into(),
+        ..Check::default()
+    }
+}
+
+/// Three nodes as in the walk-through.
+fn view() -> View {
+    View::new(Contents {
+        datacenter: "dc1".into(),
+        nodes: vec![node(1), node(2), node(3)],
+        services: vec![
+            service(2, "httpbackend", "172.16.66.103", 26258, &["v1", "Blue"]),
+            service(3, "httpbackend", "172.16.66.104", 24093, &["v2"]),
+            service(1, "Half-Dead", "", 80, &[]),
+            service(2, "Half-Dead", "", 80, &[]),
+            service(1, "dead", "", 80, &[]),
+            service(1, "consul", "", 8300, &[]),
+            service(1, "six", "2001:db8::1", 81, &[]),
+            service(1, "elsewhere", "db.example.com", 5432, &[]),
+        ],
+        checks: vec![
+            check(2, "httpbackend", CHECK_PASSING),
+            check(3, "httpbackend", CHECK_PASSING),
+            check(1, "Half-Dead", CHECK_CRITICAL),
+            check(2, "Half-Dead", CHECK_PASSING),
+            check(1, "dead", "warning"),
+        ],
+        ..Contents::default()
+    })
+}
+
+fn ask(name: &str, asked: RecordType) -> Answer {
+    let zone = Zone {
+        domain: "consul".into(),
+        service_ttl: 0,
+    };
+    let labels: Vec<String> = name.split('.').map(str::to_owned).collect();
+    let now = Time::from_secs(1_795_525_975);
+    // Draws that leave the order as it is.
+    answer(&zone, &view(), &labels, asked, now, &mut |below| below - 1)
+}
+
+fn show(records: &[Record]) -> Vec<String> {
+    let text = |record: &Record| {
+        let owner = match &record.owner {
+            Owner::Question => "?",
+            Owner::Name(name) => name,
+        };
+        let data = match &record.data {
+            Data::A(ip) => format!("A {ip}"),
+            Data::Aaaa(ip) => format!("AAAA {ip}"),
+            Data::Cname(name) => format!("CNAME {name}"),
+            Data::Ns(name) => format!("NS {name}"),
+            Data::Srv { port, target } => format!("SRV {port} {target}"),
+            Data::Txt(text) => format!("TXT {text}"),
+            Data::Soa {
+                primary,
+                mailbox,
+                serial,
+            } => format!("SOA {primary} {mailbox} {serial}"),
+        };
+        format!("{owner} {data}")
+    };
+    records.iter().map(text).collect()
+}
+
+const SOA: &str = "consul. SOA ns.consul. hostmaster.consul. 1795525975";
+
+#[test]
+fn srv_answers_carry_the_addresses_and_the_nodes_metadata() {
+    for name in [
+        "httpbackend.service.dc1.consul",
+        "HTTPBackend.Service.CONSUL",
+        "_httpbackend._tcp.service.consul",
+        "_httpbackend._tcp.consul",
+        "_httpbackend._tcp.dc1.consul",
+        "_httpbackend._tcp.service.dc1.consul",
+    ] {
+        let answer = ask(name, RecordType::Srv);
+        assert_eq!(
+            show(&answer.answers),
+            [
+                "? SRV 26258 ac104267.addr.dc1.consul.",
+                "? SRV 24093 ac104268.addr.dc1.consul.",
+            ],
+            "{name}"
+        );
+        assert_eq!(
+            show(&answer.additionals),
+            [
+                "ac104267.addr.dc1.consul. A 172.16.66.103",
+                "consul-2.node.dc1.consul. TXT consul-network-segment=",
+                "ac104268.addr.dc1.consul. A 172.16.66.104",
+                "consul-3.node.dc1.consul. TXT consul-network-segment=",
+            ]
+        );
+        assert_eq!((answer.code, answer.authorities.len()), (Code::NoError, 0));
+    }
+}
+
+#[test]
+fn names_are_answered_as_consul_does() {
+    use RecordType::{A, Aaaa, Any, Ns, Soa, Srv, Txt};
+    let segment = "? TXT consul-network-segment=";
+    let cases: &[(&str, RecordType, &[&str])] = &[
+        (
+            "httpbackend.service.consul",
+            A,
+            &["? A 172.16.66.103", "? A 172.16.66.104"],
+        ),
+        (
+            "httpbackend.service.consul",
+            Any,
+            &["? A 172.16.66.103", "? A 172.16.66.104"],
+        ),
+        ("v1.httpbackend.service.consul", A, &["? A 172.16.66.103"]),
+        ("blue.httpbackend.service.consul", A, &["? A 172.16.66.103"]),
+        (
+            "_httpbackend._v2.service.consul",
+            Srv,
+            &["? SRV 24093 ac104268.addr.dc1.consul."],
+        ),
+        ("half-dead.service.consul", A, &["? A 172.16.66.103"]),
+        (
+            "half-dead.service.consul",
+            Srv,
+            &["? SRV 80 consul-2.node.dc1.consul."],
+        ),
+        ("six.service.consul", Aaaa, &["? AAAA 2001:db8::1"]),
+        (
+            "six.service.consul",
+            Srv,
+            &["? SRV 81 20010db8000000000000000000000001.addr.dc1.consul."],
+        ),
+        ("elsewhere.service.consul", A, &["? CNAME db.example.com."]),
+        (
+            "elsewhere.service.consul",
+            Srv,
+            &["? SRV 5432 db.example.com."],
+        ),
+        ("consul-1.node.consul", Any, &["? A 172.16.66.102", segment]),
+        ("consul-1.node.dc1.consul", A, &["? A 172.16.66.102"]),
+        ("consul-1.node.consul", Txt, &[segment]),
+        ("7f000001.addr.dc1.consul", A, &["? A 127.0.0.1"]),
+        (
+            "20010db8000000000000000000000001.addr.consul",
+            Aaaa,
+            &["? AAAA 2001:db8::1"],
+        ),
+        ("consul", Ns, &["? NS consul-1.node.dc1.consul."]),
+        (
+            "consul",
+            Soa,
+            &["? SOA ns.consul. hostmaster.consul. 1795525975"],
+        ),
+    ];
+    for (name, asked, expected) in cases {
+        let answer = ask(name, *asked);
+        assert_eq!(show(&answer.answers), *expected, "{name} {asked:?}");
+        assert_eq!(answer.code, Code::NoError, "{name}");
+        assert!(answer.authorities.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_name_that_is_unknown_differs_from_one_without_such_a_record() {
+    use RecordType::{A, Aaaa, Other, Srv};
+    for (name, asked, code) in [
+        ("nosuch.service.consul", Srv, Code::NoSuchName),
+        ("dead.service.consul", A, Code::NoSuchName),
+        ("v9.httpbackend.service.consul", A, Code::NoSuchName),
+        ("httpbackend.service.dc2.consul", A, Code::NoSuchName),
+        ("nosuch.node.consul", A, Code::NoSuchName),
+        ("7f0001.addr.consul", A, Code::NoSuchName),
+        ("+f000001.addr.consul", A, Code::NoSuchName),
+        ("x.consul", A, Code::NoSuchName),
+        ("httpbackend.service.consul", Aaaa, Code::NoError),
+        ("httpbackend.service.consul", Other, Code::NoError),
+        ("consul-1.node.consul", Srv, Code::NoError),
+        ("7f000001.addr.consul", Aaaa, Code::NoError),
+        ("service.consul", A, Code::NoError),
+        ("service.dc1.consul", A, Code::NoError),
+        ("dc1.consul", A, Code::NoError),
+        ("_tcp.service.consul", A, Code::NoError),
+        ("consul", A, Code::NoError),
+    ] {
+        let answer = ask(name, asked);
+        assert_eq!(answer.code, code, "{name}");
+        assert_eq!(show(&answer.authorities), [SOA], "{name}");
+        assert!(
+            answer.answers.is_empty() && answer.additionals.is_empty(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn names_outside_the_domain_are_refused() {
+    for name in ["example.com", "consul.example", "", "xconsul"] {
+        let answer = ask(name, RecordType::A);
+        assert_eq!(
+            answer,
+            Answer {
+                code: Code::Refused,
+                ..Answer::default()
+            },
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_order_is_drawn() {
+    let zone = Zone {
+        domain: "consul".into(),
+        service_ttl: 7,
+    };
+    let labels = ["httpbackend", "service", "consul"].map(str::to_owned);
+    let view = view();
+    let first = |draw: u64| {
+        let mut below = |_| draw;
+        let answer = answer(
+            &zone,
+            &view,
+            &labels,
+            RecordType::A,
+            Time::NEVER,
+            &mut below,
+        );
+        assert!(answer.answers.iter().all(|record| record.ttl == 7));
+        show(&answer.answers)[0].clone()
+    };
+    assert_eq!(first(0), "? A 172.16.66.104");
+    assert_eq!(first(1), "? A 172.16.66.103");
+}
