@@ -1,0 +1,3 @@
+//! Whole files in, jobs and problems out.
+
+mod malformed;
