@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The simulated world behind the ports: networks that break, disks that lose, containers that
+//! crash, all decided by one seed.
+
+pub mod clock;
+pub mod containers;
+pub mod disk;
+pub mod machine;
+pub mod network;
+mod service;
+pub mod workers;
+pub mod world;
+
+pub use containers::Behaviour;
+pub use world::{SimHost, world};

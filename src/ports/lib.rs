@@ -6,6 +6,7 @@
 
 mod clock;
 mod containers;
+pub mod contract;
 mod disk;
 mod machine;
 mod network;
