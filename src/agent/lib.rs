@@ -1,3 +1,14 @@
 //! Drover's actors, its HTTP APIs, DNS and the edge proxy.
+//!
+//! Everything here runs the same in the real world and in the simulator: what is outside is asked
+//! through [`ports::World`]. [`start()`] creates the actors and wires them.
 
+pub mod api;
+pub mod catalog;
+pub mod client;
+pub mod error;
 pub mod http_listener;
+pub mod rpc;
+pub mod server;
+pub mod state;
+pub mod wire;

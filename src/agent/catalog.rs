@@ -1,0 +1,303 @@
+//! `Catalog`: what this agent offers, kept the same on the servers, and a replica of what all
+//! agents offer, for DNS and the edge.
+//!
+//! Offers are sent as differences; after a failure, a new registration of the node, or a minute,
+//! they are sent whole, so that the servers' idea of this node can't stay wrong.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture,
+};
+use logic::catalog::View;
+use logic::lifecycle::services::Offer;
+use logic::model::{CHECK_CRITICAL, CatalogChange, CatalogNode, Check, ServiceInstance};
+use tokio::sync::{oneshot, watch};
+
+use crate::rpc::{Request, Response, Rpc};
+
+/// Everything is sent whole this often, whatever happened.
+const ANTI_ENTROPY: Duration = Duration::from_secs(60);
+/// Pause after a failure.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long one look at the servers' catalog waits for a change.
+const WATCH_MS: u64 = 30_000;
+/// Check output beyond this isn't kept (as in Consul).
+const OUTPUT_BYTES_MAX: usize = 4_096;
+
+/// A task is up (or its job changed): these are its services. Replaces what `owner` had before;
+/// checks that were there already keep their status.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Serve {
+    pub owner: String,
+    pub offers: Vec<Offer>,
+}
+
+/// A task is down or about to be. Answered when the servers know, or can't be reached.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Withdraw {
+    pub owner: String,
+}
+
+/// A check was run.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CheckRan {
+    pub check_id: String,
+    pub status: &'static str,
+    pub output: String,
+}
+
+/// The node registered with the servers (again): they may have forgotten what it offers.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct NodeRegistered;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Rows {
+    services: BTreeMap<String, ServiceInstance>,
+    checks: BTreeMap<String, Check>,
+}
+
+pub struct Catalog {
+    node: CatalogNode,
+    rpc: Rpc,
+    view: watch::Sender<Arc<View>>,
+    offered: BTreeMap<String, Vec<Offer>>,
+    rows: Rows,
+    /// What the servers hold; `None` if that isn't known.
+    agreed: Option<Rows>,
+    sending: bool,
+    waiting: Vec<oneshot::Sender<()>>,
+    /// This agent registers its catalog node itself, since no client does it.
+    registers_node: bool,
+}
+
+impl Catalog {
+    /// A catalog and the replica it keeps.
+    pub fn new(
+        node: CatalogNode,
+        rpc: Rpc,
+        own: Vec<ServiceInstance>,
+        registers_node: bool,
+    ) -> (Self, watch::Receiver<Arc<View>>) {
+        let (view, replica) = watch::channel(Arc::new(View::default()));
+        let offers =
+            own.into_iter().map(|instance| Offer { instance, checks: Vec::new() }).collect();
+        let mut catalog = Self {
+            node,
+            rpc,
+            view,
+            offered: BTreeMap::from([("agent".to_owned(), offers)]),
+            rows: Rows::default(),
+            agreed: None,
+            sending: false,
+            waiting: Vec::new(),
+            registers_node,
+        };
+        catalog.rebuild();
+        (catalog, replica)
+    }
+
+    /// The rows that the offers make, checks with the status they had.
+    fn rebuild(&mut self) {
+        let mut rows = Rows::default();
+        for offer in self.offered.values().flatten() {
+            for plan in &offer.checks {
+                let mut row = plan.row.clone();
+                if let Some(known) = self.rows.checks.get(&row.check_id) {
+                    row.status.clone_from(&known.status);
+                    row.output.clone_from(&known.output);
+                }
+                rows.checks.insert(row.check_id.clone(), row);
+            }
+            rows.services.insert(offer.instance.id.clone(), offer.instance.clone());
+        }
+        self.rows = rows;
+    }
+
+    fn change(&self) -> CatalogChange {
+        let node = self.node.node.clone();
+        let Some(agreed) = &self.agreed else {
+            return CatalogChange {
+                node,
+                whole: true,
+                services: self.rows.services.values().cloned().collect(),
+                checks: self.rows.checks.values().cloned().collect(),
+                ..CatalogChange::default()
+            };
+        };
+        CatalogChange {
+            node,
+            whole: false,
+            services: differing(&self.rows.services, &agreed.services),
+            checks: differing(&self.rows.checks, &agreed.checks),
+            remove_services: missing(&agreed.services, &self.rows.services),
+            remove_checks: missing(&agreed.checks, &self.rows.checks),
+        }
+    }
+
+    /// Sends what differs, unless something is under way: then it goes with the next round.
+    fn send(&mut self, ctx: &mut Context<Self>) {
+        if self.sending {
+            return;
+        }
+        let change = self.change();
+        if change.is_empty() {
+            self.waiting.drain(..).for_each(|waiter| drop(waiter.send(())));
+            return;
+        }
+        self.sending = true;
+        let (rows, waiting) = (self.rows.clone(), std::mem::take(&mut self.waiting));
+        let node = (self.registers_node && change.whole).then(|| self.node.clone());
+        let asking = ask(self.rpc.clone(), node, change);
+        ctx.spawn(asking.into_actor(self).map(move |sent, catalog, ctx| {
+            catalog.sending = false;
+            waiting.into_iter().for_each(|waiter| drop(waiter.send(())));
+            if sent {
+                catalog.agreed = Some(rows);
+                catalog.send(ctx);
+            } else {
+                catalog.agreed = None;
+                ctx.run_later(RETRY_AFTER, Self::send);
+            }
+        }));
+    }
+}
+
+async fn ask(rpc: Rpc, node: Option<CatalogNode>, change: CatalogChange) -> bool {
+    if let Some(node) = node
+        && !matches!(rpc.ask(Request::RegisterCatalogNode { node }).await, Ok(Response::Done))
+    {
+        return false;
+    }
+    match rpc.ask(Request::ChangeCatalog { change }).await {
+        Ok(Response::Done) => true,
+        Ok(other) => {
+            tracing::warn!(?other, "the servers didn't take what this node offers");
+            false
+        }
+        Err(error) => {
+            tracing::debug!(%error, "what this node offers isn't known to the servers yet");
+            false
+        }
+    }
+}
+
+fn differing<T: Clone + PartialEq>(
+    now: &BTreeMap<String, T>,
+    before: &BTreeMap<String, T>,
+) -> Vec<T> {
+    now.iter().filter(|(id, row)| before.get(*id) != Some(row)).map(|(_, row)| row.clone()).collect()
+}
+
+fn missing<T>(before: &BTreeMap<String, T>, now: &BTreeMap<String, T>) -> Vec<String> {
+    before.keys().filter(|id| !now.contains_key(*id)).cloned().collect()
+}
+
+/// Follows the servers' catalog for ever.
+async fn follow(rpc: Rpc, view: watch::Sender<Arc<View>>) {
+    let mut after = 0;
+    loop {
+        match rpc.ask(Request::WatchCatalog { after, wait_ms: WATCH_MS }).await {
+            Ok(Response::Catalog(contents)) => {
+                if contents.index != after {
+                    after = contents.index;
+                    view.send_replace(Arc::new(View::new(contents)));
+                }
+            }
+            Ok(other) => {
+                tracing::warn!(?other, "a server answered something else than the catalog");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+            Err(error) => {
+                // What was known last goes on being served.
+                tracing::debug!(%error, "the catalog can't be followed right now");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+}
+
+impl Actor for Catalog {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1_024);
+        ctx.run_interval(ANTI_ENTROPY, |catalog, ctx| {
+            catalog.agreed = None;
+            catalog.send(ctx);
+        });
+        ctx.spawn(follow(self.rpc.clone(), self.view.clone()).into_actor(self));
+        if self.registers_node {
+            self.send(ctx);
+        }
+    }
+}
+
+impl Handler<Serve> for Catalog {
+    type Result = ();
+
+    fn handle(&mut self, serve: Serve, ctx: &mut Self::Context) {
+        self.offered.insert(serve.owner, serve.offers);
+        self.rebuild();
+        self.send(ctx);
+    }
+}
+
+impl Handler<Withdraw> for Catalog {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, withdraw: Withdraw, ctx: &mut Self::Context) -> Self::Result {
+        if self.offered.remove(&withdraw.owner).is_none() {
+            return Box::pin(async {});
+        }
+        self.rebuild();
+        let (done, known) = oneshot::channel();
+        self.waiting.push(done);
+        self.send(ctx);
+        Box::pin(async move {
+            known.await.ok();
+        })
+    }
+}
+
+impl Handler<CheckRan> for Catalog {
+    type Result = ();
+
+    fn handle(&mut self, ran: CheckRan, ctx: &mut Self::Context) {
+        let Some(row) = self.rows.checks.get_mut(&ran.check_id) else { return };
+        let mut output = ran.output;
+        if output.len() > OUTPUT_BYTES_MAX {
+            let end = (0..=OUTPUT_BYTES_MAX).rev().find(|at| output.is_char_boundary(*at));
+            output.truncate(end.unwrap_or(0));
+        }
+        if row.status != ran.status {
+            let level_is_warn = ran.status == CHECK_CRITICAL;
+            let (service, check) = (&row.service_name, &row.name);
+            if level_is_warn {
+                tracing::warn!(service, check, output, "check is now {}", ran.status);
+            } else {
+                tracing::info!(service, check, "check is now {}", ran.status);
+            }
+        } else if row.output == output {
+            return;
+        }
+        ran.status.clone_into(&mut row.status);
+        row.output = output;
+        self.send(ctx);
+    }
+}
+
+impl Handler<NodeRegistered> for Catalog {
+    type Result = ();
+
+    fn handle(&mut self, _: NodeRegistered, ctx: &mut Self::Context) {
+        self.agreed = None;
+        self.send(ctx);
+    }
+}

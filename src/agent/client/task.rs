@@ -1,0 +1,384 @@
+//! `Task`: one task on this node. The machine in `logic::lifecycle::task` decides; this actor
+//! asks the driver, keeps the task's services in the catalog, and reports.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle,
+    WrapFuture,
+};
+use logic::lifecycle::environment;
+use logic::lifecycle::services::{self, CheckPlan, Offer};
+use logic::lifecycle::task::{Effect, Input, Machine};
+use logic::model::{self, JOB_BATCH, Node, RestartPolicy, TASK_DEAD, TASK_RUNNING, TaskState};
+use ports::errors::ContainersError;
+use ports::{PortMapping, TaskKey, TaskSpec, World};
+
+use super::allocation::{Allocation, TaskChanged};
+use super::health_check::{self, HealthCheck};
+use crate::catalog::{Catalog, Serve, Withdraw};
+
+/// How long a stop waits for the servers to learn that the task is withdrawn: routes to it are
+/// gone then, so that it isn't killed under a request.
+const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
+
+/// The task isn't wanted any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Stop {
+    pub(super) reason: String,
+}
+
+/// The job changed in a way a running task can take on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Update {
+    pub(super) alloc: Arc<model::Allocation>,
+    pub(super) task: model::Task,
+}
+
+/// A check has failed so often that the task should be started anew.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CheckGaveUp {
+    pub check: String,
+}
+
+pub struct Task {
+    world: World,
+    node: Arc<Node>,
+    alloc: Arc<model::Allocation>,
+    task: model::Task,
+    catalog: Addr<Catalog>,
+    allocation: Addr<Allocation>,
+    machine: Machine,
+    checks: Vec<Addr<HealthCheck>>,
+    timer: Option<SpawnHandle>,
+    serving: bool,
+}
+
+/// What is known of a task before its actor has looked: its past, not yet confirmed.
+pub(super) fn waiting(known: Option<&TaskState>) -> TaskState {
+    let mut state = known.cloned().unwrap_or_default();
+    if state.state != TASK_DEAD {
+        model::TASK_PENDING.clone_into(&mut state.state);
+    }
+    state
+}
+
+impl Task {
+    pub(super) fn new(
+        world: World,
+        node: Arc<Node>,
+        alloc: Arc<model::Allocation>,
+        task: model::Task,
+        catalog: Addr<Catalog>,
+        allocation: Addr<Allocation>,
+    ) -> Self {
+        let job = alloc.job.as_ref();
+        let kind = job.map_or(model::JOB_SERVICE, |job| job.r#type.as_str());
+        let policy = task
+            .restart_policy
+            .clone()
+            .or_else(|| alloc.group()?.restart_policy.clone())
+            .unwrap_or_else(|| RestartPolicy::default_for(kind));
+        let machine =
+            Machine::new(policy, kind != JOB_BATCH, task.kill_timeout(), task.shutdown_delay);
+        let known = alloc.task_states.get(&task.name).cloned();
+        let machine = match known {
+            Some(state) => machine.with_state(state),
+            None => machine,
+        };
+        Self {
+            world,
+            node,
+            alloc,
+            task,
+            catalog,
+            allocation,
+            machine,
+            checks: Vec::new(),
+            timer: None,
+            serving: false,
+        }
+    }
+
+    fn key(&self) -> TaskKey {
+        TaskKey { alloc_id: self.alloc.id.clone(), task: self.task.name.clone() }
+    }
+
+    /// The name its services are offered under.
+    fn owner(&self) -> String {
+        self.key().to_string()
+    }
+
+    /// The one door between messages and the machine.
+    fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let before = self.machine.state().clone();
+        tracing::trace!(task = %self.key(), ?input, "task");
+        for effect in self.machine.step(self.world.clock.now(), input) {
+            self.perform(effect, ctx);
+        }
+        if *self.machine.state() != before {
+            self.report(&before);
+        }
+    }
+
+    fn report(&self, before: &TaskState) {
+        let state = self.machine.state().clone();
+        let key = self.key();
+        for event in state.events.iter().filter(|event| !before.events.contains(event)) {
+            let message = &event.display_message;
+            if event.driver_error.is_empty() {
+                tracing::info!(task = %key, message, "{}", event.r#type);
+            } else {
+                tracing::warn!(task = %key, message, "{}", event.r#type);
+            }
+        }
+        self.allocation.do_send(TaskChanged { task: self.task.name.clone(), state });
+    }
+
+    fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Prepare => self.prepare(ctx),
+            Effect::Start => self.start_task(ctx),
+            Effect::Watch => self.watch(ctx),
+            Effect::Stop { delay, timeout } => self.stop_task(delay, timeout, ctx),
+            Effect::Serve => self.serve(ctx),
+            Effect::Withdraw => self.withdraw(),
+            Effect::WakeAt(at) => {
+                let wait = at.since(self.world.clock.now());
+                let timer = ctx.run_later(wait, |task, ctx| task.step(Input::WaitOver, ctx));
+                if let Some(old) = self.timer.replace(timer) {
+                    ctx.cancel_future(old);
+                }
+            }
+            Effect::Remove => self.remove(ctx),
+        }
+    }
+
+    fn prepare(&mut self, ctx: &mut Context<Self>) {
+        let (world, spec) = (self.world.clone(), self.spec());
+        let asking = async move { world.containers.prepare(&spec).await };
+        ctx.spawn(asking.into_actor(self).map(|prepared, task, ctx| {
+            let input = match prepared {
+                Ok(notes) => Input::Prepared(notes),
+                Err(error) => task.could_not_start(&error),
+            };
+            task.step(input, ctx);
+        }));
+    }
+
+    fn start_task(&mut self, ctx: &mut Context<Self>) {
+        let (world, spec) = (self.world.clone(), self.spec());
+        let asking = async move { world.containers.start(&spec).await };
+        ctx.spawn(asking.into_actor(self).map(|started, task, ctx| {
+            let input = match started {
+                Ok(()) => Input::Started,
+                Err(error) => task.could_not_start(&error),
+            };
+            task.step(input, ctx);
+        }));
+    }
+
+    fn could_not_start(&self, error: &ContainersError) -> Input {
+        Input::CouldNotStart {
+            error: error.to_string(),
+            may_pass: error.may_pass(),
+            port_in_use: matches!(error, ContainersError::PortInUse { .. }),
+            jitter: self.world.random.next_u64(),
+        }
+    }
+
+    fn watch(&mut self, ctx: &mut Context<Self>) {
+        let (world, key) = (self.world.clone(), self.key());
+        let asking = async move { world.containers.wait(&key).await };
+        ctx.spawn(asking.into_actor(self).map(|exit, task, ctx| {
+            let jitter = task.world.random.next_u64();
+            let ports::Exit { code, signal, out_of_memory, lost } = exit;
+            task.step(Input::Exited { code, signal, out_of_memory, lost, jitter }, ctx);
+        }));
+    }
+
+    /// The withdrawal has been sent by the time this runs; wait until it is known, then kill.
+    fn stop_task(&mut self, delay: Duration, timeout: Duration, ctx: &mut Context<Self>) {
+        let (world, key) = (self.world.clone(), self.key());
+        let signal = self.task.kill_signal.clone();
+        let withdrawn = self.catalog.send(Withdraw { owner: self.owner() });
+        let asking = async move {
+            // Servers that can't be reached must not keep a task from being stopped.
+            tokio::time::timeout(WITHDRAWN_WITHIN, withdrawn).await.ok();
+            tokio::time::sleep(delay).await;
+            world.containers.stop(&key, &signal, timeout).await
+        };
+        ctx.spawn(asking.into_actor(self).map(|stopped, task, _| {
+            if let Err(error) = stopped {
+                tracing::warn!(task = %task.key(), %error, "the driver could not stop a task");
+            }
+        }));
+    }
+
+    fn remove(&mut self, ctx: &mut Context<Self>) {
+        let (world, key) = (self.world.clone(), self.key());
+        let asking = async move { world.containers.remove(&key).await };
+        ctx.spawn(asking.into_actor(self).map(|removed, task, ctx| {
+            if let Err(error) = removed {
+                tracing::warn!(task = %task.key(), %error, "a dead task's container remains");
+            }
+            ctx.stop();
+        }));
+    }
+
+    fn offers(&self) -> Vec<Offer> {
+        let env = environment::variables(&self.alloc, &self.task, &self.node);
+        let mut offers = services::offers(&self.alloc, Some(&self.task), &self.node, &env);
+        // The group's own services are up when its first task is.
+        let first = self.alloc.group().and_then(|group| group.tasks.first());
+        if first.is_some_and(|first| first.name == self.task.name) {
+            offers.extend(services::offers(&self.alloc, None, &self.node, &env));
+        }
+        offers
+    }
+
+    fn serve(&mut self, ctx: &mut Context<Self>) {
+        let offers = self.offers();
+        self.stop_checks();
+        self.serving = true;
+        for plan in offers.iter().flat_map(|offer| &offer.checks) {
+            self.checks.push(self.check(plan, ctx));
+        }
+        if !offers.is_empty() {
+            self.catalog.do_send(Serve { owner: self.owner(), offers });
+        }
+    }
+
+    fn check(&self, plan: &CheckPlan, ctx: &Context<Self>) -> Addr<HealthCheck> {
+        HealthCheck::new(
+            self.world.clone(),
+            plan.clone(),
+            self.catalog.clone(),
+            ctx.address().recipient(),
+        )
+        .start()
+    }
+
+    fn stop_checks(&mut self) {
+        for check in self.checks.drain(..) {
+            check.do_send(health_check::Stop);
+        }
+    }
+
+    fn withdraw(&mut self) {
+        self.stop_checks();
+        if std::mem::take(&mut self.serving) {
+            self.catalog.do_send(Withdraw { owner: self.owner() });
+        }
+    }
+
+    fn spec(&self) -> TaskSpec {
+        let env = environment::variables(&self.alloc, &self.task, &self.node);
+        let resources = self.alloc.task_resources.get(&self.task.name);
+        let resources = resources.unwrap_or(&self.task.resources);
+        let config = self
+            .task
+            .config
+            .iter()
+            .map(|(key, value)| {
+                (key.clone(), environment::interpolate_value(value, &env, &self.node))
+            })
+            .collect();
+        TaskSpec {
+            key: self.key(),
+            driver: self.task.driver.clone(),
+            config,
+            user: self.task.user.clone(),
+            cpu: resources.cpu,
+            memory_mb: resources.memory_mb,
+            ports: self.port_mappings(),
+            logs: self.task.log_config.clone(),
+            labels: BTreeMap::from([
+                ("com.drover.job".to_owned(), self.alloc.job_id.clone()),
+                ("com.drover.alloc_name".to_owned(), self.alloc.name.clone()),
+                ("com.drover.node_id".to_owned(), self.node.id.clone()),
+            ]),
+            kill_signal: self.task.kill_signal.clone(),
+            env,
+        }
+    }
+
+    fn port_mappings(&self) -> Vec<PortMapping> {
+        self.alloc
+            .ports()
+            .filter(|(owner, _)| owner.is_empty() || *owner == self.task.name)
+            .map(|(_, assigned)| {
+                let label = &assigned.label;
+                let given = environment::port(&self.alloc, &self.task.name, label);
+                let inside = environment::container_port(&self.alloc, &self.task, label);
+                PortMapping {
+                    label: label.clone(),
+                    host_ip: given.map_or_else(|| self.node.address.clone(), |(ip, _, _)| ip),
+                    host_port: assigned.value,
+                    container_port: inside.unwrap_or(assigned.value),
+                }
+            })
+            .collect()
+    }
+
+    /// Takes up the task if an earlier run of the agent left it running, else starts it.
+    fn take_up(&mut self, ctx: &mut Context<Self>) {
+        let (world, spec) = (self.world.clone(), self.spec());
+        let asking = async move { world.containers.reattach(&spec).await };
+        ctx.spawn(asking.into_actor(self).map(|found, task, ctx| {
+            let input = if matches!(found, Ok(true)) { Input::Reattached } else { Input::Received };
+            task.step(input, ctx);
+        }));
+    }
+}
+
+impl Actor for Task {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let ran_before = self
+            .alloc
+            .task_states
+            .get(&self.task.name)
+            .is_some_and(|state| state.state == TASK_RUNNING || state.restarts > 0);
+        if ran_before {
+            self.take_up(ctx);
+        } else {
+            self.step(Input::Received, ctx);
+        }
+    }
+}
+
+impl Handler<Stop> for Task {
+    type Result = ();
+
+    fn handle(&mut self, Stop { reason }: Stop, ctx: &mut Self::Context) {
+        self.step(Input::Stop { reason }, ctx);
+    }
+}
+
+impl Handler<Update> for Task {
+    type Result = ();
+
+    fn handle(&mut self, update: Update, ctx: &mut Self::Context) {
+        self.alloc = update.alloc;
+        self.task = update.task;
+        if self.serving {
+            self.serve(ctx);
+        }
+    }
+}
+
+impl Handler<CheckGaveUp> for Task {
+    type Result = ();
+
+    fn handle(&mut self, CheckGaveUp { check }: CheckGaveUp, ctx: &mut Self::Context) {
+        let reason = format!("healthcheck: check \"{check}\" unhealthy");
+        self.step(Input::Restart { reason }, ctx);
+    }
+}

@@ -1,0 +1,138 @@
+//! `EvalBroker`: keeps evaluations in line, and starts one [`Evaluation`] actor for each when its
+//! turn comes: the most urgent first, one at a time for each job.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
+use logic::model;
+use ports::World;
+
+use super::consensus::Consensus;
+use super::evaluation::Evaluation;
+use super::plan_applier::PlanApplier;
+use crate::state::State;
+
+/// Evaluations looked at side by side.
+const IN_FLIGHT_MAX: usize = 8;
+
+/// Evaluations that wait for a scheduler.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Enqueue(pub Vec<model::Evaluation>);
+
+/// This server may schedule from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Lead {
+    pub(super) consensus: Addr<Consensus>,
+    pub(super) applier: Addr<PlanApplier>,
+}
+
+/// An evaluation has been dealt with.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Finished {
+    pub(super) job_id: String,
+}
+
+/// Where in the line an evaluation stands: urgent ones first, then the oldest.
+type Turn = (std::cmp::Reverse<i64>, u64, String);
+
+pub struct EvalBroker {
+    world: World,
+    state: State,
+    leading: Option<Lead>,
+    ready: BTreeMap<Turn, model::Evaluation>,
+    /// Jobs with an evaluation in flight.
+    busy: BTreeSet<String>,
+    /// Evaluations that have their time, until then.
+    waiting: BTreeMap<String, model::Evaluation>,
+}
+
+impl EvalBroker {
+    pub(super) fn new(world: World, state: State) -> Self {
+        Self {
+            world,
+            state,
+            leading: None,
+            ready: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    fn enqueue(&mut self, eval: model::Evaluation, ctx: &mut Context<Self>) {
+        let wait = eval.wait_until.since(self.world.clock.now());
+        if wait.is_zero() {
+            self.waiting.remove(&eval.id);
+            let turn =
+                (std::cmp::Reverse(eval.priority), eval.create_index, eval.id.clone());
+            self.ready.insert(turn, eval);
+            return;
+        }
+        let id = eval.id.clone();
+        if self.waiting.insert(id.clone(), eval).is_none() {
+            ctx.run_later(wait, move |broker, ctx| {
+                if let Some(eval) = broker.waiting.remove(&id) {
+                    broker.enqueue(eval, ctx);
+                    broker.start_next(ctx);
+                }
+            });
+        }
+    }
+
+    fn start_next(&mut self, ctx: &mut Context<Self>) {
+        let Some(leading) = &self.leading else { return };
+        while self.busy.len() < IN_FLIGHT_MAX {
+            let next = self
+                .ready
+                .iter()
+                .find(|(_, eval)| !self.busy.contains(&eval.job_id))
+                .map(|(turn, _)| turn.clone());
+            let Some(eval) = next.and_then(|turn| self.ready.remove(&turn)) else { return };
+            self.busy.insert(eval.job_id.clone());
+            Evaluation::new(
+                self.world.clone(),
+                self.state.clone(),
+                eval,
+                leading.consensus.clone(),
+                leading.applier.clone(),
+                ctx.address().recipient(),
+            )
+            .start();
+        }
+    }
+}
+
+impl Actor for EvalBroker {
+    type Context = Context<Self>;
+}
+
+impl Handler<Enqueue> for EvalBroker {
+    type Result = ();
+
+    fn handle(&mut self, Enqueue(evals): Enqueue, ctx: &mut Self::Context) {
+        for eval in evals {
+            self.enqueue(eval, ctx);
+        }
+        self.start_next(ctx);
+    }
+}
+
+impl Handler<Lead> for EvalBroker {
+    type Result = ();
+
+    fn handle(&mut self, lead: Lead, ctx: &mut Self::Context) {
+        self.leading = Some(lead);
+        self.start_next(ctx);
+    }
+}
+
+impl Handler<Finished> for EvalBroker {
+    type Result = ();
+
+    fn handle(&mut self, finished: Finished, ctx: &mut Self::Context) {
+        self.busy.remove(&finished.job_id);
+        self.start_next(ctx);
+    }
+}

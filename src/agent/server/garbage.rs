@@ -1,0 +1,50 @@
+//! `Collector`: now and then proposes to forget what ended long ago.
+
+use std::time::Duration;
+
+use actix::{Actor, Addr, AsyncContext, Context};
+use logic::state::Command;
+use ports::World;
+
+use super::consensus::{Consensus, Propose};
+use crate::state::State;
+
+const EVERY: Duration = Duration::from_secs(300);
+/// Ended evaluations and allocations are kept this long, stopped jobs and lost nodes longer.
+const EVALS_KEPT: Duration = Duration::from_secs(3_600);
+const JOBS_KEPT: Duration = Duration::from_secs(4 * 3_600);
+const NODES_KEPT: Duration = Duration::from_secs(24 * 3_600);
+
+pub(super) struct Collector {
+    world: World,
+    state: State,
+    consensus: Addr<Consensus>,
+}
+
+impl Collector {
+    pub(super) fn new(world: World, state: State, consensus: Addr<Consensus>) -> Self {
+        Self { world, state, consensus }
+    }
+
+    fn collect(&self) {
+        // An idle cluster's log doesn't grow.
+        let state = self.state.now();
+        if state.evals().next().is_none() && state.nodes().next().is_none() {
+            return;
+        }
+        let now = self.world.clock.now();
+        self.consensus.do_send(Propose(Command::CollectGarbage {
+            evals_before: now.minus(EVALS_KEPT),
+            jobs_before: now.minus(JOBS_KEPT),
+            nodes_before: now.minus(NODES_KEPT),
+        }));
+    }
+}
+
+impl Actor for Collector {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(EVERY, |collector, _| collector.collect());
+    }
+}

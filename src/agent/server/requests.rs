@@ -1,0 +1,207 @@
+//! `Requests`: takes connections from other agents and answers what they ask.
+
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture};
+use axum::Router;
+use logic::model::{AllocReport, Node};
+use logic::state::{Command, Topic};
+use ports::{Listener, Stream};
+
+use super::consensus::{Propose, ProposeError};
+use super::heartbeats::Heartbeat;
+use super::Server;
+use crate::api;
+use crate::rpc::{ApiKind, HttpRequest, HttpResponse, NodeProof, Request, Response};
+use crate::wire;
+
+/// A connection that asks nothing for this long is closed.
+const IDLE_WITHIN: Duration = Duration::from_secs(120);
+/// No request waits longer than this for a change.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// After a failed accept (out of file descriptors, most likely).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The two HTTP APIs, for requests that other agents pass on.
+#[derive(Clone)]
+pub struct Routers {
+    pub nomad: Router,
+    pub consul: Router,
+}
+
+pub struct Requests {
+    listener: Option<Box<dyn Listener>>,
+    answering: Answering,
+}
+
+#[derive(Clone)]
+struct Answering {
+    server: Server,
+    routers: Routers,
+    datacenter: String,
+}
+
+impl Requests {
+    pub fn new(
+        listener: Box<dyn Listener>,
+        server: Server,
+        routers: Routers,
+        datacenter: String,
+    ) -> Self {
+        Self { listener: Some(listener), answering: Answering { server, routers, datacenter } }
+    }
+}
+
+impl Actor for Requests {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(listener) = self.listener.take() {
+            ctx.spawn(accept(listener, self.answering.clone()).into_actor(self));
+        }
+    }
+}
+
+/// Takes no more connections.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+impl Handler<Stop> for Requests {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+async fn accept(mut listener: Box<dyn Listener>, answering: Answering) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                actix_rt::spawn(converse(stream, answering.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection from an agent could not be taken");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse(mut stream: Box<dyn Stream>, answering: Answering) {
+    loop {
+        let request = match tokio::time::timeout(IDLE_WITHIN, wire::read_frame(&mut stream)).await {
+            Ok(Ok(request)) => request,
+            Ok(Err(wire::Error::Closed)) | Err(_) => return,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "an agent's request could not be read");
+                return;
+            }
+        };
+        let response = answering.answer(request).await;
+        if wire::write_frame(&mut stream, &response).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Answering {
+    async fn answer(&self, request: Request) -> Response {
+        match request {
+            Request::RegisterNode { node, catalog } => {
+                self.propose(Command::RegisterNode { node, catalog }).await
+            }
+            Request::Heartbeat { proof } => self.heartbeat(proof).await,
+            Request::WatchAllocs { proof, after, wait_ms } => {
+                self.watch_allocs(proof, after, wait(wait_ms)).await
+            }
+            Request::ReportAllocs { proof, reports } => self.report(proof, reports).await,
+            Request::WatchCatalog { after, wait_ms } => {
+                let changed = |index| index > after;
+                let state = &self.server.state;
+                let store = state
+                    .once(wait(wait_ms), |store| changed(store.index_of(Topic::Catalog)))
+                    .await;
+                Response::Catalog(store.catalog(&self.datacenter))
+            }
+            Request::RegisterCatalogNode { node } => {
+                self.propose(Command::RegisterCatalogNode { node }).await
+            }
+            Request::ChangeCatalog { change } => {
+                self.propose(Command::ChangeCatalog { change }).await
+            }
+            Request::Http(request) => self.http(request).await,
+        }
+    }
+
+    async fn propose(&self, command: Command) -> Response {
+        match self.server.consensus.send(Propose(command)).await {
+            Ok(Ok(_)) => Response::Done,
+            Ok(Err(ProposeError::Refused(refusal))) => Response::Refused(refusal.to_string()),
+            Ok(Err(error)) => Response::Refused(error.to_string()),
+            Err(_) => Response::Refused("the server is stopping".to_owned()),
+        }
+    }
+
+    /// The node of a proof, if it is known and the proof is right.
+    fn proven(&self, proof: &NodeProof) -> Result<std::sync::Arc<Node>, Response> {
+        match self.server.state.now().node(&proof.node_id) {
+            None => Err(Response::Unregistered),
+            Some(node) if node.secret_id != proof.secret => {
+                Err(Response::Refused("node secret ID does not match".to_owned()))
+            }
+            Some(node) => Ok(node.clone()),
+        }
+    }
+
+    async fn heartbeat(&self, proof: NodeProof) -> Response {
+        if let Err(response) = self.proven(&proof) {
+            return response;
+        }
+        match self.server.heartbeats.send(Heartbeat { node_id: proof.node_id }).await {
+            Ok(Some(ttl)) => {
+                Response::Lease { ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX) }
+            }
+            Ok(None) => Response::Unregistered,
+            Err(_) => Response::Refused("the server is stopping".to_owned()),
+        }
+    }
+
+    async fn watch_allocs(&self, proof: NodeProof, after: u64, within: Duration) -> Response {
+        if let Err(response) = self.proven(&proof) {
+            return response;
+        }
+        let id = &proof.node_id;
+        let changed = |store: &logic::state::Store| store.node_alloc_index(id) > after;
+        let store = self.server.state.once(within, changed).await;
+        Response::Allocs {
+            index: store.node_alloc_index(id),
+            allocs: store.allocs_on_node(id).cloned().collect(),
+        }
+    }
+
+    async fn report(&self, proof: NodeProof, reports: Vec<AllocReport>) -> Response {
+        if let Err(response) = self.proven(&proof) {
+            return response;
+        }
+        self.propose(Command::ReportAllocs { node_id: proof.node_id, reports }).await
+    }
+
+    async fn http(&self, request: HttpRequest) -> Response {
+        let router = match request.api {
+            ApiKind::Nomad => self.routers.nomad.clone(),
+            ApiKind::Consul => self.routers.consul.clone(),
+        };
+        let response = api::forward::answer(router, request).await;
+        Response::Http(response.unwrap_or_else(|error| HttpResponse {
+            status: 400,
+            headers: Vec::new(),
+            body: error.into_bytes(),
+        }))
+    }
+}
+
+fn wait(wait_ms: u64) -> Duration {
+    Duration::from_millis(wait_ms).min(WAIT_MAX)
+}

@@ -1,0 +1,279 @@
+//! `start(world, config)`: creates the actors in order and wires them. The only place that knows
+//! them all.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use actix::{Actor, Addr};
+use logic::config::AgentConfig;
+use logic::model::{CatalogNode, Node, Resources, ServiceInstance};
+use ports::errors::NetworkError;
+use ports::{Fingerprint, Listener, World};
+use tokio::sync::watch;
+
+use crate::api::{self, Api, Identity};
+use crate::catalog::Catalog;
+use crate::client::{self, Client, NodeIdentity};
+use crate::dns::{self, DnsListener};
+use crate::edge::{self, Edge};
+use crate::error::StartError;
+use crate::http_listener::{HttpListener, Peer};
+use crate::rpc::Rpc;
+use crate::server::{self, Requests, Routers, Server};
+
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A running agent.
+pub struct Agent {
+    pub identity: Arc<Identity>,
+    pub server: Option<Server>,
+    pub client: Option<Addr<Client>>,
+    pub catalog: Addr<Catalog>,
+    pub edge: Option<Edge>,
+    pub dns: Option<Addr<DnsListener>>,
+    /// The agent's replica of the catalog.
+    pub view: watch::Receiver<Arc<logic::catalog::View>>,
+    dev_mode: bool,
+}
+
+impl Agent {
+    /// Leaves gracefully. A dev agent takes its tasks with it; others leave them running, to be
+    /// taken up by the next start.
+    pub async fn leave(self) {
+        if let (true, Some(client)) = (self.dev_mode, &self.client) {
+            client.send(client::Leave).await.ok();
+        }
+    }
+}
+
+/// Starts an agent. Returns once all of its ports are open.
+pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartError> {
+    if !config.server.enabled && !config.client.enabled {
+        let why = "the agent is neither server nor client: enable at least one of them";
+        return Err(StartError::Config(why.to_owned()));
+    }
+    world.disk.prepare()?;
+    let config = Arc::new(config);
+    let sockets = Sockets::open(&world, &config).await?;
+    let fingerprint = world.machine.fingerprint();
+    let identity = client::node_identity(&world).await?;
+    let address = advertised(&config, &fingerprint);
+    let name =
+        if config.name.is_empty() { fingerprint.hostname.clone() } else { config.name.clone() };
+    let me = Arc::new(Identity {
+        node_id: identity.id.clone(),
+        name: name.clone(),
+        address,
+        version: VERSION,
+    });
+
+    let server = if config.server.enabled {
+        Some(server::start(&world, &config).await?)
+    } else {
+        None
+    };
+    let rpc = Rpc::new(world.clone(), servers(&config));
+    let node = node(&world, &config, &identity, &me, fingerprint).await;
+    let catalog_node = catalog_node(&node);
+    let own = own_services(&config, &me);
+    let registers_node = !config.client.enabled;
+    let (catalog, view) = Catalog::new(catalog_node.clone(), rpc.clone(), own, registers_node);
+    let catalog = catalog.start();
+
+    let api = Api {
+        world: world.clone(),
+        config: Arc::clone(&config),
+        identity: Arc::clone(&me),
+        server: server.clone(),
+        rpc: rpc.clone(),
+        view: view.clone(),
+    };
+    let routers = Routers { nomad: api::nomad(api.clone()), consul: api::consul(api) };
+    if let (Some(server), Some(listener)) = (&server, sockets.rpc) {
+        let datacenter = config.datacenter.clone();
+        Requests::new(listener, server.clone(), routers.clone(), datacenter).start();
+    }
+    serve(sockets.http, routers.nomad);
+    if let Some(listener) = sockets.catalog_http {
+        serve(listener, routers.consul);
+    }
+    let dns = if config.catalog.enabled {
+        let bound = dns::start(&world, &config.catalog, config.bind_addr, view.clone()).await;
+        Some(bound.map_err(listening("DNS", "catalog { dns_port }"))?)
+    } else {
+        None
+    };
+    let edge = if config.edge.enabled {
+        let bound = edge::start(&world, &config.edge, config.bind_addr, view.clone()).await;
+        Some(bound.map_err(listening("the edge proxy", "edge { ports, ui_port }"))?)
+    } else {
+        None
+    };
+    let client = config.client.enabled.then(|| {
+        Client::new(world.clone(), rpc.clone(), catalog.clone(), node, catalog_node).start()
+    });
+    Ok(Agent { identity: me, server, client, catalog, edge, dns, view, dev_mode: config.dev_mode })
+}
+
+/// Listeners are opened before anything is started: a busy port leaves nothing half done.
+struct Sockets {
+    http: Box<dyn Listener>,
+    rpc: Option<Box<dyn Listener>>,
+    catalog_http: Option<Box<dyn Listener>>,
+}
+
+impl Sockets {
+    async fn open(world: &World, config: &AgentConfig) -> Result<Self, StartError> {
+        let http = SocketAddr::new(
+            config.addresses.http.unwrap_or(config.bind_addr),
+            config.ports.http,
+        );
+        let http = world.network.listen(http).await;
+        let http = http.map_err(listening("the HTTP API", "ports { http }"))?;
+        let rpc = if config.server.enabled {
+            let listener = world.network.listen(server::rpc_address(config)).await;
+            Some(listener.map_err(listening("other agents", "ports { rpc }"))?)
+        } else {
+            None
+        };
+        let catalog_http = if config.catalog.enabled {
+            let address = SocketAddr::new(config.bind_addr, config.catalog.http_port);
+            let listener = world.network.listen(address).await;
+            Some(listener.map_err(listening("the catalog's HTTP API", "catalog { http_port }"))?)
+        } else {
+            None
+        };
+        Ok(Self { http, rpc, catalog_http })
+    }
+}
+
+fn listening(
+    what: &'static str,
+    setting: &'static str,
+) -> impl FnOnce(NetworkError) -> StartError {
+    move |source| StartError::Listen { what, setting, source }
+}
+
+fn serve(listener: Box<dyn Listener>, router: axum::Router) {
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    actix_rt::spawn(async move {
+        if let Err(error) = axum::serve(HttpListener::new(listener), service).await {
+            tracing::error!(%error, "an HTTP API ended");
+        }
+    });
+}
+
+/// The address other agents and tasks' users reach this agent at.
+fn advertised(config: &AgentConfig, fingerprint: &Fingerprint) -> IpAddr {
+    let bound = (!config.bind_addr.is_unspecified()).then_some(config.bind_addr);
+    config
+        .advertise_addr
+        .or(bound)
+        .or(fingerprint.address)
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// Where servers are: those configured, or this agent itself.
+fn servers(config: &AgentConfig) -> Vec<String> {
+    let rpc = config.ports.rpc;
+    if config.server.enabled || config.client.servers.is_empty() {
+        let bound = server::rpc_address(config).ip();
+        let ip = if bound.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { bound };
+        return vec![SocketAddr::new(ip, rpc).to_string()];
+    }
+    let with_port = |server: &String| {
+        let has_port = server.rsplit_once(':').is_some_and(|(host, port)| {
+            port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
+        });
+        if has_port { server.clone() } else { format!("{server}:{rpc}") }
+    };
+    config.client.servers.iter().map(with_port).collect()
+}
+
+async fn node(
+    world: &World,
+    config: &AgentConfig,
+    identity: &NodeIdentity,
+    me: &Identity,
+    fingerprint: Fingerprint,
+) -> Node {
+    let mut attributes = fingerprint.attributes;
+    attributes.insert("nomad.version".to_owned(), VERSION.to_owned());
+    attributes.insert("drover.version".to_owned(), VERSION.to_owned());
+    attributes.insert("unique.hostname".to_owned(), fingerprint.hostname);
+    let drivers = world.containers.drivers().await;
+    for (name, info) in drivers.iter().filter(|(_, info)| info.detected) {
+        attributes.insert(format!("driver.{name}"), "1".to_owned());
+        attributes.extend(info.attributes.clone());
+    }
+    let mut resources = fingerprint.resources;
+    if config.client.cpu_total_compute > 0 {
+        resources.cpu = config.client.cpu_total_compute;
+    }
+    if config.client.memory_total_mb > 0 {
+        resources.memory_mb = config.client.memory_total_mb;
+    }
+    let reserved = &config.client.reserved;
+    let http = SocketAddr::new(me.address, config.ports.http);
+    Node {
+        id: identity.id.clone(),
+        secret_id: identity.secret.clone(),
+        datacenter: config.datacenter.clone(),
+        name: me.name.clone(),
+        http_addr: http.to_string(),
+        address: me.address.to_string(),
+        attributes,
+        meta: config.client.meta.clone(),
+        node_class: config.client.node_class.clone(),
+        resources,
+        reserved: Resources {
+            cpu: reserved.cpu,
+            memory_mb: reserved.memory_mb,
+            disk_mb: reserved.disk_mb,
+            ..Resources::default()
+        },
+        drivers,
+        used_ports: world.machine.ports_in_use(),
+        ..Node::default()
+    }
+}
+
+fn catalog_node(node: &Node) -> CatalogNode {
+    CatalogNode {
+        id: node.id.clone(),
+        node: node.name.clone(),
+        address: node.address.clone(),
+        datacenter: node.datacenter.clone(),
+        meta: BTreeMap::from([("consul-network-segment".to_owned(), String::new())]),
+        ..CatalogNode::default()
+    }
+}
+
+/// What the agent itself offers: the services users of the anchors look for.
+fn own_services(config: &AgentConfig, me: &Identity) -> Vec<ServiceInstance> {
+    let address = me.address.to_string();
+    let service = |id: &str, name: &str, tag: Option<&str>, port: u16| ServiceInstance {
+        node: me.name.clone(),
+        id: id.to_owned(),
+        service: name.to_owned(),
+        tags: tag.map(str::to_owned).into_iter().collect(),
+        address: address.clone(),
+        port,
+        ..ServiceInstance::default()
+    };
+    let mut own = Vec::new();
+    if config.server.enabled {
+        // The anchor's own entry has no address of its own, so that DNS names the node.
+        let consul = service("consul", "consul", None, config.catalog.http_port);
+        own.push(ServiceInstance { address: String::new(), ..consul });
+        own.push(service("_nomad-server-http", "nomad", Some("http"), config.ports.http));
+        own.push(service("_nomad-server-rpc", "nomad", Some("rpc"), config.ports.rpc));
+    }
+    if config.client.enabled {
+        let http = config.ports.http;
+        own.push(service("_nomad-client-http", "nomad-client", Some("http"), http));
+    }
+    own
+}
+
