@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod config;
+pub mod dns;
 pub mod duration;
 pub mod id;
 pub mod lifecycle;
