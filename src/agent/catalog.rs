@@ -148,7 +148,7 @@ impl Catalog {
         }
         let change = self.change();
         if change.is_empty() {
-            self.waiting.drain(..).for_each(|waiter| drop(waiter.send(())));
+            release(std::mem::take(&mut self.waiting));
             return;
         }
         self.sending = true;
@@ -157,7 +157,7 @@ impl Catalog {
         let asking = ask(self.rpc.clone(), node, change);
         ctx.spawn(asking.into_actor(self).map(move |sent, catalog, ctx| {
             catalog.sending = false;
-            waiting.into_iter().for_each(|waiter| drop(waiter.send(())));
+            release(waiting);
             if sent {
                 catalog.agreed = Some(rows);
                 catalog.send(ctx);
@@ -166,6 +166,13 @@ impl Catalog {
                 ctx.run_later(RETRY_AFTER, Self::send);
             }
         }));
+    }
+}
+
+fn release(waiting: Vec<oneshot::Sender<()>>) {
+    for waiter in waiting {
+        // Who waited may have given up.
+        waiter.send(()).ok();
     }
 }
 

@@ -143,7 +143,9 @@ impl Handler<TaskChanged> for Allocation {
         if all_dead && !self.ended {
             self.ended = true;
             self.client.do_send(AllocEnded { alloc_id: self.alloc.id.clone() });
-            self.waiting.drain(..).for_each(|waiter| drop(waiter.send(())));
+            for waiter in self.waiting.drain(..) {
+                waiter.send(()).ok();
+            }
         }
     }
 }
