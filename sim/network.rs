@@ -49,7 +49,7 @@ pub(crate) struct SimNetwork {
     host: String,
 }
 
-fn error(address: impl ToString, error: &IoError) -> NetworkError {
+fn error(address: impl std::fmt::Display, error: &IoError) -> NetworkError {
     let address = address.to_string();
     match error.kind() {
         ErrorKind::AddrInUse => NetworkError::InUse { address },
