@@ -2,10 +2,17 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, Request};
-use http_body_util::BodyExt;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, Limited};
+use tower_service::Service;
 
-use crate::rpc::{HttpRequest, HttpResponse};
+use super::errors::Failure;
+use super::query::Query;
+use super::{Api, BODY_MAX};
+use crate::rpc::{self, ApiKind, HttpRequest, HttpResponse};
 
 /// Headers that describe one connection, not the answer.
 const HOP_BY_HOP: [&str; 3] = ["connection", "transfer-encoding", "content-length"];
@@ -17,22 +24,36 @@ pub async fn answer(mut router: Router, request: HttpRequest) -> Result<HttpResp
         .uri(&request.path)
         .body(Body::from(request.body))
         .map_err(|error| error.to_string())?;
-    let Ok(response) = std::future::poll_fn(|cx| tower_ready(&mut router, cx)).await.call(request).await;
+    // A router is always ready, and answers whatever it is asked.
+    let Ok(response) = router.call(request).await;
     let (head, body) = response.into_parts();
-    let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+    let body = body
+        .collect()
+        .await
+        .map_err(|error| error.to_string())?
+        .to_bytes();
     let headers = head
         .headers
         .iter()
         .filter(|(name, _)| !HOP_BY_HOP.contains(&name.as_str()))
-        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+        .map(|(name, value)| {
+            (
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into(),
+            )
+        })
         .collect();
-    Ok(HttpResponse { status: head.status.as_u16(), headers, body: body.to_vec() })
+    Ok(HttpResponse {
+        status: head.status.as_u16(),
+        headers,
+        body: body.to_vec(),
+    })
 }
 
 /// The other way: what came back, as an answer of this agent's own.
-pub fn restore(answer: HttpResponse) -> axum::response::Response {
-    let mut response = axum::response::Response::new(Body::from(answer.body));
-    *response.status_mut() = axum::http::StatusCode::from_u16(answer.status).unwrap_or_default();
+pub fn restore(answer: HttpResponse) -> Response {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
     for (name, value) in answer.headers {
         let name = HeaderName::try_from(name);
         if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
@@ -40,4 +61,82 @@ pub fn restore(answer: HttpResponse) -> axum::response::Response {
         }
     }
     response
+}
+
+/// Asks a server for a path of an API; its answer whole.
+pub(super) async fn ask(api: &Api, request: HttpRequest) -> Result<HttpResponse, Failure> {
+    match api.rpc.ask(rpc::Request::Http(request)).await {
+        Ok(rpc::Response::Http(answer)) => Ok(answer),
+        Ok(rpc::Response::Refused(reason)) => Err(Failure::no_leader(&reason)),
+        Ok(other) => {
+            tracing::warn!(
+                ?other,
+                "a server answered an HTTP request with something else"
+            );
+            Err(Failure::no_leader(
+                "the server's answer makes no sense: is it of another version?",
+            ))
+        }
+        Err(error) => Err(Failure::no_leader(&error.to_string())),
+    }
+}
+
+/// Wraps the routes that only a server can answer: checks that the request is for this cluster,
+/// and on other agents passes it on.
+pub(super) async fn to_server(
+    State((api, kind)): State<(Api, ApiKind)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Err(failure) = meant_for_us(&api, kind, &Query::of(request.uri())) {
+        return failure.into_response();
+    }
+    if api.server.is_some() {
+        return next.run(request).await;
+    }
+    match pass_on(&api, kind, request).await {
+        Ok(response) => response,
+        Err(failure) => failure.into_response(),
+    }
+}
+
+async fn pass_on(api: &Api, kind: ApiKind, request: Request) -> Result<Response, Failure> {
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, BODY_MAX)
+        .collect()
+        .await
+        .map_err(|error| {
+            Failure::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the request's body: {error}"),
+            )
+        })?;
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let request = HttpRequest {
+        api: kind,
+        method: head.method.to_string(),
+        path: path.to_owned(),
+        body: body.to_bytes().to_vec(),
+    };
+    ask(api, request).await.map(restore)
+}
+
+fn meant_for_us(api: &Api, kind: ApiKind, query: &Query) -> Result<(), Failure> {
+    match kind {
+        ApiKind::Nomad => match query.get("region") {
+            Some(region) if region != api.config.region => {
+                let text = format!("No path to region: there is only `{}`", api.config.region);
+                Err(Failure::bad_request(text))
+            }
+            Some(_) | None => Ok(()),
+        },
+        // 500 is what clients take for "try another datacenter".
+        ApiKind::Consul => match query.get("dc") {
+            Some(datacenter) if datacenter != api.config.datacenter => {
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                Err(Failure::new(status, "No path to datacenter"))
+            }
+            Some(_) | None => Ok(()),
+        },
+    }
 }

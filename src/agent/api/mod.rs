@@ -1,16 +1,48 @@
 //! The HTTP APIs: requests to messages, state to JSON. Nothing is decided here.
 
+mod agent;
+mod alloc_logs;
+mod allocations;
+mod client_fs;
+mod client_stats;
+mod consul_agent;
+mod consul_catalog;
+mod consul_health;
+mod consul_json;
+mod deployments;
+mod errors;
+mod evaluations;
 pub mod forward;
+mod job;
+mod jobs;
+mod json;
+mod node_proxy;
+mod nodes;
+mod query;
 
 use std::sync::Arc;
 
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{any, get, put};
 use logic::catalog::View;
 use logic::config::AgentConfig;
+use logic::state::{Command, Reply};
 use ports::World;
 use tokio::sync::watch;
 
-use crate::rpc::Rpc;
-use crate::server::Server;
+use crate::rpc::{ApiKind, Rpc};
+use crate::server::{Propose, ProposeError, Server};
+use errors::Failure;
+
+/// No request's body is larger.
+const BODY_MAX: usize = 8 << 20;
+
+/// The versions of the anchors whose APIs these are: clients choose their ways by them.
+const NOMAD_VERSION: &str = "0.8.7";
+const CONSUL_VERSION: &str = "1.8.7";
 
 /// What the handlers of both APIs share. Cheap to clone.
 #[derive(Clone)]
@@ -36,3 +68,195 @@ pub struct Identity {
     /// Drover's own version.
     pub version: &'static str,
 }
+
+impl Api {
+    fn server(&self) -> Result<&Server, Failure> {
+        self.server
+            .as_ref()
+            .ok_or_else(|| Failure::no_leader("this agent is no server"))
+    }
+
+    /// Proposes a change; returns when it is durable and applied, with the index it happened at.
+    async fn propose(&self, command: Command) -> Result<(u64, Reply), Failure> {
+        match self.server()?.consensus.send(Propose(command)).await {
+            Ok(Ok(applied)) => Ok((applied.index, applied.reply)),
+            Ok(Err(ProposeError::Refused(refusal))) => {
+                let status = StatusCode::from_u16(refusal.http_status());
+                let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                Err(Failure::new(status, refusal.to_string()))
+            }
+            Ok(Err(error @ ProposeError::Log(_))) => Err(Failure::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                error.to_string(),
+            )),
+            Err(_) => {
+                let text = "the server is stopping";
+                Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, text))
+            }
+        }
+    }
+
+    /// `address:port` of one of this agent's listeners, as others reach it.
+    fn at(&self, port: u16) -> String {
+        std::net::SocketAddr::new(self.identity.address, port).to_string()
+    }
+}
+
+/// The Nomad API.
+pub fn nomad(api: Api) -> Router {
+    let of_servers = Router::new()
+        .route(
+            "/v1/jobs",
+            get(jobs::list).put(jobs::register).post(jobs::register),
+        )
+        .route("/v1/jobs/parse", put(jobs::parse).post(jobs::parse))
+        .route("/v1/validate/job", put(jobs::validate).post(jobs::validate))
+        .route("/v1/job/{*rest}", any(job::handle))
+        .route("/v1/allocations", get(allocations::list))
+        .route("/v1/allocation/{id}", get(allocations::show))
+        .route("/v1/evaluations", get(evaluations::list))
+        .route("/v1/evaluation/{id}", get(evaluations::show))
+        .route(
+            "/v1/evaluation/{id}/allocations",
+            get(evaluations::allocations),
+        )
+        .route("/v1/deployments", get(deployments::list))
+        .route("/v1/deployment/{*rest}", any(deployments::show))
+        .route("/v1/nodes", get(nodes::list))
+        .route("/v1/node/{id}", get(nodes::show))
+        .route("/v1/node/{id}/allocations", get(nodes::allocations))
+        .route(
+            "/v1/node/{id}/eligibility",
+            put(nodes::set_eligibility).post(nodes::set_eligibility),
+        )
+        .route("/v1/agent/members", get(agent::members))
+        .route("/v1/status/leader", get(agent::leader))
+        .route("/v1/status/peers", get(agent::peers))
+        .route("/v1/regions", get(agent::regions))
+        .route(
+            "/v1/operator/raft/configuration",
+            get(agent::raft_configuration),
+        )
+        .route_layer(from_fn_with_state(
+            (api.clone(), ApiKind::Nomad),
+            forward::to_server,
+        ));
+    let of_any_agent = Router::new()
+        .route("/v1/agent/self", get(agent::own))
+        .route("/v1/agent/health", get(agent::health))
+        .route("/v1/agent/servers", get(agent::servers))
+        .route("/v1/client/stats", get(client_stats::node))
+        .route(
+            "/v1/client/allocation/{id}/stats",
+            get(client_stats::allocation),
+        )
+        .route("/v1/client/fs/logs/{id}", get(client_fs::logs));
+    finish(
+        of_servers.merge(of_any_agent).merge(not_yet(&NOMAD_LATER)),
+        api,
+    )
+}
+
+/// The Consul API.
+pub fn consul(api: Api) -> Router {
+    let of_servers = Router::new()
+        .route("/v1/catalog/datacenters", get(consul_catalog::datacenters))
+        .route("/v1/catalog/nodes", get(consul_catalog::nodes))
+        .route("/v1/catalog/services", get(consul_catalog::services))
+        .route("/v1/catalog/service/{name}", get(consul_catalog::service))
+        .route("/v1/catalog/node/{node}", get(consul_catalog::node))
+        .route("/v1/health/service/{name}", get(consul_health::service))
+        .route("/v1/health/state/{state}", get(consul_health::state))
+        .route("/v1/health/node/{node}", get(consul_health::node))
+        .route("/v1/health/checks/{service}", get(consul_health::checks))
+        .route("/v1/agent/members", get(consul_agent::members))
+        .route("/v1/status/leader", get(agent::leader))
+        .route("/v1/status/peers", get(agent::peers))
+        .route(
+            "/v1/operator/raft/configuration",
+            get(consul_agent::raft_configuration),
+        )
+        .route_layer(from_fn_with_state(
+            (api.clone(), ApiKind::Consul),
+            forward::to_server,
+        ));
+    let of_any_agent = Router::new()
+        .route("/v1/agent/self", get(consul_agent::own))
+        .route("/v1/agent/services", get(consul_agent::services))
+        .route("/v1/agent/checks", get(consul_agent::checks));
+    finish(
+        of_servers.merge(of_any_agent).merge(not_yet(&CONSUL_LATER)),
+        api,
+    )
+}
+
+fn finish(router: Router<Api>, api: Api) -> Router {
+    router
+        .fallback(errors::no_such_path)
+        .method_not_allowed_fallback(errors::no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(api)
+}
+
+/// Paths of the anchors that this build doesn't answer, and what they are for.
+const NOMAD_LATER: [(&str, &str); 17] = [
+    (
+        "/v1/allocation/{id}/{*rest}",
+        "acting on an allocation over the API",
+    ),
+    ("/v1/acl/{*rest}", "access control"),
+    ("/v1/agent/force-leave", "force-leave"),
+    ("/v1/agent/join", "join"),
+    ("/v1/agent/keyring/{*rest}", "gossip keys"),
+    (
+        "/v1/client/allocation/{id}/{*rest}",
+        "acting on an allocation over the API",
+    ),
+    ("/v1/client/fs/{*rest}", "browsing an allocation's files"),
+    ("/v1/client/gc", "garbage collection on demand"),
+    ("/v1/event/stream", "the event stream"),
+    ("/v1/metrics", "metrics"),
+    ("/v1/node/{id}/drain", "draining a node"),
+    ("/v1/node/{id}/evaluate", "evaluating a node"),
+    ("/v1/node/{id}/purge", "purging a node"),
+    ("/v1/operator/autopilot/{*rest}", "autopilot"),
+    ("/v1/search", "search"),
+    ("/v1/system/gc", "garbage collection on demand"),
+    ("/v1/system/reconcile/summaries", "reconciling summaries"),
+];
+
+const CONSUL_LATER: [(&str, &str); 18] = [
+    ("/v1/acl/{*rest}", "access control"),
+    ("/v1/agent/check/{*rest}", "registering checks over the API"),
+    ("/v1/agent/force-leave/{node}", "force-leave"),
+    ("/v1/agent/join/{address}", "join"),
+    ("/v1/agent/leave", "leave"),
+    ("/v1/agent/maintenance", "maintenance mode"),
+    (
+        "/v1/agent/service/{*rest}",
+        "registering services over the API",
+    ),
+    (
+        "/v1/catalog/deregister",
+        "registering services over the API",
+    ),
+    ("/v1/catalog/register", "registering services over the API"),
+    ("/v1/coordinate/{*rest}", "network coordinates"),
+    ("/v1/event/{*rest}", "events"),
+    ("/v1/kv/", "the key-value store"),
+    ("/v1/kv/{*key}", "the key-value store"),
+    ("/v1/query", "prepared queries"),
+    ("/v1/query/{*rest}", "prepared queries"),
+    ("/v1/session/{*rest}", "sessions"),
+    ("/v1/snapshot", "snapshots over the API"),
+    ("/v1/txn", "transactions"),
+];
+
+fn not_yet(paths: &'static [(&str, &str)]) -> Router<Api> {
+    paths.iter().fold(Router::new(), |router, (path, what)| {
+        router.route(path, any(move || async move { Failure::not_yet(what) }))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! A task's output as a stream: bare bytes, or frames of JSON that say where they belong.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use futures_util::{Stream, StreamExt, stream};
+use ports::{Containers, LogChunk, LogStream, TaskKey};
+use serde_json::json;
+
+use super::query::TEXT;
+
+const CHUNK_MAX: usize = 64 << 10;
+/// How soon new output is seen.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Looks in vain after which an empty frame tells that the connection is alive: ten seconds.
+const LOOKS_BEFORE_HEARTBEAT: u32 = 50;
+
+/// Which output, and from where.
+pub(super) struct Output {
+    pub(super) containers: Arc<dyn Containers>,
+    pub(super) key: TaskKey,
+    pub(super) stream: LogStream,
+    pub(super) offset: u64,
+    /// Go on with what the task has yet to write.
+    pub(super) follow: bool,
+}
+
+/// A piece of output, or that there was none for a while.
+enum Piece {
+    Data(LogChunk),
+    Nothing,
+}
+
+/// The output as it is.
+pub(super) fn plain(output: Output) -> Response {
+    respond(pieces(output).filter_map(|piece| async {
+        match piece {
+            Piece::Data(chunk) => Some(Bytes::from(chunk.data)),
+            Piece::Nothing => None,
+        }
+    }))
+}
+
+/// The output in frames of JSON, one after the other.
+pub(super) fn framed(output: Output) -> Response {
+    let stream = match output.stream {
+        LogStream::Stdout => "stdout",
+        LogStream::Stderr => "stderr",
+    };
+    let file = format!("alloc/logs/{}.{stream}.0", output.key.task);
+    respond(pieces(output).map(move |piece| match piece {
+        Piece::Data(chunk) => Bytes::from(frame(&file, &chunk)),
+        Piece::Nothing => Bytes::from_static(b"{}"),
+    }))
+}
+
+/// A frame's offset is where its data ends.
+fn frame(file: &str, chunk: &LogChunk) -> String {
+    let end = chunk.offset + chunk.data.len() as u64;
+    json!({ "File": file, "Offset": end, "Data": base64(&chunk.data) }).to_string()
+}
+
+fn respond(bytes: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    let mut response = Response::new(Body::from_stream(bytes.map(Ok::<_, Infallible>)));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    response
+}
+
+/// Reads on until the end, or with `follow` until nobody listens any more.
+fn pieces(output: Output) -> impl Stream<Item = Piece> + Send {
+    stream::unfold(output, |mut output| async move {
+        for _ in 0..LOOKS_BEFORE_HEARTBEAT {
+            let Output {
+                containers,
+                key,
+                stream,
+                offset,
+                ..
+            } = &output;
+            let chunk = match containers.read_log(key, *stream, *offset, CHUNK_MAX).await {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    // Removed while it was read: that was all there is.
+                    tracing::debug!(%key, %error, "a task's output ended");
+                    return None;
+                }
+            };
+            if !chunk.data.is_empty() {
+                output.offset = chunk.offset + chunk.data.len() as u64;
+                return Some((Piece::Data(chunk), output));
+            }
+            if !output.follow {
+                return None;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Some((Piece::Nothing, output))
+    })
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Base64 with padding (RFC 4648, section 4).
+fn base64(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for at in 0..4 {
+            let six = bits >> (18 - 6 * at) & 63;
+            let letter = ALPHABET[six as usize] as char;
+            text.push(if at > three.len() { '=' } else { letter });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_as_in_the_rfc() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn a_frame_is_as_the_anchor_writes_it() {
+        let data = b"httpbackendservice v1.0.0 listening on :8081\n".to_vec();
+        let chunk = LogChunk {
+            offset: 0,
+            data,
+            end: 45,
+        };
+        assert_eq!(
+            frame("alloc/logs/web.stdout.0", &chunk),
+            r#"{"Data":"aHR0cGJhY2tlbmRzZXJ2aWNlIHYxLjAuMCBsaXN0ZW5pbmcgb24gOjgwODEK","File":"alloc/logs/web.stdout.0","Offset":45}"#
+        );
+    }
+}

@@ -1,0 +1,192 @@
+//! `/v1/job/:id` and below. A job's id may hold slashes, so the path is taken apart by hand.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{Method, Uri};
+use axum::response::Response;
+use logic::model::Job;
+use logic::state::{Command, Store, Topic};
+use serde_json::{Value, json};
+
+use super::errors::Failure;
+use super::query::{self, Query, percent_decoded};
+use super::{Api, allocations, deployments, evaluations, jobs, json};
+
+/// What of a job a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Whole,
+    Allocations,
+    Evaluations,
+    Summary,
+    Versions,
+    Deployments,
+    Deployment,
+    Evaluate,
+    /// Something of the anchor's that this build hasn't.
+    Later(&'static str),
+}
+
+const PARTS: [(&str, Part); 13] = [
+    ("/allocations", Part::Allocations),
+    ("/evaluations", Part::Evaluations),
+    ("/summary", Part::Summary),
+    ("/versions", Part::Versions),
+    ("/deployments", Part::Deployments),
+    ("/deployment", Part::Deployment),
+    ("/evaluate", Part::Evaluate),
+    ("/plan", Part::Later("planning over the API")),
+    ("/revert", Part::Later("reverting a job")),
+    ("/stable", Part::Later("marking a job as stable")),
+    ("/dispatch", Part::Later("dispatching a job")),
+    ("/periodic/force", Part::Later("periodic jobs")),
+    ("/scale", Part::Later("scaling over the API")),
+];
+
+/// The job's id, decoded, and the part of it.
+fn taken_apart(path: &str) -> Result<(String, Part), Failure> {
+    let rest = path.strip_prefix("/v1/job/").unwrap_or_default();
+    let found = PARTS
+        .iter()
+        .find_map(|(suffix, part)| Some((rest.strip_suffix(suffix)?, *part)));
+    let (id, part) = found.unwrap_or((rest, Part::Whole));
+    match percent_decoded(id) {
+        Some(id) if !id.is_empty() => Ok((id, part)),
+        Some(_) => Err(Failure::bad_request("Missing job ID")),
+        None => Err(Failure::bad_request(format!(
+            "`{id}` has broken percent escapes"
+        ))),
+    }
+}
+
+pub(super) async fn handle(
+    State(api): State<Api>,
+    method: Method,
+    uri: Uri,
+    query: Query,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let (id, part) = taken_apart(uri.path())?;
+    let reads = [Method::GET, Method::HEAD].contains(&method);
+    let writes = [Method::PUT, Method::POST].contains(&method);
+    match part {
+        Part::Whole if writes => jobs::submit(&api, &query, &body, Some(&id)).await,
+        Part::Whole if method == Method::DELETE => deregister(&api, &query, id).await,
+        Part::Whole if !reads => Err(Failure::not_allowed(&method, "GET,HEAD,PUT,POST,DELETE")),
+        Part::Evaluate if writes => evaluate(&api, &query, id).await,
+        Part::Evaluate => Err(Failure::not_allowed(&method, "PUT,POST")),
+        Part::Later(what) => Err(Failure::not_yet(what)),
+        Part::Whole
+        | Part::Allocations
+        | Part::Evaluations
+        | Part::Summary
+        | Part::Versions
+        | Part::Deployments
+        | Part::Deployment => {
+            if !reads {
+                return Err(Failure::not_allowed(&method, "GET,HEAD"));
+            }
+            read(&api, &query, &id, part).await
+        }
+    }
+}
+
+async fn read(api: &Api, query: &Query, id: &str, part: Part) -> Result<Response, Failure> {
+    let changed = |store: &Store| match part {
+        Part::Allocations => allocations::index(store),
+        Part::Evaluations => evaluations::index(store),
+        Part::Summary => jobs::index(store),
+        Part::Deployments | Part::Deployment => deployments::index(store),
+        Part::Whole | Part::Versions | Part::Evaluate | Part::Later(_) => store
+            .job(id)
+            .map_or(store.index_of(Topic::Jobs), |job| job.modify_index),
+    };
+    query::nomad(api, query, changed, |store| view(store, id, part)).await
+}
+
+/// A part of a job as JSON. Lists of what a job left behind are there even if it is gone.
+fn view(store: &Store, id: &str, part: Part) -> Result<Value, Failure> {
+    let job = || {
+        store
+            .job(id)
+            .ok_or_else(|| Failure::not_found("job not found"))
+    };
+    match part {
+        Part::Whole => Ok(json::job(job()?)),
+        Part::Summary => Ok(json::job_summary(store, job()?)),
+        Part::Versions => Ok(versions(store, job()?)),
+        Part::Allocations => Ok(allocations::stubs(store.allocs_of_job(id))),
+        Part::Evaluations => Ok(store
+            .evals_of_job(id)
+            .map(|eval| json::eval(eval))
+            .collect()),
+        Part::Deployments => Ok(json!([])),
+        Part::Deployment => Ok(Value::Null),
+        Part::Evaluate | Part::Later(_) => Err(Failure::not_yet("reading this")),
+    }
+}
+
+fn versions(store: &Store, job: &Job) -> Value {
+    let versions: Value = store
+        .job_versions(&job.id)
+        .into_iter()
+        .map(|job| json::job(job))
+        .collect();
+    json!({
+        "Diffs": null,
+        "Index": job.modify_index,
+        "KnownLeader": true,
+        "LastContact": 0,
+        "Versions": versions,
+    })
+}
+
+async fn deregister(api: &Api, query: &Query, id: String) -> Result<Response, Failure> {
+    let purge = query.flag("purge")?;
+    let (index, reply) = api
+        .propose(Command::DeregisterJob { job_id: id, purge })
+        .await?;
+    Ok(query::written(
+        query,
+        index,
+        &jobs::evaluated(index, &reply),
+    ))
+}
+
+async fn evaluate(api: &Api, query: &Query, id: String) -> Result<Response, Failure> {
+    let (index, reply) = api.propose(Command::EvaluateJob { job_id: id }).await?;
+    Ok(query::written(
+        query,
+        index,
+        &jobs::evaluated(index, &reply),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn job_ids_may_hold_slashes_and_escapes() {
+        for (path, id, part) in [
+            ("/v1/job/web", "web", Part::Whole),
+            ("/v1/job/web/summary", "web", Part::Summary),
+            (
+                "/v1/job/team/web/allocations",
+                "team/web",
+                Part::Allocations,
+            ),
+            ("/v1/job/team%2Fweb", "team/web", Part::Whole),
+            ("/v1/job/web%2Fsummary", "web/summary", Part::Whole),
+            (
+                "/v1/job/a%20b/periodic/force",
+                "a b",
+                Part::Later("periodic jobs"),
+            ),
+        ] {
+            assert_eq!(taken_apart(path), Ok((id.to_owned(), part)), "{path}");
+        }
+        assert!(taken_apart("/v1/job/50%").is_err());
+        assert!(taken_apart("/v1/job//plan").is_err());
+    }
+}
