@@ -115,10 +115,20 @@ impl<'f, 'a> Decoder<'f, 'a> {
         if let Some(field) = meant.and_then(|meant| names.field(meant)) {
             self.silence(&path.field(field));
         }
-        let shown: String = text.chars().take(64).collect();
+        self.unknown_name(name, names.here, names.all());
+    }
+
+    pub(crate) fn unknown_name<'k>(
+        &mut self,
+        name: &Name,
+        here: &str,
+        known: impl IntoIterator<Item = &'k str>,
+    ) {
+        let meant = closest(&name.text, known);
+        let shown: String = name.text.chars().take(64).collect();
         self.findings.error_with(
             name.at,
-            format!("`{shown}` isn't known in {}", names.here),
+            format!("`{shown}` isn't known in {here}"),
             meant.map(|meant| format!("did you mean `{meant}`?")),
         );
     }
@@ -235,6 +245,17 @@ impl<'f, 'a> Decoder<'f, 'a> {
             );
         }
         small
+    }
+
+    /// In API JSON 0 means the default, so that validation lets it pass; whoever writes it into
+    /// a file means something else.
+    pub(crate) fn not_zero(&mut self, fields: &Fields<'_>, name: &str, range: &str) {
+        if let Some(attribute) = fields.body.attribute(name)
+            && attribute.value.to_value().as_int() == Some(0)
+        {
+            let message = format!("{name} is 0, it must be {range}");
+            self.findings.error(attribute.value.at, message);
+        }
     }
 
     pub(crate) fn flag(&mut self, fields: &Fields<'_>, name: &str, into: &mut bool) {

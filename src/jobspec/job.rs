@@ -6,7 +6,7 @@ use logic::model::{
     Constraint, EphemeralDisk, Job, MigrateStrategy, ReschedulePolicy, RestartPolicy, TaskGroup,
     UpdateStrategy,
 };
-use logic::validate::{self, Path};
+use logic::validate::Path;
 
 use crate::decode::{Decoder, Fields, Section};
 use crate::names;
@@ -38,11 +38,6 @@ pub(crate) fn read(decoder: &mut Decoder<'_, '_>, file: &Body) -> Option<Job> {
     job(decoder, &section)
 }
 
-/// Reports what `validate` has to say about the job as it was read.
-pub(crate) fn check(decoder: &mut Decoder<'_, '_>, job: &Job) {
-    decoder.report(validate::job(job));
-}
-
 fn job(decoder: &mut Decoder<'_, '_>, section: &Section<'_>) -> Option<Job> {
     let root = Path::default();
     let name = decoder.label(section, "job");
@@ -58,13 +53,7 @@ fn job(decoder: &mut Decoder<'_, '_>, section: &Section<'_>) -> Option<Job> {
     decoder.string(&fields, "region", &mut job.region);
     decoder.string(&fields, "namespace", &mut job.namespace);
     decoder.number(&fields, "priority", &mut job.priority);
-    if let (0, Some(priority)) = (job.priority, fields.body.attribute("priority")) {
-        // In API JSON 0 means the default, so validation lets it pass.
-        let at = priority.value.at;
-        decoder
-            .findings
-            .error(at, "priority is 0, it must be from 1 to 100");
-    }
+    decoder.not_zero(&fields, "priority", "from 1 to 100");
     decoder.flag(&fields, "all_at_once", &mut job.all_at_once);
     decoder.strings(&fields, "datacenters", &mut job.datacenters);
     job.constraints = constraints(decoder, &fields);

@@ -14,8 +14,15 @@ const DEPTH_MAX: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Lexeme {
     pub(crate) range: Range<usize>,
-    /// `${...}` in its strings and heredocs that are not inside another one.
-    pub(crate) interpolations: Vec<Range<usize>>,
+    pub(crate) interpolations: Vec<Interpolation>,
+}
+
+/// `${...}` in a string or a heredoc, and not inside another one.
+#[derive(Debug)]
+pub(crate) struct Interpolation {
+    pub(crate) range: Range<usize>,
+    /// In a string, where quotes and backslashes mean something.
+    pub(crate) is_quoted: bool,
 }
 
 /// Why no piece could be cut.
@@ -85,7 +92,7 @@ pub(crate) fn is_name_char(c: char) -> bool {
 pub(crate) struct Lexer<'a> {
     text: &'a str,
     at: usize,
-    interpolations: Vec<Range<usize>>,
+    interpolations: Vec<Interpolation>,
 }
 
 impl<'a> Lexer<'a> {
@@ -135,9 +142,17 @@ impl<'a> Lexer<'a> {
         self.at = self.text.len();
     }
 
-    /// Spaces within a line.
+    /// Spaces within a line, and comments that begin and end there.
     pub(crate) fn skip_inline(&mut self) {
-        self.take_while(|c| matches!(c, ' ' | '\t' | '\r'));
+        loop {
+            self.take_while(|c| matches!(c, ' ' | '\t' | '\r'));
+            let line = self.rest().split('\n').next().unwrap_or("");
+            let comment = line.strip_prefix("/*").and_then(|line| line.find("*/"));
+            match comment {
+                Some(length) => self.at += length + 4,
+                None => return,
+            }
+        }
     }
 
     /// Spaces, newlines and comments; whether there was a newline.
@@ -262,7 +277,7 @@ impl<'a> Lexer<'a> {
                 continue;
             }
             if self.looking_at("${") || self.looking_at("%{") {
-                self.skip_interpolation(depth)?;
+                self.skip_interpolation(depth, true)?;
                 continue;
             }
             if matches!(self.peek(), None | Some('\n')) {
@@ -281,7 +296,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// `${...}` or `%{...}`
-    fn skip_interpolation(&mut self, depth: usize) -> Result<(), Mistake> {
+    fn skip_interpolation(&mut self, depth: usize, is_quoted: bool) -> Result<(), Mistake> {
         let start = self.at;
         if depth >= DEPTH_MAX {
             return self.mistake(start, MistakeKind::TooDeep);
@@ -293,7 +308,12 @@ impl<'a> Lexer<'a> {
             match self.peek() {
                 None | Some('\n') => return self.mistake(start, MistakeKind::OpenInterpolation),
                 Some('"') => {
-                    self.skip_string(depth + 1)?;
+                    match self.skip_string(depth + 1) {
+                        Err(mistake) if matches!(mistake.kind, MistakeKind::OpenString) => {
+                            return self.mistake(start, MistakeKind::OpenInterpolation);
+                        }
+                        result => result?,
+                    }
                     continue;
                 }
                 Some('{') => braces += 1,
@@ -303,7 +323,10 @@ impl<'a> Lexer<'a> {
             self.bump();
         }
         if depth == 0 && is_interpolation {
-            self.interpolations.push(start..self.at);
+            self.interpolations.push(Interpolation {
+                range: start..self.at,
+                is_quoted,
+            });
         }
         Ok(())
     }
@@ -380,7 +403,7 @@ impl<'a> Lexer<'a> {
             if self.looking_at("$${") || self.looking_at("%%{") {
                 self.at += 3;
             } else if self.looking_at("${") || self.looking_at("%{") {
-                self.skip_interpolation(0)?;
+                self.skip_interpolation(0, false)?;
             } else {
                 self.bump();
             }

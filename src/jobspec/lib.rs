@@ -3,8 +3,13 @@
 //! Says everything that is wrong with a file at once, each with line, column and, where one can
 //! guess, what was meant.
 
+mod agent;
+mod agent_names;
 mod decode;
+mod fuzz;
 mod job;
+mod job_json;
+mod json;
 mod lexeme;
 mod names;
 mod network;
@@ -17,6 +22,8 @@ mod value;
 
 use logic::model::Job;
 
+pub use agent::{check_agent_config, load_agent_config};
+pub use fuzz::fuzz_job_file;
 pub use problem::{Errors, Problem};
 use problem::{Findings, Source};
 
@@ -28,7 +35,7 @@ pub struct Parsed {
 }
 
 /// More is no job file.
-const FILE_SIZE_MAX: usize = 4 << 20;
+const FILE_SIZE_MAX: usize = 1 << 20;
 
 /// The job in `text`; `name` is the file's name in messages.
 pub fn parse_job(name: &str, text: &[u8]) -> Result<Parsed, Errors> {
@@ -36,7 +43,25 @@ pub fn parse_job(name: &str, text: &[u8]) -> Result<Parsed, Errors> {
         file: name,
         text: utf8(name, text)?,
     };
-    hcl_job(source)
+    if is_json(source.text) {
+        json_job(source)
+    } else {
+        hcl_job(source)
+    }
+}
+
+/// HCL files begin with a name.
+fn is_json(text: &str) -> bool {
+    let text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    text.starts_with(['{', '['])
+}
+
+fn json_job(source: Source<'_>) -> Result<Parsed, Errors> {
+    let mut findings = Findings::new(source);
+    let file = json::read(&mut findings);
+    let mut decoder = decode::Decoder::new(&mut findings);
+    let read = file.and_then(|file| job_json::read(&mut decoder, &file));
+    finish(decoder, read, true)
 }
 
 fn hcl_job(source: Source<'_>) -> Result<Parsed, Errors> {
@@ -44,23 +69,28 @@ fn hcl_job(source: Source<'_>) -> Result<Parsed, Errors> {
     let body = scan::file(&mut findings);
     let is_readable = findings.errors.is_empty();
     let mut decoder = decode::Decoder::new(&mut findings);
-    let mut read = job::read(&mut decoder, &body);
+    let read = job::read(&mut decoder, &body);
+    finish(decoder, read, is_readable)
+}
+
+fn finish(
+    mut decoder: decode::Decoder<'_, '_>,
+    mut read: Option<Job>,
+    is_readable: bool,
+) -> Result<Parsed, Errors> {
     if let Some(job) = &mut read {
         job.canonicalize();
         // Where braces or quotes are missing, what follows would be guesswork.
         if is_readable {
-            job::check(&mut decoder, job);
+            decoder.report(logic::validate::job(job));
         }
     }
-    let warnings = findings.finish()?;
-    match read {
-        Some(job) => Ok(Parsed { job, warnings }),
-        None => Err(Errors(vec![source.problem(
-            0,
-            "the file has no `job` block".to_owned(),
-            None,
-        )])),
+    if read.is_none() && decoder.findings.errors.is_empty() {
+        decoder.findings.error(0, "the file has no job");
     }
+    let warnings = decoder.findings.take()?;
+    let job = read.unwrap_or_default();
+    Ok(Parsed { job, warnings })
 }
 
 /// The text, if it is text.

@@ -13,7 +13,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    const fn new(
+    pub(crate) const fn new(
         here: &'static str,
         taken: &'static [(&'static str, &'static str)],
         later: &'static [&'static str],
@@ -26,7 +26,10 @@ impl Names {
         }
     }
 
-    const fn harmless(mut self, harmless: &'static [(&'static str, &'static str)]) -> Self {
+    pub(crate) const fn harmless(
+        mut self,
+        harmless: &'static [(&'static str, &'static str)],
+    ) -> Self {
         self.harmless = harmless;
         self
     }

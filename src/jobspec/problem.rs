@@ -178,11 +178,11 @@ impl<'a> Findings<'a> {
     }
 
     /// The warnings in the order of the file, or the errors if there are any.
-    pub(crate) fn finish(self) -> Result<Vec<Problem>, Errors> {
+    pub(crate) fn take(&mut self) -> Result<Vec<Problem>, Errors> {
         if self.errors.is_empty() {
-            Ok(in_order(self.warnings))
+            Ok(in_order(std::mem::take(&mut self.warnings)))
         } else {
-            Err(Errors(in_order(self.errors)))
+            Err(Errors(in_order(std::mem::take(&mut self.errors))))
         }
     }
 }

@@ -4,6 +4,8 @@
 //! commas), with a warning, and goes on after a mistake, so that all of them are reported.
 //! Values are cut out by [`crate::lexeme`] and understood by [`crate::value`].
 
+use std::collections::BTreeSet;
+
 use crate::lexeme::{Lexer, is_name_char, is_name_start};
 use crate::problem::Findings;
 use crate::tree::{Attribute, Block, Body, Data, Kind, Name};
@@ -43,6 +45,7 @@ impl Scanner<'_, '_> {
     /// Up to the closing brace (consumed), or the end of the file if there is no `opening`.
     fn body(&mut self, opening: Option<usize>, depth: usize) -> Body {
         let mut body = Body::default();
+        let mut seen = BTreeSet::new();
         loop {
             self.trivia();
             let at = self.lexer.at();
@@ -68,7 +71,9 @@ impl Scanner<'_, '_> {
                     );
                     self.lexer.bump();
                 }
-                (Some(c), _) if is_name_start(c) || c == '"' => self.item(&mut body, depth),
+                (Some(c), _) if is_name_start(c) || c == '"' => {
+                    self.item(&mut body, &mut seen, depth)
+                }
                 (Some(c), _) => {
                     self.findings.error(
                         at,
@@ -84,7 +89,7 @@ impl Scanner<'_, '_> {
     }
 
     /// One attribute or block.
-    fn item(&mut self, body: &mut Body, depth: usize) {
+    fn item(&mut self, body: &mut Body, seen: &mut BTreeSet<String>, depth: usize) {
         let start = self.lexer.at();
         if std::mem::replace(&mut self.line_used, true) && !self.warned.one_line {
             self.warned.one_line = true;
@@ -101,7 +106,13 @@ impl Scanner<'_, '_> {
                 Some('=') if labels.is_empty() => {
                     self.lexer.bump();
                     let value = self.value(&name);
-                    return self.push_attribute(body, name, value);
+                    if seen.insert(name.text.clone()) {
+                        body.attributes.push(Attribute { name, value });
+                    } else {
+                        let message = format!("`{}` is set more than once", name.text);
+                        self.findings.error(name.at, message);
+                    }
+                    return;
                 }
                 Some('{') => {
                     let opening = self.lexer.at();
@@ -160,15 +171,6 @@ impl Scanner<'_, '_> {
             labels,
             body: inner,
         });
-    }
-
-    fn push_attribute(&mut self, body: &mut Body, name: Name, value: Data) {
-        if body.attribute(&name.text).is_some() {
-            self.findings
-                .error(name.at, format!("`{}` is set more than once", name.text));
-            return;
-        }
-        body.attributes.push(Attribute { name, value });
     }
 
     /// An identifier or a quoted string without interpolation; nothing if that was reported.

@@ -45,6 +45,8 @@ fn resources(decoder: &mut Decoder<'_, '_>, owner: &Fields<'_>, into: &mut Resou
     let fields = decoder.fields(&names::RESOURCES, &section.body, &path);
     decoder.number(&fields, "cpu", &mut into.cpu);
     decoder.number(&fields, "memory", &mut into.memory_mb);
+    decoder.not_zero(&fields, "cpu", "1 or more");
+    decoder.not_zero(&fields, "memory", "10 or more");
     decoder.number(&fields, "disk", &mut into.disk_mb);
     decoder.number(&fields, "iops", &mut into.iops);
     into.networks = network::networks(decoder, &fields);

@@ -7,12 +7,12 @@ use std::ops::Range;
 
 use hcl::eval::{Context, Evaluate};
 use hcl_edit::Span;
-use hcl_edit::expr::{Expression, Object, ObjectKey};
+use hcl_edit::expr::{BinaryOperator, Expression, Object, ObjectKey};
 use hcl_edit::parser::parse_expr;
 use hcl_edit::template::ForDirective;
 use hcl_edit::visit::{Visit, visit_expr};
 
-use crate::lexeme::Lexeme;
+use crate::lexeme::{Interpolation, Lexeme};
 use crate::problem::Findings;
 use crate::tree::{Data, Kind, Name};
 
@@ -39,7 +39,7 @@ pub(crate) fn read(findings: &mut Findings<'_>, lexeme: &Lexeme) -> Data {
 struct Escaped {
     text: String,
     start: usize,
-    /// Offsets in the file before which one `$` was put.
+    /// Where in `text` a character was put in, ascending.
     inserted: Vec<usize>,
 }
 
@@ -52,27 +52,32 @@ impl Escaped {
             inserted: Vec::new(),
         };
         let mut copied = lexeme.range.start;
-        for range in &lexeme.interpolations {
+        for Interpolation { range, is_quoted } in &lexeme.interpolations {
             if !is_literal(findings, range.clone()) {
                 continue;
             }
             escaped.text.push_str(&source[copied..range.start]);
-            escaped.text.push('$');
-            escaped.inserted.push(range.start);
-            copied = range.start;
+            escaped.insert('$');
+            for c in source[range.clone()].chars() {
+                if *is_quoted && matches!(c, '"' | '\\') {
+                    escaped.insert('\\');
+                }
+                escaped.text.push(c);
+            }
+            copied = range.end;
         }
         escaped.text.push_str(&source[copied..lexeme.range.end]);
         escaped
     }
 
+    fn insert(&mut self, c: char) {
+        self.inserted.push(self.text.len());
+        self.text.push(c);
+    }
+
     fn source_offset(&self, offset: usize) -> usize {
-        let mut at = self.start + offset;
-        for inserted in &self.inserted {
-            if at > *inserted {
-                at -= 1;
-            }
-        }
-        at
+        let inserted = self.inserted.partition_point(|at| *at < offset);
+        self.start + offset - inserted
     }
 }
 
@@ -110,11 +115,15 @@ impl Reader<'_, '_> {
         let kind = match expr {
             Expression::Null(_) => Kind::Null,
             Expression::Bool(flag) => Kind::Bool(*flag.value()),
-            Expression::Number(number) => number_kind(number.value()),
+            Expression::Number(number) => self.number(number.value(), at),
             Expression::String(text) => Kind::Text(text.value().clone()),
             Expression::Array(items) => Kind::List(items.iter().map(|e| self.data(e)).collect()),
             Expression::Object(object) => self.map(object),
             Expression::Parenthesis(inner) => return self.data(inner.inner()),
+            Expression::BinaryOp(op) if is_arithmetic(*op.operator.value()) => {
+                let (left, right) = (self.data(&op.lhs_expr), self.data(&op.rhs_expr));
+                self.arithmetic(&left, *op.operator.value(), &right)
+            }
             Expression::StringTemplate(_)
             | Expression::HeredocTemplate(_)
             | Expression::Variable(_)
@@ -126,6 +135,17 @@ impl Reader<'_, '_> {
             | Expression::ForExpr(_) => self.evaluated(expr, at),
         };
         Data { at, kind }
+    }
+
+    fn number(&mut self, number: &hcl::Number, at: usize) -> Kind {
+        match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => Kind::Int(whole),
+            (None, Some(float)) if float.is_finite() => Kind::Float(float),
+            _ => {
+                self.findings.error(at, "this is not a number");
+                Kind::Bad
+            }
+        }
     }
 
     fn map(&mut self, object: &Object) -> Kind {
@@ -149,6 +169,19 @@ impl Reader<'_, '_> {
             }
         }
         Kind::Map(entries)
+    }
+
+    /// `hcl` would panic on `1 / 0`, so arithmetic is done here.
+    fn arithmetic(&mut self, left: &Data, operator: BinaryOperator, right: &Data) -> Kind {
+        if matches!(left.kind, Kind::Bad) || matches!(right.kind, Kind::Bad) {
+            return Kind::Bad;
+        }
+        let result = calculate(&left.kind, operator, &right.kind);
+        result.unwrap_or_else(|| {
+            let message = format!("this `{}` has no result", operator.as_str());
+            self.findings.error(left.at, message);
+            Kind::Bad
+        })
     }
 
     /// A constant expression's value.
@@ -175,7 +208,7 @@ impl Reader<'_, '_> {
         match value {
             hcl::Value::Null => Kind::Null,
             hcl::Value::Bool(flag) => Kind::Bool(flag),
-            hcl::Value::Number(number) => number_kind(&number),
+            hcl::Value::Number(number) => self.number(&number, at),
             hcl::Value::String(text) => Kind::Text(text),
             hcl::Value::Array(items) => Kind::List(
                 items
@@ -199,11 +232,62 @@ impl Reader<'_, '_> {
     }
 }
 
-fn number_kind(number: &hcl::Number) -> Kind {
-    match (number.as_i64(), number.as_f64()) {
-        (Some(whole), _) => Kind::Int(whole),
-        (None, Some(float)) => Kind::Float(float),
-        (None, None) => Kind::Bad,
+fn is_arithmetic(operator: BinaryOperator) -> bool {
+    match operator {
+        BinaryOperator::Div
+        | BinaryOperator::Minus
+        | BinaryOperator::Mod
+        | BinaryOperator::Mul
+        | BinaryOperator::Plus => true,
+        BinaryOperator::Eq
+        | BinaryOperator::NotEq
+        | BinaryOperator::LessEq
+        | BinaryOperator::GreaterEq
+        | BinaryOperator::Less
+        | BinaryOperator::Greater
+        | BinaryOperator::And
+        | BinaryOperator::Or => false,
+    }
+}
+
+/// Exact for whole numbers with a whole result.
+fn calculate(left: &Kind, operator: BinaryOperator, right: &Kind) -> Option<Kind> {
+    if let (Kind::Int(a), Kind::Int(b)) = (left, right) {
+        let whole = match operator {
+            BinaryOperator::Plus => a.checked_add(*b),
+            BinaryOperator::Minus => a.checked_sub(*b),
+            BinaryOperator::Mul => a.checked_mul(*b),
+            BinaryOperator::Mod => a.checked_rem(*b),
+            BinaryOperator::Div if a.checked_rem(*b) == Some(0) => a.checked_div(*b),
+            _ => None,
+        };
+        if whole.is_some() {
+            return whole.map(Kind::Int);
+        }
+    }
+    let (a, b) = (float(left)?, float(right)?);
+    let result = match operator {
+        BinaryOperator::Plus => a + b,
+        BinaryOperator::Minus => a - b,
+        BinaryOperator::Mul => a * b,
+        BinaryOperator::Div => a / b,
+        BinaryOperator::Mod => a % b,
+        _ => return None,
+    };
+    result.is_finite().then_some(Kind::Float(result))
+}
+
+fn float(kind: &Kind) -> Option<f64> {
+    match kind {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "HCL numbers are floats beyond 2^53"
+        )]
+        Kind::Int(number) => Some(*number as f64),
+        Kind::Float(number) => Some(*number),
+        Kind::Null | Kind::Bool(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) | Kind::Bad => {
+            None
+        }
     }
 }
 
@@ -247,6 +331,9 @@ impl Visit for Blame {
                 }
                 _ => visit_expr(self, expr),
             },
+            Expression::BinaryOp(op) if is_arithmetic(*op.operator.value()) => {
+                self.put(at, "arithmetic isn't supported here yet".to_owned(), None);
+            }
             Expression::Null(_)
             | Expression::Bool(_)
             | Expression::Number(_)

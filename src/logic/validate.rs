@@ -398,6 +398,16 @@ fn constraints(report: &mut Report, owner: &Path, constraints: &[Constraint]) {
             );
         }
         let right = constraint.right.as_str();
+        if operand == "regexp"
+            && !right.contains("${")
+            && let Err(error) = regex_lite::Regex::new(right)
+        {
+            let message = format!(
+                "`{}` is not a regular expression: {error}",
+                right.escape_debug()
+            );
+            report.add(path.field("RTarget"), message);
+        }
         let is_number = right.parse::<u64>().is_ok_and(|number| number > 0);
         if operand == "distinct_property" && !right.is_empty() && !is_number {
             let message = format!("`{right}` is not a number of allocations");

@@ -222,6 +222,7 @@ impl TaskGroup {
             for service in &mut task.services {
                 service.canonicalize(&prefix);
             }
+            task.canonicalize();
         }
     }
 }
@@ -296,7 +297,28 @@ impl Default for Task {
     }
 }
 
+/// Driver options that are maps, and that HCL 1 (and so older API clients) write as a list of
+/// blocks.
+const MAP_OPTIONS: [&str; 6] = ["port_map", "labels", "logging", "auth", "ulimit", "sysctl"];
+
 impl Task {
+    fn canonicalize(&mut self) {
+        let default = Resources::for_task();
+        for (given, default) in [
+            (&mut self.resources.cpu, default.cpu),
+            (&mut self.resources.memory_mb, default.memory_mb),
+        ] {
+            if *given == 0 {
+                *given = default;
+            }
+        }
+        for name in MAP_OPTIONS {
+            if let Some(option) = self.config.get_mut(name) {
+                option.merge_maps();
+            }
+        }
+    }
+
     /// Nanoseconds from the kill signal to SIGKILL: 5 s unless the job says otherwise.
     pub fn kill_timeout(&self) -> i64 {
         self.kill_timeout.unwrap_or(5 * SECOND)

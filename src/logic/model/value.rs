@@ -68,6 +68,28 @@ impl Value {
         }
     }
 
+    /// Makes one map of a list of maps, here and in its entries: `[{a: 1}, {b: 2}]` is how HCL 1
+    /// reads two blocks of the same name.
+    pub fn merge_maps(&mut self) {
+        if let Self::List(items) = self
+            && items.iter().all(|item| item.as_map().is_some())
+        {
+            let maps = std::mem::take(items).into_iter().filter_map(Self::into_map);
+            *self = Self::Map(maps.flatten().collect());
+        }
+        if let Self::Map(entries) = self {
+            entries.values_mut().for_each(Self::merge_maps);
+        }
+    }
+
+    fn into_map(self) -> Option<BTreeMap<String, Value>> {
+        if let Self::Map(entries) = self {
+            Some(entries)
+        } else {
+            None
+        }
+    }
+
     /// What kind of value this is, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -197,6 +219,27 @@ impl<'de> Visitor<'de> for AnyVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_in_a_list_become_one() {
+        let read = |text| serde_json::from_str::<Value>(text).expect("valid JSON");
+        for (list, merged) in [
+            (
+                r#"[{"http":8081},{"admin":1}]"#,
+                r#"{"http":8081,"admin":1}"#,
+            ),
+            (
+                r#"[{"type":"x","config":[{"a":1}]}]"#,
+                r#"{"type":"x","config":{"a":1}}"#,
+            ),
+            ("[]", "{}"),
+            (r#"["a"]"#, r#"["a"]"#),
+        ] {
+            let mut value = read(list);
+            value.merge_maps();
+            assert_eq!(value, read(merged), "{list}");
+        }
+    }
 
     #[test]
     fn values_are_plain_json() {

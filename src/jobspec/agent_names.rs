@@ -1,0 +1,291 @@
+//! Every name an agent's configuration may use, whether we act on it or not.
+
+use crate::names::Names;
+
+pub(crate) const AGENT: Names = Names::new(
+    "the agent's configuration",
+    &[
+        ("region", "region"),
+        ("datacenter", "datacenter"),
+        ("name", "name"),
+        ("data_dir", "data_dir"),
+        ("bind_addr", "bind_addr"),
+        ("log_level", "log_level"),
+        ("log_json", "log_json"),
+        ("leave_on_interrupt", "leave_on_interrupt"),
+        ("leave_on_terminate", "leave_on_terminate"),
+        ("addresses", "addresses"),
+        ("advertise", "advertise"),
+        ("ports", "ports"),
+        ("server", "server"),
+        ("client", "client"),
+        ("plugin", "plugin"),
+        ("catalog", "catalog"),
+        ("edge", "edge"),
+    ],
+    &[
+        "acl",
+        "audit",
+        "autopilot",
+        "consul",
+        "disable_anonymous_signature",
+        "disable_update_check",
+        "enable_debug",
+        "enable_syslog",
+        "eventlog",
+        "http_api_response_headers",
+        "keyring",
+        "limits",
+        "log_file",
+        "log_include_location",
+        "log_rotate_bytes",
+        "log_rotate_duration",
+        "log_rotate_max_files",
+        "plugin_dir",
+        "reporting",
+        "rpc",
+        "sentinel",
+        "syslog_facility",
+        "telemetry",
+        "tls",
+        "ui",
+        "users",
+        "vault",
+    ],
+)
+.harmless(&[
+    // There is no such thing to turn on.
+    ("enable_syslog", "false"),
+    ("enable_debug", "false"),
+    ("log_include_location", "false"),
+    ("disable_update_check", "true"),
+    ("disable_update_check", "false"),
+    ("disable_anonymous_signature", "true"),
+    ("disable_anonymous_signature", "false"),
+]);
+
+pub(crate) const ADDRESSES: Names = Names::new(
+    "addresses",
+    &[("http", "http"), ("rpc", "rpc"), ("serf", "serf")],
+    &[],
+);
+
+pub(crate) const ADVERTISE: Names = Names::new(
+    "advertise",
+    &[("http", "http"), ("rpc", "rpc"), ("serf", "serf")],
+    &[],
+);
+
+pub(crate) const PORTS: Names = Names::new(
+    "ports",
+    &[("http", "http"), ("rpc", "rpc"), ("serf", "serf")],
+    &[],
+);
+
+pub(crate) const SERVER: Names = Names::new(
+    "server",
+    &[
+        ("enabled", "enabled"),
+        ("bootstrap_expect", "bootstrap_expect"),
+        ("heartbeat_grace", "heartbeat_grace"),
+        ("start_join", "start_join"),
+        ("retry_join", "retry_join"),
+        ("server_join", "server_join"),
+    ],
+    &[
+        "acl_token_gc_threshold",
+        "authoritative_region",
+        "batch_eval_gc_threshold",
+        "csi_plugin_gc_threshold",
+        "csi_volume_claim_gc_threshold",
+        "data_dir",
+        "default_scheduler_config",
+        "deployment_gc_threshold",
+        "deployment_query_rate_limit",
+        "enable_event_broker",
+        "enabled_schedulers",
+        "encrypt",
+        "eval_gc_threshold",
+        "event_buffer_size",
+        "failover_heartbeat_ttl",
+        "job_default_priority",
+        "job_gc_interval",
+        "job_gc_threshold",
+        "job_max_priority",
+        "job_max_source_size",
+        "job_tracked_versions",
+        "license_path",
+        "max_heartbeats_per_second",
+        "min_heartbeat_ttl",
+        "node_gc_threshold",
+        "non_voting_server",
+        "num_schedulers",
+        "oidc_issuer",
+        "plan_rejection_tracker",
+        "protocol_version",
+        "raft_bolt",
+        "raft_boltdb",
+        "raft_logstore",
+        "raft_multiplier",
+        "raft_protocol",
+        "raft_snapshot_interval",
+        "raft_snapshot_threshold",
+        "raft_trailing_logs",
+        "redundancy_zone",
+        "rejoin_after_leave",
+        "retry_interval",
+        "retry_max",
+        "root_key_gc_interval",
+        "root_key_gc_threshold",
+        "root_key_rotation_threshold",
+        "search",
+        "start_timeout",
+        "upgrade_version",
+    ],
+);
+
+pub(crate) const SERVER_JOIN: Names = Names::new(
+    "server_join",
+    &[("start_join", "start_join"), ("retry_join", "retry_join")],
+    &["retry_interval", "retry_max"],
+);
+
+pub(crate) const CLIENT: Names = Names::new(
+    "client",
+    &[
+        ("enabled", "enabled"),
+        ("servers", "servers"),
+        ("server_join", "server_join"),
+        ("node_class", "node_class"),
+        ("meta", "meta"),
+        ("options", "options"),
+        ("alloc_dir", "alloc_dir"),
+        ("state_dir", "state_dir"),
+        ("network_interface", "network_interface"),
+        ("cpu_total_compute", "cpu_total_compute"),
+        ("memory_total_mb", "memory_total_mb"),
+        ("reserved", "reserved"),
+    ],
+    &[
+        "alloc_mounts_dir",
+        "artifact",
+        "bridge_network_hairpin_mode",
+        "bridge_network_name",
+        "bridge_network_subnet",
+        "cgroup_parent",
+        "chroot_env",
+        "client_max_port",
+        "client_min_port",
+        "cni_config_dir",
+        "cni_path",
+        "cpu_disable_dmidecode",
+        "disable_remote_exec",
+        "disk_free_mb",
+        "disk_total_mb",
+        "drain_on_shutdown",
+        "fingerprint",
+        "gc_disk_usage_threshold",
+        "gc_inode_usage_threshold",
+        "gc_interval",
+        "gc_max_allocs",
+        "gc_parallel_destroys",
+        "gc_volumes_on_node_gc",
+        "host_network",
+        "host_volume",
+        "host_volume_plugin_dir",
+        "host_volumes_dir",
+        "max_dynamic_port",
+        "max_kill_timeout",
+        "min_dynamic_port",
+        "network_speed",
+        "no_host_uuid",
+        "node_max_allocs",
+        "node_pool",
+        "nomad_service_discovery",
+        "preferred_address_family",
+        "publish_allocation_metrics",
+        "publish_node_metrics",
+        "reserve",
+        "reservable_cores",
+        "stats",
+        "template",
+        "users",
+    ],
+)
+.harmless(&[("node_pool", "default")]);
+
+pub(crate) const RESERVED: Names = Names::new(
+    "reserved",
+    &[
+        ("cpu", "cpu"),
+        ("memory", "memory"),
+        ("disk", "disk"),
+        ("reserved_ports", "reserved_ports"),
+    ],
+    &["cores", "iops"],
+);
+
+pub(crate) const CATALOG: Names = Names::new(
+    "catalog",
+    &[
+        ("enabled", "enabled"),
+        ("http_port", "http_port"),
+        ("dns_port", "dns_port"),
+        ("domain", "domain"),
+        ("service_ttl", "service_ttl"),
+    ],
+    &[],
+);
+
+pub(crate) const EDGE: Names = Names::new(
+    "edge",
+    &[
+        ("enabled", "enabled"),
+        ("ports", "ports"),
+        ("ui_port", "ui_port"),
+        ("tag_prefix", "tag_prefix"),
+        ("no_route_status", "no_route_status"),
+    ],
+    &[],
+);
+
+pub(crate) const PLUGIN: Names = Names::new("plugin", &[("config", "config")], &["args"]);
+
+pub(crate) const RAW_EXEC: Names = Names::new(
+    "config",
+    &[("enabled", "enabled")],
+    &[
+        "no_cgroups",
+        "denied_envvars",
+        "denied_host_uids",
+        "denied_host_gids",
+    ],
+)
+.harmless(&[("no_cgroups", "true"), ("no_cgroups", "false")]);
+
+pub(crate) const DOCKER: Names = Names::new(
+    "config",
+    &[("endpoint", "endpoint")],
+    &[
+        "allow_caps",
+        "allow_privileged",
+        "allow_runtimes",
+        "auth",
+        "container_exists_attempts",
+        "cpuset_cpus",
+        "disable_log_collection",
+        "extra_labels",
+        "gc",
+        "image_pull_timeout",
+        "infra_image",
+        "infra_image_pull_timeout",
+        "logging",
+        "nvidia_runtime",
+        "oom_score_adj",
+        "pids_limit",
+        "pull_activity_timeout",
+        "volumes",
+        "windows_allow_insecure_container_admin",
+        "tls",
+    ],
+);

@@ -1,0 +1,226 @@
+//! Agent configuration files.
+
+use std::net::IpAddr;
+
+use jobspec::{check_agent_config, load_agent_config};
+use logic::config::AgentConfig;
+
+use super::told;
+
+fn loaded(files: &[&str]) -> AgentConfig {
+    load_agent_config(AgentConfig::default(), &named(files))
+        .unwrap_or_else(|errors| panic!("refused: {errors}"))
+}
+
+fn refused(text: &str) -> Vec<String> {
+    match load_agent_config(AgentConfig::default(), &named(&[text])) {
+        Ok(_) => panic!("accepted: {text}"),
+        Err(errors) => told(&errors),
+    }
+}
+
+fn named(files: &[&str]) -> Vec<(String, Vec<u8>)> {
+    let files = files.iter().enumerate();
+    files
+        .map(|(index, text)| (format!("{index}.hcl"), text.as_bytes().to_vec()))
+        .collect()
+}
+
+#[test]
+fn the_walk_throughs_configuration_is_read() {
+    let config = loaded(&[
+        "data_dir = \"/x\"  server { enabled = true bootstrap_expect = 3 } client { enabled = true }",
+    ]);
+    assert_eq!(config.data_dir, "/x");
+    assert!(config.server.enabled && config.client.enabled);
+    assert_eq!(config.server.bootstrap_expect, 3);
+    assert_eq!(check_agent_config(&config), Ok(()));
+}
+
+const FULL: &str = r#"
+region = "eu"
+datacenter = "dc2"
+name = "n1"
+data_dir = "/d"
+bind_addr = "10.0.0.1"
+log_level = "DEBUG"
+log_json = true
+leave_on_interrupt = false
+addresses { http = "127.0.0.1" }
+advertise {
+  http = "10.0.0.9"
+  rpc  = "10.0.0.9:4647"
+}
+ports { http = 5646 }
+server {
+  enabled = true
+  heartbeat_grace = "30s"
+}
+client {
+  enabled = true
+  servers = ["10.0.0.2:4647"]
+  meta { rack = "r1" }
+  options = { "docker.cleanup.image" = "false" }
+  reserved {
+    cpu = 500
+    memory = 256
+    reserved_ports = "22,8000-8100"
+  }
+}
+plugin "raw_exec" {
+  config { enabled = true }
+}
+plugin "docker" {
+  config { endpoint = "unix:///run/docker.sock" }
+}
+catalog {
+  domain = "cluster."
+  service_ttl = "5s"
+}
+edge {
+  ports = [80, 8080]
+  no_route_status = 503
+}
+"#;
+
+#[test]
+fn every_setting_finds_its_place() {
+    let config = loaded(&[FULL]);
+    let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+    assert_eq!(
+        (config.region.as_str(), config.datacenter.as_str()),
+        ("eu", "dc2")
+    );
+    assert_eq!(config.bind_addr, ip("10.0.0.1"));
+    assert_eq!(config.log_level, "debug");
+    assert!(config.log_json && !config.leave_on_interrupt && config.leave_on_terminate);
+    assert_eq!(config.addresses.http, Some(ip("127.0.0.1")));
+    assert_eq!(config.advertise_addr, Some(ip("10.0.0.9")));
+    assert_eq!((config.ports.http, config.ports.rpc), (5646, 4647));
+    assert_eq!(config.server.heartbeat_ttl_ms, 30_000);
+    assert_eq!(config.client.servers, ["10.0.0.2:4647"]);
+    assert_eq!(config.client.meta["rack"], "r1");
+    assert_eq!(config.client.options["docker.cleanup.image"], "false");
+    assert_eq!(config.client.options["driver.raw_exec.enable"], "true");
+    assert_eq!(
+        config.client.options["docker.endpoint"],
+        "unix:///run/docker.sock"
+    );
+    assert_eq!(config.client.reserved.cpu, 500);
+    assert_eq!(config.client.reserved.ports, "22,8000-8100");
+    assert_eq!(
+        (config.catalog.domain.as_str(), config.catalog.service_ttl),
+        ("cluster", 5)
+    );
+    assert_eq!(config.edge.ports, [80, 8080]);
+    assert_eq!(config.edge.no_route_status, 503);
+}
+
+#[test]
+fn later_files_override_and_maps_merge() {
+    let config = loaded(&[
+        "datacenter = \"a\"\nname = \"n\"\nclient {\n meta {\n x = 1\n y = 1\n }\n }",
+        "{\"datacenter\": \"b\", \"client\": {\"enabled\": true, \"meta\": {\"y\": \"2\"}},
+          \"plugin\": {\"raw_exec\": {\"config\": {\"enabled\": true}}}}",
+    ]);
+    assert_eq!(
+        (config.datacenter.as_str(), config.name.as_str()),
+        ("b", "n")
+    );
+    let meta: Vec<_> = config.client.meta.into_iter().collect();
+    assert_eq!(meta, [("x".into(), "1".into()), ("y".into(), "2".into())]);
+    assert_eq!(config.client.options["driver.raw_exec.enable"], "true");
+    assert!(config.client.enabled);
+}
+
+#[test]
+fn mistakes_are_told_with_their_place() {
+    for (text, expected) in [
+        (
+            "datadir = \"/x\"",
+            "1:1: `datadir` isn't known in the agent's configuration | did you mean `data_dir`?",
+        ),
+        (
+            "acl {\n enabled = true\n}",
+            "1:1: `acl` isn't supported yet",
+        ),
+        (
+            "server {\n bootstrap_expct = 3\n}",
+            "2:2: `bootstrap_expct` isn't known in server | did you mean `bootstrap_expect`?",
+        ),
+        (
+            "server {\n bootstrap_expect = -1\n}",
+            "2:21: `bootstrap_expect` is -1, it must be 0 or more",
+        ),
+        (
+            "bind_addr = \"all\"",
+            "1:13: `bind_addr` must be an IP address, such as \"127.0.0.1\"",
+        ),
+        (
+            "ports {\n http = 70000\n}",
+            "2:9: `http` is 70000, it must be from 0 to 65535",
+        ),
+        (
+            "log_level = \"loud\"",
+            "1:13: unknown log level | use one of trace, debug, info, warn, error",
+        ),
+        (
+            "client {\n enabled = \"maybe\"\n}",
+            "2:12: `enabled` must be true or false, not the string \"maybe\"",
+        ),
+        (
+            "plugin \"java\" {}",
+            "1:8: plugin `java` isn't supported yet | there are `docker` and `raw_exec`",
+        ),
+        (
+            "client {\n reserved {\n reserved_ports = \"80-22\"\n }\n}",
+            "3:19: `80-22` is not a list of ports | such as \"22,80,8500-8600\"",
+        ),
+        (
+            "{\"name\": 1, \"x\": 2}",
+            "1:13: `x` isn't known in the agent's configuration",
+        ),
+        (
+            "server {",
+            "1:8: this `{` is never closed | add a `}` where the block ends",
+        ),
+    ] {
+        assert_eq!(refused(text), [expected], "{text}");
+    }
+    for harmless in ["enable_syslog = false", "disable_update_check = true"] {
+        loaded(&[harmless]);
+    }
+}
+
+#[test]
+fn problems_of_all_files_are_told_each_with_its_file() {
+    let errors = load_agent_config(AgentConfig::default(), &named(&["a = 1", "b = 2"]));
+    let files: Vec<_> = errors
+        .expect_err("wrong")
+        .0
+        .into_iter()
+        .map(|p| p.file)
+        .collect();
+    assert_eq!(files, ["0.hcl", "1.hcl"]);
+}
+
+#[test]
+fn an_agent_needs_a_place_for_its_state_and_something_to_do() {
+    let with = |text: &str| check_agent_config(&loaded(&[text]));
+    for (text, expected) in [
+        ("server {\n enabled = true\n}", "no data_dir"),
+        (
+            "data_dir = \"x\"\nserver {\n enabled = true\n}",
+            "must be an absolute path",
+        ),
+        ("data_dir = \"/x\"", "neither server nor client"),
+        (
+            "data_dir = \"/x\"\nclient {\n enabled = true\n}",
+            "knows no server",
+        ),
+    ] {
+        let error = with(text).expect_err(text);
+        assert!(error.contains(expected), "{error}");
+    }
+    assert_eq!(check_agent_config(&AgentConfig::dev()), Ok(()));
+}
