@@ -6,6 +6,8 @@
 pub mod api;
 pub mod catalog;
 pub mod client;
+pub mod dns;
+pub mod edge;
 pub mod error;
 pub mod http_listener;
 pub mod rpc;

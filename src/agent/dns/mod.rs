@@ -1,0 +1,33 @@
+//! Serves the catalog over DNS, on UDP and TCP, for one domain and without recursion.
+//!
+//! Only instances that pass all their checks are ever answered, as Consul does if it is told
+//! `only_passing`.
+
+mod listener;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use actix::prelude::*;
+use logic::catalog::View;
+use logic::config::CatalogConfig;
+use ports::World;
+use ports::errors::NetworkError;
+use tokio::sync::watch;
+
+pub use self::listener::{DescribeAddress, DnsListener};
+
+/// Binds the DNS port and begins to answer. Must be called where local tasks can be spawned.
+pub async fn start(
+    world: &World,
+    config: &CatalogConfig,
+    bind: IpAddr,
+    view: watch::Receiver<Arc<View>>,
+) -> Result<Addr<DnsListener>, NetworkError> {
+    let address = SocketAddr::new(bind, config.dns_port);
+    let listener = DnsListener::bind(world, config, address, view).await?;
+    Ok(listener.start())
+}

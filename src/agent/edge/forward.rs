@@ -1,0 +1,340 @@
+//! One request: find its route, ask an upstream, hand the answer back.
+//!
+//! hyper reads both sides strictly and frames every message anew, so nothing ambiguous gets
+//! through: a request with both `Content-Length` and `Transfer-Encoding` reaches the upstream
+//! with the latter alone and its connection is closed, as RFC 9112 section 6.3 allows.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, LOCATION};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use logic::routes::{Route, Target};
+use ports::errors::NetworkError;
+
+use super::body::{ReplyBody, RequestBody};
+use super::client::{Client, Late};
+use super::headers::{self, X_FORWARDED_PREFIX};
+use super::pool::Lease;
+use super::upgrade;
+use super::worker::Worker;
+
+/// How many connections an upstream may have closed under us before a fresh one is made.
+const STALE_MAX: usize = 2;
+
+pub(super) type Reply = Response<ReplyBody>;
+
+/// Why there is no answer from an upstream.
+#[derive(Debug)]
+enum Failure {
+    NoConnection(NetworkError),
+    Broken(hyper::Error),
+    Late,
+}
+
+/// Everything that the requests of one connection share.
+pub(super) struct Forwarder {
+    pub(super) worker: Rc<Worker>,
+    pub(super) client: Rc<Client>,
+    pub(super) sender: headers::Sender,
+}
+
+/// What a request was before it was changed for an upstream.
+struct Asked {
+    host: String,
+    uri: Uri,
+    host_header: HeaderValue,
+}
+
+impl Forwarder {
+    pub(super) async fn serve(&self, request: Request<Incoming>) -> Result<Reply, Infallible> {
+        self.client.requested(self.worker.now());
+        let counters = &self.worker.shared.counters;
+        counters.requests.fetch_add(1, Ordering::Relaxed);
+        let reply = self.answer(request).await;
+        self.client.streams(self.worker.now());
+        Ok(reply)
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        let asked = match Asked::read(&request) {
+            Ok(asked) => asked,
+            Err(reason) => return self.say(StatusCode::BAD_REQUEST, reason),
+        };
+        let table = self.worker.shared.table.load_full();
+        let Some(route) = table.find(&asked.host, asked.uri.path()) else {
+            return self.no_route();
+        };
+        let Some(target) = self.worker.choose(route) else {
+            return self.say(
+                StatusCode::BAD_GATEWAY,
+                "the upstreams of this route want TLS, which this proxy doesn't speak to upstreams yet",
+            );
+        };
+        if target.redirect.is_some() {
+            return self.redirect(target, &asked);
+        }
+        self.forward(request, asked, route, target).await
+    }
+
+    async fn forward(
+        &self,
+        mut request: Request<Incoming>,
+        asked: Asked,
+        route: &Route,
+        target: &Target,
+    ) -> Reply {
+        let protocol = headers::upgrade(request.headers());
+        let upgraded = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
+        let (mut head, body) = request.into_parts();
+        headers::strip_hop_by_hop(&mut head.headers);
+        if let Some(protocol) = protocol {
+            headers::ask_upgrade(&mut head.headers, protocol);
+        }
+        self.sender.introduce(&mut head);
+        head.version = Version::HTTP_11;
+        let body = if body.is_end_stream() {
+            RequestBody::Empty
+        } else {
+            RequestBody::Client {
+                body,
+                client: self.client.clone(),
+                worker: self.worker.clone(),
+            }
+        };
+        let request = Request::from_parts(head, body);
+        let exchange = self.exchange(request, &asked, route, target);
+        let exchanged = self.client.in_time(exchange).await;
+        match exchanged.unwrap_or_else(|Late| Err(Failure::Late)) {
+            Ok((response, lease)) => self.hand_back(response, lease, upgraded),
+            Err(failure) => self.fail(&failure, &asked, target),
+        }
+    }
+
+    /// Gets an answer from the target, or from another one of the route if that can do no harm.
+    async fn exchange(
+        &self,
+        mut request: Request<RequestBody>,
+        asked: &Asked,
+        route: &Route,
+        first: &Target,
+    ) -> Result<(Response<Incoming>, Lease), Failure> {
+        let mut stale = 0;
+        let mut target = first;
+        loop {
+            let (mut lease, chosen) = self.connect(route, target, stale < STALE_MAX).await?;
+            target = chosen;
+            asked.address_to(&mut request, target);
+            // Only an idle connection can have been closed before the request got there.
+            let again = lease.used.then(|| repeatable(&request)).flatten();
+            let error = match lease.sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, lease)),
+                Err(error) => error,
+            };
+            let used = lease.used;
+            drop(lease);
+            let mut error = error;
+            request = match (error.take_message(), again) {
+                (Some(unsent), _) if used => unsent,
+                (None, Some(again)) => again,
+                (Some(_) | None, _) => return Err(Failure::Broken(error.into_error())),
+            };
+            self.worker
+                .shared
+                .counters
+                .retried
+                .fetch_add(1, Ordering::Relaxed);
+            stale += 1;
+        }
+    }
+
+    /// A connection to the target, or to another one if it can't be reached.
+    async fn connect<'t>(
+        &self,
+        route: &'t Route,
+        mut target: &'t Target,
+        idle_too: bool,
+    ) -> Result<(Lease, &'t Target), Failure> {
+        let worker = &self.worker;
+        loop {
+            if idle_too && let Some(lease) = worker.pool.take(&target.address) {
+                return Ok((lease, target));
+            }
+            match worker.pool.connect(&target.address).await {
+                Ok(lease) => return Ok((lease, target)),
+                Err(error) => {
+                    let Some(other) = worker.instead_of(route, target) else {
+                        return Err(Failure::NoConnection(error));
+                    };
+                    tracing::debug!(%error, instead = other.address, "can't connect to an upstream");
+                    worker
+                        .shared
+                        .counters
+                        .retried
+                        .fetch_add(1, Ordering::Relaxed);
+                    target = other;
+                }
+            }
+        }
+    }
+
+    fn hand_back(
+        &self,
+        mut response: Response<Incoming>,
+        lease: Lease,
+        upgraded: Option<hyper::upgrade::OnUpgrade>,
+    ) -> Reply {
+        let protocol = headers::upgrade(response.headers());
+        headers::strip_hop_by_hop(response.headers_mut());
+        *response.version_mut() = Version::HTTP_11;
+        let (client, worker) = (self.client.clone(), self.worker.clone());
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return response.map(|body| ReplyBody::upstream(body, lease, client, worker));
+        }
+        let (Some(protocol), Some(upgraded)) = (protocol, upgraded) else {
+            return self.say(
+                StatusCode::BAD_GATEWAY,
+                "the upstream switched to a protocol that wasn't asked for",
+            );
+        };
+        headers::ask_upgrade(response.headers_mut(), protocol);
+        upgrade::join(&self.worker, upgraded, hyper::upgrade::on(&mut response));
+        response.map(|_| ReplyBody::own(String::new(), client, worker))
+    }
+
+    fn redirect(&self, target: &Target, asked: &Asked) -> Reply {
+        let (path, query) = (asked.uri.path(), asked.uri.query());
+        let redirect = target.redirect_for("http", &asked.host, path, query);
+        let Some((status, url)) = redirect else {
+            return self.no_route();
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
+        let Ok(location) = HeaderValue::from_str(&url) else {
+            return self.no_route();
+        };
+        let mut reply = self.say(status, "");
+        reply.headers_mut().insert(LOCATION, location);
+        reply
+    }
+
+    fn no_route(&self) -> Reply {
+        let shared = &self.worker.shared;
+        shared.counters.no_route.fetch_add(1, Ordering::Relaxed);
+        let status = StatusCode::from_u16(shared.settings.no_route_status);
+        self.say(status.unwrap_or(StatusCode::NOT_FOUND), "")
+    }
+
+    fn fail(&self, failure: &Failure, asked: &Asked, target: &Target) -> Reply {
+        let counters = &self.worker.shared.counters;
+        counters.upstream_errors.fetch_add(1, Ordering::Relaxed);
+        let (status, said, why) = match failure {
+            Failure::NoConnection(error) => (
+                StatusCode::BAD_GATEWAY,
+                "no upstream can be reached",
+                error.to_string(),
+            ),
+            Failure::Broken(error) => (
+                StatusCode::BAD_GATEWAY,
+                "the upstream closed the connection before it answered",
+                error.to_string(),
+            ),
+            Failure::Late => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "the upstream didn't answer in time",
+                String::new(),
+            ),
+        };
+        tracing::debug!(host = asked.host, service = target.service, why, "{said}");
+        self.say(status, said)
+    }
+
+    fn say(&self, status: StatusCode, text: &str) -> Reply {
+        let text = if text.is_empty() {
+            String::new()
+        } else {
+            format!("{text}\n")
+        };
+        let described = !text.is_empty();
+        let body = ReplyBody::own(text, self.client.clone(), self.worker.clone());
+        let mut reply = Response::new(body);
+        *reply.status_mut() = status;
+        if described {
+            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+            reply.headers_mut().insert(CONTENT_TYPE, plain);
+        }
+        reply
+    }
+}
+
+impl Asked {
+    fn read(request: &Request<Incoming>) -> Result<Self, &'static str> {
+        if request.method() == Method::CONNECT {
+            return Err("this proxy opens no tunnels");
+        }
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let host = hosts.next();
+        if hosts.next().is_some() {
+            return Err("more than one Host header");
+        }
+        let uri = request.uri();
+        // The authority in a request line overrides the header: RFC 9112 section 3.2.2.
+        let host_header = match (uri.authority(), host) {
+            (Some(authority), _) => HeaderValue::from_str(authority.as_str())
+                .map_err(|_| "the request line names no host")?,
+            (None, Some(host)) => host.clone(),
+            (None, None) if request.version() < Version::HTTP_11 => HeaderValue::from_static(""),
+            (None, None) => return Err("no Host header"),
+        };
+        let host = host_header
+            .to_str()
+            .map_err(|_| "the Host header isn't text")?;
+        Ok(Self {
+            host: host.to_owned(),
+            uri: uri.clone(),
+            host_header: host_header.clone(),
+        })
+    }
+
+    /// Makes the request one for this target: its path and `Host`.
+    fn address_to(&self, request: &mut Request<RequestBody>, target: &Target) {
+        let path = target.rewrite(self.uri.path());
+        if path != self.uri.path() || self.uri.authority().is_some() {
+            let query = self
+                .uri
+                .query()
+                .map_or_else(String::new, |query| format!("?{query}"));
+            if let Ok(uri) = Uri::try_from(format!("{path}{query}")) {
+                *request.uri_mut() = uri;
+            }
+        }
+        let host = match target.host_header.as_str() {
+            "" => None,
+            "dst" => HeaderValue::from_str(&target.address).ok(),
+            name => HeaderValue::from_str(name).ok(),
+        };
+        let headers = request.headers_mut();
+        let host = host.unwrap_or_else(|| self.host_header.clone());
+        headers.insert(HOST, host);
+        if !target.strip.is_empty()
+            && let Ok(prefix) = HeaderValue::from_str(&target.strip)
+        {
+            headers.insert(X_FORWARDED_PREFIX, prefix);
+        }
+    }
+}
+
+/// The same request once more, if asking twice is as good as asking once.
+fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let bodyless = matches!(request.body(), RequestBody::Empty);
+    if !bodyless || !request.method().is_idempotent() {
+        return None;
+    }
+    let (mut head, ()) = Request::new(()).into_parts();
+    head.method = request.method().clone();
+    head.uri = request.uri().clone();
+    head.version = request.version();
+    head.headers = request.headers().clone();
+    Some(Request::from_parts(head, RequestBody::Empty))
+}

@@ -1,0 +1,251 @@
+//! One of the threads that serve a port: its listener, its connections, its upstream pool.
+//!
+//! Everything here belongs to one task and its children; workers share only what [`Shared`]
+//! holds. In the simulator many hosts' workers live on one thread, so nothing is thread-local.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use logic::routes::{Route, Table, Target};
+use ports::{Accepted, Listener, Network, Stream};
+use tokio::sync::{Notify, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::client::{Client, Limits, Order};
+use super::forward::Forwarder;
+use super::headers;
+use super::pool::Pool;
+use super::{Counters, Settings};
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// Requests with larger heads are refused (431); bodies are read in pieces up to this.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// How long to wait after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the workers of one port have in common.
+pub(super) struct Shared {
+    pub(super) table: Arc<ArcSwap<Table>>,
+    pub(super) network: Arc<dyn Network>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) settings: Settings,
+    /// Our own address, for `Forwarded: by=`.
+    pub(super) by: Option<IpAddr>,
+}
+
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) pool: Pool,
+    draws: Cell<u64>,
+    clients: RefCell<BTreeMap<u64, Rc<Client>>>,
+    admitted: Cell<u64>,
+    left: Notify,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, seed: u64) -> Self {
+        let pool = Pool::new(shared.network.clone());
+        Self {
+            shared,
+            pool,
+            draws: Cell::new(seed),
+            clients: RefCell::new(BTreeMap::new()),
+            admitted: Cell::new(0),
+            left: Notify::new(),
+        }
+    }
+
+    /// Seconds since the worker began.
+    pub(super) fn now(&self) -> u64 {
+        self.pool.now()
+    }
+
+    /// A target for the next request: by chance, but one that could be reached lately.
+    pub(super) fn choose<'t>(&self, route: &'t Route) -> Option<&'t Target> {
+        let target = route.pick(self.draw())?;
+        if target.redirect.is_none() && self.pool.avoids(&target.address) {
+            return Some(self.instead_of(route, target).unwrap_or(target));
+        }
+        Some(target)
+    }
+
+    /// Another target that the same request can go to.
+    pub(super) fn instead_of<'t>(
+        &self,
+        route: &'t Route,
+        target: &'t Target,
+    ) -> Option<&'t Target> {
+        let mut others = route.others(target);
+        others.find(|other| other.redirect.is_none() && !self.pool.avoids(&other.address))
+    }
+
+    /// The next number of the worker's own sequence (splitmix64): no lock, and the same in
+    /// every simulation of a seed.
+    fn draw(&self) -> u64 {
+        let state = self.draws.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.draws.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Takes a connection under watch until the result is dropped.
+    pub(super) fn admit(self: &Rc<Self>) -> Watched {
+        let id = self.admitted.get();
+        self.admitted.set(id + 1);
+        let client = Rc::new(Client::new(self.now()));
+        self.clients.borrow_mut().insert(id, client.clone());
+        Watched {
+            client,
+            id,
+            worker: self.clone(),
+        }
+    }
+
+    /// Serves until told to stop, then lets connections finish for as long as the stop allows.
+    pub(super) async fn run(
+        self: Rc<Self>,
+        mut listener: Box<dyn Listener>,
+        mut stop: watch::Receiver<Option<Duration>>,
+    ) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(Option::is_some) => break,
+                _ = ticks.tick() => self.tick(),
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => self.begin(accepted),
+                    Err(error) => {
+                        tracing::warn!(listener = %listener.local_addr(), %error, "accept failed");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        let grace = stop.borrow().unwrap_or_default();
+        self.finish(grace).await;
+    }
+
+    fn tick(&self) {
+        self.pool.tick();
+        let settings = &self.shared.settings;
+        let limits = Limits {
+            idle_ticks: settings.client_idle.as_secs(),
+            upstream_ticks: settings.upstream_answer.as_secs(),
+        };
+        for client in self.clients.borrow().values() {
+            client.tick(self.now(), limits);
+        }
+    }
+
+    fn begin(self: &Rc<Self>, (stream, from): Accepted) {
+        let worker = self.clone();
+        tokio::task::spawn_local(async move { worker.serve(stream, from).await });
+    }
+
+    async fn serve(self: Rc<Self>, stream: Box<dyn Stream>, from: SocketAddr) {
+        let watched = self.admit();
+        let forwarder = Rc::new(Forwarder {
+            client: watched.client.clone(),
+            sender: headers::Sender::new(from, self.shared.by),
+            worker: self,
+        });
+        let service = service_fn(move |request| {
+            let forwarder = forwarder.clone();
+            async move { forwarder.serve(request).await }
+        });
+        let mut builder = http1::Builder::new();
+        builder
+            .max_header_size(HEAD_BYTES_MAX)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .header_read_timeout(None);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection.with_upgrades());
+        let mut finishing = false;
+        poll_fn(|context| {
+            match watched.order(context) {
+                Order::Go => {}
+                Order::Cut => return Poll::Ready(()),
+                Order::Finish => {
+                    if !finishing {
+                        finishing = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                }
+            }
+            // A client that breaks off or breaks the rules has been answered by hyper already.
+            connection.as_mut().poll(context).map(drop)
+        })
+        .await;
+    }
+
+    /// Lets connections end by themselves until `grace` is over, then cuts them.
+    async fn finish(&self, grace: Duration) {
+        let all = || self.clients.borrow().values().cloned().collect::<Vec<_>>();
+        for client in all() {
+            client.finish();
+        }
+        if timeout(grace, self.empty()).await.is_err() {
+            tracing::debug!(
+                connections = all().len(),
+                "closing what hasn't ended in time"
+            );
+            for client in all() {
+                client.cut();
+            }
+            self.empty().await;
+        }
+        self.pool.close_idle();
+    }
+
+    async fn empty(&self) {
+        while !self.clients.borrow().is_empty() {
+            self.left.notified().await;
+        }
+    }
+}
+
+/// A connection that its worker keeps an eye on.
+pub(super) struct Watched {
+    client: Rc<Client>,
+    id: u64,
+    worker: Rc<Worker>,
+}
+
+impl Watched {
+    pub(super) fn streams(&self) {
+        self.client.streams(self.worker.now());
+    }
+}
+
+impl Deref for Watched {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.worker.clients.borrow_mut().remove(&self.id);
+        self.worker.left.notify_one();
+    }
+}
