@@ -111,6 +111,9 @@ impl<'f, 'a> Decoder<'f, 'a> {
             }
             return;
         }
+        if self.findings.is_full() {
+            return;
+        }
         let meant = closest(text, names.all());
         if let Some(field) = meant.and_then(|meant| names.field(meant)) {
             self.silence(&path.field(field));

@@ -10,6 +10,9 @@ use crate::problem::Findings;
 /// Brackets within brackets, or strings within interpolations within strings.
 const DEPTH_MAX: usize = 32;
 
+/// Values joined by operators.
+const OPERANDS_MAX: usize = 128;
+
 /// The text of an expression in the file.
 #[derive(Debug)]
 pub(crate) struct Lexeme {
@@ -42,6 +45,7 @@ enum MistakeKind {
     WrongBracket { found: char, expected: char },
     NoValue,
     TooDeep,
+    TooLong,
 }
 
 impl Mistake {
@@ -72,6 +76,10 @@ impl Mistake {
             ),
             MistakeKind::NoValue if name.is_empty() => ("expected a value".to_owned(), None),
             MistakeKind::NoValue => (format!("`{name}` has no value"), None),
+            MistakeKind::TooLong => (
+                format!("more than {OPERANDS_MAX} values in one expression"),
+                None,
+            ),
             MistakeKind::TooDeep => (
                 format!("nested too deeply: at most {DEPTH_MAX} levels"),
                 None,
@@ -200,18 +208,17 @@ impl<'a> Lexer<'a> {
         self.skip_inline();
         self.interpolations.clear();
         let start = self.at;
-        let mut end;
-        loop {
+        for _ in 0..OPERANDS_MAX {
             self.operand()?;
-            end = self.at;
+            let end = self.at;
             self.skip_inline();
             if !self.operator() {
-                break;
+                self.at = end;
+                return Ok(self.lexeme(start));
             }
             self.skip_inline();
         }
-        self.at = end;
-        Ok(self.lexeme(start))
+        self.mistake(start, MistakeKind::TooLong)
     }
 
     fn lexeme(&mut self, start: usize) -> Lexeme {
@@ -285,10 +292,8 @@ impl<'a> Lexer<'a> {
             }
             match self.bump() {
                 Some('"') => return Ok(()),
-                Some('\\') => {
-                    if self.peek().is_some_and(|c| c != '\n') {
-                        self.bump();
-                    }
+                Some('\\') if self.peek().is_some_and(|c| c != '\n') => {
+                    self.bump();
                 }
                 _ => {}
             }

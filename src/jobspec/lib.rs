@@ -111,7 +111,7 @@ fn utf8<'t>(file: &str, bytes: &'t [u8]) -> Result<&'t str, Errors> {
             return Err(refuse(valid, "this isn't text: invalid UTF-8".to_owned()));
         }
     };
-    match text.find(|c: char| c == '\0') {
+    match text.find('\0') {
         Some(at) => Err(refuse(
             &text[..at],
             "this isn't text: a zero byte".to_owned(),

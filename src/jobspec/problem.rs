@@ -154,6 +154,10 @@ impl<'a> Findings<'a> {
         }
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors.len() >= PROBLEMS_MAX
+    }
+
     pub(crate) fn error(&mut self, at: usize, message: impl Into<String>) {
         self.error_with(at, message, None);
     }
@@ -164,7 +168,7 @@ impl<'a> Findings<'a> {
         message: impl Into<String>,
         hint: Option<String>,
     ) {
-        if self.errors.len() < PROBLEMS_MAX {
+        if !self.is_full() {
             let problem = self.source.problem(at, message.into(), hint);
             self.errors.push((at, problem));
         }

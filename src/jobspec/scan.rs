@@ -72,7 +72,7 @@ impl Scanner<'_, '_> {
                     self.lexer.bump();
                 }
                 (Some(c), _) if is_name_start(c) || c == '"' => {
-                    self.item(&mut body, &mut seen, depth)
+                    self.item(&mut body, &mut seen, depth);
                 }
                 (Some(c), _) => {
                     self.findings.error(

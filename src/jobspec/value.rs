@@ -159,13 +159,11 @@ impl Reader<'_, '_> {
                 }
             };
             let data = self.data(value.expr());
-            match name {
-                Some((text, at)) => entries.push((Name { text, at }, data)),
-                None => {
-                    let at = data.at;
-                    self.findings
-                        .error(at, "the key of this entry isn't a string");
-                }
+            if let Some((text, at)) = name {
+                entries.push((Name { text, at }, data));
+            } else {
+                self.findings
+                    .error(data.at, "the key of this entry isn't a string");
             }
         }
         Kind::Map(entries)

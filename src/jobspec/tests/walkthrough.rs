@@ -135,99 +135,60 @@ fn substance(value: Json) -> Option<Json> {
 }
 
 #[test]
-fn the_second_backend_is_this_job() {
-    let job = serde_json::to_value(job("httpbackend-2")).expect("jobs serialize");
-    let job = serde_json::to_string_pretty(&substance(job)).expect("JSON serializes");
-    insta::assert_snapshot!(job, @r#"
+fn the_second_backends_task_is_this() {
+    let task = serde_json::to_value(&job("httpbackend-2").task_groups[0].tasks[0]);
+    let task = substance(task.expect("tasks serialize"));
+    let task = serde_json::to_string_pretty(&task).expect("JSON serializes");
+    insta::assert_snapshot!(task, @r#"
     {
-      "Datacenters": [
-        "dc1"
-      ],
-      "ID": "httpbackend",
+      "Config": {
+        "image": "bigwhite/httpbackendservice:v1.0.0",
+        "logging": {
+          "type": "json-file"
+        },
+        "port_map": {
+          "http": 8081
+        }
+      },
+      "Driver": "docker",
+      "LogConfig": {
+        "MaxFileSizeMB": 10,
+        "MaxFiles": 10
+      },
       "Name": "httpbackend",
-      "Namespace": "default",
-      "Priority": 50,
-      "Region": "global",
-      "TaskGroups": [
+      "Resources": {
+        "CPU": 100,
+        "MemoryMB": 300,
+        "Networks": [
+          {
+            "DynamicPorts": [
+              {
+                "Label": "http"
+              }
+            ],
+            "MBits": 10
+          }
+        ]
+      },
+      "Services": [
         {
-          "Count": 2,
-          "EphemeralDisk": {
-            "SizeMB": 300
-          },
-          "Migrate": {
-            "HealthCheck": "checks",
-            "HealthyDeadline": 300000000000,
-            "MaxParallel": 1,
-            "MinHealthyTime": 10000000000
-          },
-          "Name": "httpbackend",
-          "ReschedulePolicy": {
-            "Delay": 30000000000,
-            "DelayFunction": "exponential",
-            "MaxDelay": 3600000000000,
-            "Unlimited": true
-          },
-          "RestartPolicy": {
-            "Attempts": 2,
-            "Delay": 15000000000,
-            "Interval": 1800000000000,
-            "Mode": "fail"
-          },
-          "Tasks": [
+          "AddressMode": "auto",
+          "Checks": [
             {
-              "Config": {
-                "image": "bigwhite/httpbackendservice:v1.0.0",
-                "logging": {
-                  "type": "json-file"
-                },
-                "port_map": {
-                  "http": 8081
-                }
-              },
-              "Driver": "docker",
-              "LogConfig": {
-                "MaxFileSizeMB": 10,
-                "MaxFiles": 10
-              },
-              "Name": "httpbackend",
-              "Resources": {
-                "CPU": 100,
-                "MemoryMB": 300,
-                "Networks": [
-                  {
-                    "DynamicPorts": [
-                      {
-                        "Label": "http"
-                      }
-                    ],
-                    "MBits": 10
-                  }
-                ]
-              },
-              "Services": [
-                {
-                  "AddressMode": "auto",
-                  "Checks": [
-                    {
-                      "Interval": 10000000000,
-                      "Name": "alive",
-                      "Path": "/",
-                      "Timeout": 2000000000,
-                      "Type": "http"
-                    }
-                  ],
-                  "Name": "httpbackend",
-                  "PortLabel": "http",
-                  "Tags": [
-                    "urlprefix-mysite.com:9999/"
-                  ]
-                }
-              ]
+              "Interval": 10000000000,
+              "Name": "alive",
+              "Path": "/",
+              "Timeout": 2000000000,
+              "Type": "http"
             }
+          ],
+          "Name": "httpbackend",
+          "PortLabel": "http",
+          "Tags": [
+            "urlprefix-mysite.com:9999/"
           ]
         }
-      ],
-      "Type": "service"
+      ]
     }
     "#);
 }

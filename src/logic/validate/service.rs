@@ -204,7 +204,7 @@ fn http(report: &mut Report, path: &Path, check: &ServiceCheck) {
     if check.path.is_empty() {
         let hint = "such as path = \"/\"".to_owned();
         report.add_with(path.field("Path"), "the http check has no path", Some(hint));
-    } else if check.path.contains("://") || check.path.chars().any(|c| c.is_whitespace()) {
+    } else if check.path.contains("://") || check.path.chars().any(char::is_whitespace) {
         let message = format!("`{}` is not a path", check.path.escape_debug());
         let hint = "the address comes from the port: write only the path, such as \"/health\"";
         report.add_with(path.field("Path"), message, Some(hint.to_owned()));
