@@ -22,11 +22,11 @@ pub struct Ids {
 
 impl Ids {
     pub fn at(seed: u64, index: u64) -> Self {
-        let mut ids = Self {
-            state: seed ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        };
-        ids.next_u64();
-        ids
+        // Scattered, as a state plus a step is the next state: neighbours would share their ids.
+        let scattered = Self { state: index }.next_u64();
+        Self {
+            state: seed ^ scattered,
+        }
     }
 
     pub fn next_uuid(&mut self) -> String {
@@ -59,6 +59,17 @@ mod tests {
             uuid(u64::MAX, u64::MAX),
             "ffffffff-ffff-4fff-bfff-ffffffffffff"
         );
+    }
+
+    #[test]
+    fn neighbouring_indexes_share_no_ids() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in [0, 1, 7, 1 << 32] {
+            for index in 0..100 {
+                let mut ids = Ids::at(seed, index);
+                assert!((0..20).all(|_| seen.insert(ids.next_uuid())));
+            }
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod config;
 pub mod dns;
 pub mod duration;
 pub mod id;
+pub mod invariants;
 pub mod lifecycle;
 pub mod model;
 pub mod routes;

@@ -145,7 +145,6 @@ fn holds(operand: &str, left: Option<&str>, right: Option<&str>) -> bool {
         ("is_set", left, _) => left.is_some(),
         ("is_not_set", left, _) => left.is_none(),
         ("!=" | "not", left, right) => left != right,
-        (_, None, _) | (_, _, None) => false,
         ("" | "=" | "==" | "is", Some(left), Some(right)) => left == right,
         ("<" | "<=" | ">" | ">=", Some(left), Some(right)) => ordered(operand, left, right),
         ("regexp", Some(left), Some(right)) => {

@@ -4,11 +4,13 @@
 //! [`rank`] where it goes best, and [`ports`] which ports it gets there. The plan is optimistic:
 //! [`verify`] checks it once more against the newest state before it is committed.
 
+mod distinct;
 pub mod feasible;
 mod ports;
 mod rank;
 mod reconcile;
 pub mod reschedule;
+mod room;
 mod system;
 mod update;
 pub mod verify;
@@ -19,14 +21,15 @@ use std::sync::Arc;
 
 use crate::id::Ids;
 use crate::model::{
-    AllocMetric, AllocStop, Allocation, EVAL_BLOCKED, EVAL_COMPLETE, EVAL_PENDING, Evaluation,
-    GroupChanges, JOB_SYSTEM, Job, Plan, RescheduleEvent, RescheduleTracker, TRIGGER_ALLOC_FAILURE,
-    TRIGGER_QUEUED_ALLOCS, TaskGroup,
+    AllocMetric, AllocStop, Allocation, CLIENT_LOST, CLIENT_PENDING, DESIRED_RUN, EVAL_BLOCKED,
+    EVAL_COMPLETE, EVAL_PENDING, Evaluation, GroupChanges, JOB_SYSTEM, Job, NODE_DOWN, Plan,
+    TRIGGER_ALLOC_FAILURE, TRIGGER_QUEUED_ALLOCS, TaskGroup,
 };
 use crate::state::Store;
 use crate::time::Time;
-use rank::Placing;
-use reconcile::{Place, Reconciled};
+use rank::Search;
+use reconcile::{History, Place, Reconciled};
+use room::Room;
 
 /// What the scheduler makes of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +52,7 @@ pub fn schedule(store: &Store, eval: &Evaluation, now: Time, ids: &mut Ids) -> D
         now,
         ids,
         job: job.clone(),
-        placing: Placing::new(store),
+        room: Room::new(store),
         plan: Plan {
             eval_id: eval.id.clone(),
             priority: eval.priority,
@@ -84,49 +87,51 @@ struct Run<'a> {
     ids: &'a mut Ids,
     /// `None`: stopped or gone.
     job: Option<Arc<Job>>,
-    placing: Placing<'a>,
+    room: Room<'a>,
     plan: Plan,
     follow_ups: Vec<Evaluation>,
     failed: BTreeMap<String, AllocMetric>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     fn stop_everything(&mut self) {
-        let store = self.store;
-        for alloc in store
-            .allocs_of_job(&self.eval.job_id)
-            .filter(|alloc| !alloc.terminal())
-        {
-            self.changes(&alloc.task_group).stop += 1;
-            self.stop(alloc, "alloc not needed as job is stopped");
+        for alloc in self.wanted(&self.eval.job_id) {
+            self.stop_counted(alloc, "alloc not needed as job is stopped");
         }
     }
 
     fn stop_removed_groups(&mut self, job: &Job) {
-        let store = self.store;
-        for alloc in store.allocs_of_job(&job.id) {
-            if !alloc.terminal() && job.group(&alloc.task_group).is_none() {
-                self.changes(&alloc.task_group).stop += 1;
-                self.stop(alloc, "alloc not needed due to job update");
+        for alloc in self.wanted(&job.id) {
+            if job.group(&alloc.task_group).is_none() {
+                self.stop_counted(alloc, "alloc not needed due to job update");
             }
         }
     }
 
+    /// The job's allocations that nobody has asked to stop, ended ones too.
+    fn wanted(&self, job_id: &str) -> Vec<&'a Arc<Allocation>> {
+        let allocs = self.store.allocs_of_job(job_id);
+        allocs.filter(|alloc| !alloc.server_terminal()).collect()
+    }
+
+    fn stop_counted(&mut self, alloc: &Allocation, reason: &str) {
+        if !alloc.client_terminal() {
+            self.changes(&alloc.task_group).stop += 1;
+        }
+        self.stop(alloc, reason);
+    }
+
     fn group(&mut self, job: &Arc<Job>, group: &TaskGroup) {
-        let reconciled = reconcile::group(self.store, job, group, self.eval, self.now);
         let Reconciled {
             stops,
             in_place,
             places,
             later,
             changes,
-        } = reconciled;
+        } = reconcile::group(self.store, job, group, self.eval, self.now);
         *self.changes(&group.name) = changes;
-        for (alloc, reason, lost) in stops {
+        for (alloc, reason) in stops {
             self.stop(&alloc, reason);
-            if lost && let Some(stop) = self.plan.stops.last_mut() {
-                stop.client_status = Some(crate::model::CLIENT_LOST.to_owned());
-            }
         }
         for alloc in in_place {
             self.update_in_place(&alloc, job);
@@ -134,8 +139,9 @@ impl Run<'_> {
         for (alloc, at) in later {
             self.replace_later(&alloc, at, job);
         }
+        let mut search = None;
         for place in places {
-            self.place(job, group, place);
+            self.place(job, group, &mut search, &place);
         }
     }
 
@@ -144,12 +150,14 @@ impl Run<'_> {
     }
 
     fn stop(&mut self, alloc: &Allocation, reason: &str) {
-        self.placing.release(alloc);
+        self.room.release(alloc);
+        let node = self.store.node(&alloc.node_id);
+        let lost = !alloc.client_terminal() && node.is_none_or(|node| node.status == NODE_DOWN);
         self.plan.stops.push(AllocStop {
             alloc_id: alloc.id.clone(),
             node_id: alloc.node_id.clone(),
             description: reason.to_owned(),
-            client_status: None,
+            client_status: lost.then(|| CLIENT_LOST.to_owned()),
             follow_up_eval: None,
         });
     }
@@ -167,9 +175,12 @@ impl Run<'_> {
         let id = if let Some(eval) = same_time {
             eval.id.clone()
         } else {
-            let mut eval = self.next_eval(job, EVAL_PENDING);
-            TRIGGER_ALLOC_FAILURE.clone_into(&mut eval.triggered_by);
-            eval.wait_until = at;
+            let eval = Evaluation {
+                triggered_by: TRIGGER_ALLOC_FAILURE.to_owned(),
+                status_description: "created for delayed rescheduling".to_owned(),
+                wait_until: at,
+                ..self.next_eval(job, EVAL_PENDING)
+            };
             let id = eval.id.clone();
             self.follow_ups.push(eval);
             id
@@ -183,33 +194,59 @@ impl Run<'_> {
         });
     }
 
-    fn place(&mut self, job: &Arc<Job>, group: &TaskGroup, place: Place) {
-        if let Some(metric) = self.failed.get_mut(&group.name) {
+    fn place<'g>(
+        &mut self,
+        job: &Arc<Job>,
+        group: &'g TaskGroup,
+        search: &mut Option<Search<'g>>,
+        place: &Place,
+    ) where
+        'a: 'g,
+    {
+        let previous = place.previous.as_deref();
+        let leaving = previous.filter(|_| place.stop_previous);
+        if let Some(metric) = self.failed.get_mut(&group.name)
+            && leaving.is_none()
+        {
             // It won't fit for this one either: the same node set was just searched.
             metric.coalesced_failures += 1;
             return;
         }
-        let avoid = place
-            .previous
-            .as_ref()
-            .map(|previous| avoided_nodes(previous))
-            .unwrap_or_default();
-        match self
-            .placing
-            .choose(job, group, &self.eval.id, &avoid, self.ids)
-        {
+        let search =
+            search.get_or_insert_with(|| Search::new(&self.room, job, group, &self.eval.id));
+        if let Some(leaving) = leaving {
+            self.room.release(leaving);
+            search.left(&self.room, leaving);
+        }
+        let avoid = avoided_nodes(place);
+        match search.choose(&self.room, &avoid, self.ids) {
             Ok(chosen) => {
-                let previous = place.previous.as_deref();
-                let alloc = self.allocation(job, group, place.name, chosen, previous);
-                self.placing.hold(&alloc);
-                if let Some(previous) = previous.filter(|_| place.stop_previous) {
-                    self.stop(previous, place.reason);
+                let mut alloc = self.allocation(job, group, place.name.clone(), chosen);
+                if let Some(previous) = previous {
+                    follow(&mut alloc, previous, place.history, self.now);
+                }
+                self.room.hold(&alloc);
+                search.joined(&self.room, &alloc);
+                if let Some(leaving) = leaving {
+                    self.stop(leaving, place.reason);
                 }
                 self.plan.places.push(alloc);
             }
             Err(metric) => {
-                self.failed.insert(group.name.clone(), *metric);
+                if let Some(leaving) = leaving {
+                    self.room.keep(leaving);
+                    search.joined(&self.room, leaving);
+                }
+                self.couldnt_place(group, *metric);
             }
+        }
+    }
+
+    fn couldnt_place(&mut self, group: &TaskGroup, metric: AllocMetric) {
+        if let Some(failed) = self.failed.get_mut(&group.name) {
+            failed.coalesced_failures += 1;
+        } else {
+            self.failed.insert(group.name.clone(), metric);
         }
     }
 
@@ -219,9 +256,8 @@ impl Run<'_> {
         group: &TaskGroup,
         name: String,
         chosen: rank::Chosen,
-        previous: Option<&Allocation>,
     ) -> Allocation {
-        let mut alloc = Allocation {
+        Allocation {
             id: self.ids.next_uuid(),
             namespace: job.namespace.clone(),
             eval_id: self.eval.id.clone(),
@@ -235,17 +271,10 @@ impl Run<'_> {
             shared_networks: chosen.networks.shared,
             task_resources: chosen.networks.tasks,
             metrics: chosen.metric,
-            desired_status: crate::model::DESIRED_RUN.to_owned(),
-            client_status: crate::model::CLIENT_PENDING.to_owned(),
+            desired_status: DESIRED_RUN.to_owned(),
+            client_status: CLIENT_PENDING.to_owned(),
             ..Allocation::default()
-        };
-        if let Some(previous) = previous {
-            alloc.previous_allocation.clone_from(&previous.id);
-            if previous.client_terminal() {
-                alloc.reschedule_tracker = Some(tracked(previous, self.now));
-            }
         }
-        alloc
     }
 
     fn next_eval(&mut self, job: &Job, status: &str) -> Evaluation {
@@ -263,24 +292,27 @@ impl Run<'_> {
         }
     }
 
-    fn finish(mut self) -> Decision {
-        let queued: BTreeMap<String, i64> = self
-            .failed
-            .iter()
-            .map(|(group, metric)| {
-                let waiting = metric.coalesced_failures + 1;
-                (group.clone(), i64::try_from(waiting).unwrap_or(i64::MAX))
-            })
-            .collect();
+    fn finish(self) -> Decision {
+        let job = self.store.job(&self.eval.job_id);
+        let groups = job.iter().flat_map(|job| &job.task_groups);
+        let mut queued: BTreeMap<String, i64> =
+            groups.map(|group| (group.name.clone(), 0)).collect();
+        for (group, metric) in &self.failed {
+            let waiting = i64::try_from(metric.coalesced_failures + 1).unwrap_or(i64::MAX);
+            queued.insert(group.clone(), waiting);
+        }
+        self.finish_with(queued)
+    }
+
+    fn finish_with(mut self, queued: BTreeMap<String, i64>) -> Decision {
         let blocked = match self.job.clone() {
-            Some(job) if !self.failed.is_empty() => {
-                let mut blocked = self.next_eval(&job, EVAL_BLOCKED);
-                TRIGGER_QUEUED_ALLOCS.clone_into(&mut blocked.triggered_by);
-                blocked.status_description = "created to place remaining allocations".to_owned();
-                blocked.failed_tg_allocs.clone_from(&self.failed);
-                blocked.queued_allocations.clone_from(&queued);
-                Some(blocked)
-            }
+            Some(job) if !self.failed.is_empty() => Some(Evaluation {
+                triggered_by: TRIGGER_QUEUED_ALLOCS.to_owned(),
+                status_description: "created to place remaining allocations".to_owned(),
+                failed_tg_allocs: self.failed.clone(),
+                queued_allocations: queued.clone(),
+                ..self.next_eval(&job, EVAL_BLOCKED)
+            }),
             Some(_) | None => None,
         };
         let done = Evaluation {
@@ -305,31 +337,31 @@ impl Run<'_> {
 }
 
 /// Nodes a replacement had better not go to: those its predecessors failed on.
-fn avoided_nodes(previous: &Allocation) -> Vec<String> {
+fn avoided_nodes(place: &Place) -> Vec<String> {
+    let Some(previous) = place.previous.as_deref() else {
+        return Vec::new();
+    };
     let earlier = previous
         .reschedule_tracker
         .iter()
-        .flat_map(|tracker| &tracker.events);
-    let mut nodes: Vec<String> = earlier.map(|event| event.prev_node_id.clone()).collect();
-    if previous.client_terminal() {
-        nodes.push(previous.node_id.clone());
+        .flat_map(|tracker| &tracker.events)
+        .map(|event| event.prev_node_id.clone());
+    match place.history {
+        History::Forget => Vec::new(),
+        History::Keep => earlier.collect(),
+        History::Add => earlier.chain([previous.node_id.clone()]).collect(),
     }
-    nodes
 }
 
-/// The predecessor's history with the predecessor itself added.
-fn tracked(previous: &Allocation, now: Time) -> RescheduleTracker {
-    let mut tracker = previous.reschedule_tracker.clone().unwrap_or_default();
-    tracker.events.push(RescheduleEvent {
-        reschedule_time: now.0,
-        prev_alloc_id: previous.id.clone(),
-        prev_node_id: previous.node_id.clone(),
-        delay: reschedule::next_delay(previous, now),
-    });
-    let surplus = tracker.events.len().saturating_sub(reschedule::EVENTS_KEPT);
-    tracker.events.drain(..surplus);
-    tracker
+/// Makes `alloc` the successor of `previous`.
+fn follow(alloc: &mut Allocation, previous: &Allocation, history: History, now: Time) {
+    alloc.previous_allocation.clone_from(&previous.id);
+    alloc.reschedule_tracker = match history {
+        History::Forget => None,
+        History::Keep => previous.reschedule_tracker.clone(),
+        History::Add => Some(reschedule::tracked(previous, now)),
+    };
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::room::Lack;
 use crate::id::Ids;
 use crate::model::{Network, Node, Port, Resources, TaskGroup};
 use crate::state::Usage;
 
 /// Dynamic ports come from this range.
-pub const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 20_000..=32_000;
+pub(super) const DYNAMIC_PORTS: std::ops::RangeInclusive<u16> = 20_000..=32_000;
 
 /// What a group is given on a node.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,13 +18,6 @@ pub(super) struct Assigned {
     pub(super) tasks: BTreeMap<String, Resources>,
 }
 
-/// Why no ports can be given: a sentence, and what to count it under.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NoPorts {
-    pub(super) dimension: String,
-    pub(super) detail: String,
-}
-
 /// Assigns every port the group asks for on `node`. `releasing` are ports of allocations that the
 /// same plan stops: a port asked for by number may take over from one of them, a dynamic one
 /// rather goes elsewhere.
@@ -31,21 +25,14 @@ pub(super) fn assign(
     group: &TaskGroup,
     node: &Node,
     usage: &Usage,
-    releasing: &BTreeSet<u16>,
+    releasing: Option<&BTreeSet<u16>>,
     ids: &mut Ids,
-) -> Result<Assigned, NoPorts> {
-    let mut taken = BTreeSet::new();
-    let networks = group.tasks.iter().flat_map(|task| &task.resources.networks);
-    for network in group.networks.iter().chain(networks) {
-        for port in &network.reserved_ports {
-            reserve(port, node, usage, releasing, &mut taken)?;
-        }
-    }
+) -> Result<Assigned, Lack> {
     let mut dynamic = Dynamic {
         node,
         usage,
         start: ids.next_u64(),
-        taken,
+        taken: reserved(group, node, usage, releasing)?,
     };
     let shared = group
         .networks
@@ -66,33 +53,40 @@ pub(super) fn assign(
     Ok(Assigned { shared, tasks })
 }
 
-fn reserve(
-    port: &Port,
+/// The ports the group asks for by number, if all of them are free.
+pub(super) fn reserved(
+    group: &TaskGroup,
     node: &Node,
     usage: &Usage,
-    releasing: &BTreeSet<u16>,
-    taken: &mut BTreeSet<u16>,
-) -> Result<(), NoPorts> {
-    let refused = |by: &str| {
-        Err(NoPorts {
-            dimension: format!(
-                "network: reserved port collision {}={}",
-                port.label, port.value
-            ),
-            detail: format!("port {} (\"{}\") is taken by {by}", port.value, port.label),
-        })
-    };
-    if node.used_ports.contains(&port.value) {
-        return refused("a program outside of Drover");
+    releasing: Option<&BTreeSet<u16>>,
+) -> Result<BTreeSet<u16>, Lack> {
+    let mut taken = BTreeSet::new();
+    let of_tasks = group.tasks.iter().flat_map(|task| &task.resources.networks);
+    for network in group.networks.iter().chain(of_tasks) {
+        for port in &network.reserved_ports {
+            let released = releasing.is_some_and(|ports| ports.contains(&port.value));
+            let holders = usage.ports.get(&port.value).copied().unwrap_or(0);
+            let taken_by = if node.used_ports.contains(&port.value) {
+                "a program outside of Drover"
+            } else if holders > u32::from(released) {
+                "another allocation"
+            } else if !taken.insert(port.value) {
+                "another port of the same group"
+            } else {
+                continue;
+            };
+            return Err(collision(port, taken_by));
+        }
     }
-    let holders = usage.ports.get(&port.value).copied().unwrap_or(0);
-    if holders > u32::from(releasing.contains(&port.value)) {
-        return refused("another allocation");
+    Ok(taken)
+}
+
+fn collision(port: &Port, taken_by: &str) -> Lack {
+    let Port { label, value, .. } = port;
+    Lack {
+        dimension: format!("network: reserved port collision {label}={value}"),
+        detail: format!("port {value} (\"{label}\") is taken by {taken_by}"),
     }
-    if !taken.insert(port.value) {
-        return refused("another port of the same group");
-    }
-    Ok(())
 }
 
 struct Dynamic<'a> {
@@ -103,7 +97,7 @@ struct Dynamic<'a> {
 }
 
 impl Dynamic<'_> {
-    fn fill(&mut self, network: &Network) -> Result<Network, NoPorts> {
+    fn fill(&mut self, network: &Network) -> Result<Network, Lack> {
         let mut network = network.clone();
         network.ip.clone_from(&self.node.address);
         if network.device.is_empty()
@@ -112,7 +106,7 @@ impl Dynamic<'_> {
             network.device.clone_from(device);
         }
         for port in &mut network.dynamic_ports {
-            port.value = self.next().ok_or_else(|| NoPorts {
+            port.value = self.next().ok_or_else(|| Lack {
                 dimension: "network: dynamic port selection failed".to_owned(),
                 detail: format!(
                     "all ports from {} to {} are taken",

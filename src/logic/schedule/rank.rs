@@ -1,17 +1,25 @@
-//! Where a group goes best: every ready node is looked at, the fullest that still fits wins,
-//! unless the job is there already.
+//! Where a group goes best: the fullest node that still fits wins, unless the group is there
+//! already. Every ready node is scored once; afterwards only those that the plan touched.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::feasible::{self, is_distinct};
-use super::ports::{self, Assigned};
+use super::distinct::Distinct;
+use super::feasible;
+use super::ports::Assigned;
+use super::room::{Lack, Room};
 use crate::id::Ids;
-use crate::model::{AllocMetric, Allocation, Job, Node, Resources, TaskGroup};
-use crate::state::{Store, Usage};
+use crate::model::{AllocMetric, Allocation, JOB_BATCH, Job, Node, Resources, TaskGroup};
 
 /// Reasons are kept for at most this many nodes.
-const REASONS_KEPT: usize = 32;
+pub(super) const REASONS_KEPT: usize = 32;
+
+/// What an allocation of the same group takes off a node's score. The best score is 18.
+const CROWDING: f64 = 20.0;
+const CROWDING_BATCH: f64 = 10.0;
+/// What it takes off if an earlier attempt failed there.
+const FAILED_THERE: f64 = 50.0;
 
 /// A node, and what the group gets there.
 pub(super) struct Chosen {
@@ -20,348 +28,316 @@ pub(super) struct Chosen {
     pub(super) metric: AllocMetric,
 }
 
-/// The nodes as they will be once the plan made so far is carried out.
-pub(super) struct Placing<'a> {
-    store: &'a Store,
-    /// Nodes whose usage the plan changes.
-    usage: BTreeMap<String, Usage>,
-    /// Ports given up by allocations that the plan stops, by node.
-    releasing: BTreeMap<String, BTreeSet<u16>>,
-    /// Allocations of the job that the plan places or stops, by node.
-    placed: BTreeMap<String, Vec<(String, String)>>,
-    stopped: BTreeSet<String>,
+/// The search for places for one group.
+pub(super) struct Search<'a> {
+    group: &'a TaskGroup,
+    asked: Resources,
+    crowding: f64,
+    /// By node id.
+    candidates: Vec<Candidate<'a>>,
+    ranking: BTreeSet<Rank>,
+    distinct: Distinct,
+    /// Counts of the candidates' states.
+    metric: AllocMetric,
 }
 
-impl<'a> Placing<'a> {
-    pub(super) fn new(store: &'a Store) -> Self {
-        Self {
-            store,
-            usage: BTreeMap::new(),
-            releasing: BTreeMap::new(),
-            placed: BTreeMap::new(),
-            stopped: BTreeSet::new(),
+struct Candidate<'a> {
+    node: &'a Arc<Node>,
+    /// Allocations of the same group there.
+    same: u32,
+    tie_break: u64,
+    state: State,
+}
+
+#[derive(Clone)]
+enum State {
+    Ranked(Rank),
+    Exhausted(Lack),
+    /// What it is counted under, and a sentence.
+    Filtered(String, String),
+    /// As before, but it can change with the plan.
+    Crowded(String, String),
+}
+
+/// A candidate's place in the ranking; the greatest is the best.
+#[derive(Clone, Copy)]
+struct Rank {
+    score: f64,
+    tie_break: u64,
+    at: usize,
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let scores = self.score.total_cmp(&other.score);
+        scores.then((self.tie_break, self.at).cmp(&(other.tie_break, other.at)))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Rank {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Rank {}
+
+impl<'a> Search<'a> {
+    /// Looks at every ready node of the job's datacenters.
+    pub(super) fn new(room: &Room<'a>, job: &Job, group: &'a TaskGroup, eval_id: &str) -> Self {
+        let ready = room.store().nodes().filter(|node| node.ready());
+        let nodes: Vec<_> = ready
+            .filter(|node| feasible::in_datacenter(job, node))
+            .collect();
+        let mut same: BTreeMap<&str, u32> = BTreeMap::new();
+        for alloc in room.staying(&job.id, Some(&group.name)) {
+            *same.entry(&alloc.node_id).or_default() += 1;
         }
+        let mut search = Self {
+            group,
+            asked: group.resources(),
+            crowding: if job.r#type == JOB_BATCH {
+                CROWDING_BATCH
+            } else {
+                CROWDING
+            },
+            distinct: Distinct::new(room, job, group, &nodes),
+            candidates: Vec::with_capacity(nodes.len()),
+            ranking: BTreeSet::new(),
+            metric: AllocMetric::default(),
+        };
+        for (at, node) in nodes.into_iter().enumerate() {
+            let available = &mut search.metric.nodes_available;
+            *available.entry(node.datacenter.clone()).or_default() += 1;
+            search.metric.nodes_evaluated += 1;
+            let state = match feasible::check(job, group, node) {
+                Ok(()) => State::Crowded(String::new(), String::new()),
+                Err(why) => State::Filtered(why.label(), why.to_string()),
+            };
+            search.count(&state, true);
+            search.candidates.push(Candidate {
+                node,
+                same: same.get(node.id.as_str()).copied().unwrap_or(0),
+                tie_break: tie_break(eval_id, &node.id),
+                state,
+            });
+            search.look_at(room, at);
+        }
+        search
     }
 
-    fn usage(&self, node_id: &str) -> Usage {
-        self.usage
-            .get(node_id)
-            .cloned()
-            .unwrap_or_else(|| self.store.usage(node_id))
+    /// The plan places an allocation of the group.
+    pub(super) fn joined(&mut self, room: &Room<'_>, alloc: &Allocation) {
+        self.changed(room, alloc, true);
     }
 
-    /// Accounts for an allocation that the plan stops. Its ports stay taken for dynamic choices.
-    pub(super) fn release(&mut self, alloc: &Allocation) {
-        if !alloc.occupies() || !self.stopped.insert(alloc.id.clone()) {
+    /// The plan stops an allocation of the group.
+    pub(super) fn left(&mut self, room: &Room<'_>, alloc: &Allocation) {
+        self.changed(room, alloc, false);
+    }
+
+    fn changed(&mut self, room: &Room<'_>, alloc: &Allocation, more: bool) {
+        if alloc.terminal() {
             return;
         }
-        let mut usage = self.usage(&alloc.node_id);
-        usage.cpu -= alloc.resources.cpu;
-        usage.memory_mb -= alloc.resources.memory_mb;
-        usage.disk_mb -= alloc.resources.disk_mb;
-        self.usage.insert(alloc.node_id.clone(), usage);
-        let ports = alloc.ports().map(|(_, port)| port.value);
-        self.releasing
-            .entry(alloc.node_id.clone())
-            .or_default()
-            .extend(ports);
-    }
-
-    /// Accounts for an allocation that the plan places.
-    pub(super) fn hold(&mut self, alloc: &Allocation) {
-        let mut usage = self.usage(&alloc.node_id);
-        usage.add(alloc);
-        self.usage.insert(alloc.node_id.clone(), usage);
-        let group = alloc.task_group.clone();
-        self.placed
-            .entry(alloc.node_id.clone())
-            .or_default()
-            .push((alloc.job_id.clone(), group));
-    }
-
-    /// The best node for one more allocation of `group`.
-    pub(super) fn choose(
-        &self,
-        job: &Job,
-        group: &TaskGroup,
-        eval_id: &str,
-        avoid: &[String],
-        ids: &mut Ids,
-    ) -> Result<Chosen, Box<AllocMetric>> {
-        let mut metric = AllocMetric::default();
-        let mut best: Option<(f64, u64, &Arc<Node>)> = None;
-        let asked = group.resources();
-        for node in self.store.nodes().filter(|node| node.ready()) {
-            if !feasible::in_datacenter(job, node) {
-                continue;
-            }
-            *metric
-                .nodes_available
-                .entry(node.datacenter.clone())
-                .or_default() += 1;
-            metric.nodes_evaluated += 1;
-            if !self.feasible(job, group, node, &mut metric) {
-                continue;
-            }
-            if let Some(lack) = lacking(node, &self.usage(&node.id), &asked) {
-                exhausted(&mut metric, node, &lack);
-                continue;
-            }
-            let score = self.score(job, group, node, &asked, avoid);
-            metric.scores.insert(format!("{}.binpack", node.id), score);
-            let tie = tie_break(eval_id, &node.id);
-            if best.is_none_or(|(top, top_tie, _)| (score, tie) > (top, top_tie)) {
-                best = Some((score, tie, node));
-            }
-        }
-        let Some((_, _, node)) = best else {
-            return Err(Box::new(metric));
-        };
-        match self.assign(group, node, ids) {
-            Ok(networks) => Ok(self.chosen(node, networks, metric)),
-            Err(lack) => {
-                exhausted(&mut metric, node, &lack);
-                self.next_best(job, group, &asked, avoid, metric, ids)
-            }
-        }
-    }
-
-    /// The best node lacked ports, which is rare: try the others in order of score.
-    fn next_best(
-        &self,
-        job: &Job,
-        group: &TaskGroup,
-        asked: &Resources,
-        avoid: &[String],
-        mut metric: AllocMetric,
-        ids: &mut Ids,
-    ) -> Result<Chosen, Box<AllocMetric>> {
-        let mut candidates: Vec<(f64, &Arc<Node>)> = self
-            .store
-            .nodes()
-            .filter(|node| metric.scores.contains_key(&format!("{}.binpack", node.id)))
-            .map(|node| (self.score(job, group, node, asked, avoid), node))
-            .collect();
-        candidates.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        for (_, node) in candidates.into_iter().skip(1) {
-            match self.assign(group, node, ids) {
-                Ok(networks) => return Ok(self.chosen(node, networks, metric)),
-                Err(lack) => exhausted(&mut metric, node, &lack),
-            }
-        }
-        metric.scores.clear();
-        Err(Box::new(metric))
-    }
-
-    /// Whether one more allocation fits on this very node (for system jobs).
-    pub(super) fn fit_on(
-        &self,
-        job: &Job,
-        group: &TaskGroup,
-        node: &Arc<Node>,
-        ids: &mut Ids,
-    ) -> Result<Chosen, Box<AllocMetric>> {
-        let mut metric = AllocMetric {
-            nodes_evaluated: 1,
-            ..AllocMetric::default()
-        };
-        metric.nodes_available.insert(node.datacenter.clone(), 1);
-        let asked = group.resources();
-        if let Some(lack) = lacking(node, &self.usage(&node.id), &asked) {
-            exhausted(&mut metric, node, &lack);
-            return Err(Box::new(metric));
-        }
-        match self.assign(group, node, ids) {
-            Ok(networks) => {
-                let score = self.score(job, group, node, &asked, &[]);
-                metric.scores.insert(format!("{}.binpack", node.id), score);
-                Ok(self.chosen(node, networks, metric))
-            }
-            Err(lack) => {
-                exhausted(&mut metric, node, &lack);
-                Err(Box::new(metric))
-            }
-        }
-    }
-
-    fn chosen(&self, node: &Arc<Node>, networks: Assigned, mut metric: AllocMetric) -> Chosen {
-        let key = format!("{}.binpack", node.id);
-        metric.scores.retain(|name, _| *name == key);
-        metric.reasons.clear();
-        Chosen {
-            node: Arc::clone(node),
-            networks,
-            metric,
-        }
-    }
-
-    fn assign(&self, group: &TaskGroup, node: &Node, ids: &mut Ids) -> Result<Assigned, Lack> {
-        let empty = BTreeSet::new();
-        let releasing = self.releasing.get(&node.id).unwrap_or(&empty);
-        ports::assign(group, node, &self.usage(&node.id), releasing, ids).map_err(|no| Lack {
-            dimension: no.dimension,
-            detail: no.detail,
-        })
-    }
-
-    fn feasible(
-        &self,
-        job: &Job,
-        group: &TaskGroup,
-        node: &Node,
-        metric: &mut AllocMetric,
-    ) -> bool {
-        let verdict =
-            feasible::check(job, group, node).map_err(|why| (why.label(), why.to_string()));
-        let Err((label, sentence)) = verdict.and_then(|()| self.distinct(job, group, node)) else {
-            return true;
-        };
-        metric.nodes_filtered += 1;
-        *metric.constraint_filtered.entry(label).or_default() += 1;
-        explain(metric, node, sentence);
-        false
-    }
-
-    /// `distinct_hosts` and `distinct_property`: how the job's allocations must spread.
-    fn distinct(&self, job: &Job, group: &TaskGroup, node: &Node) -> Result<(), (String, String)> {
-        let of_job = job.constraints.iter().map(|constraint| (constraint, None));
-        let of_group = group
-            .constraints
-            .iter()
-            .map(|constraint| (constraint, Some(&group.name)));
-        for (constraint, only) in of_job.chain(of_group).filter(|(c, _)| is_distinct(c)) {
-            let (limit, property) = match constraint.operand.as_str() {
-                "distinct_hosts" if constraint.right == "false" => continue,
-                "distinct_hosts" => (1, "${node.unique.id}"),
-                _ => (
-                    constraint.right.parse().unwrap_or(1),
-                    constraint.left.as_str(),
-                ),
-            };
-            let label = constraint.to_string();
-            let Some(value) = feasible::resolve(property, node) else {
-                return Err((label, format!("the node has no {property}")));
-            };
-            let used = self.count_with(job, only.map(String::as_str), property, &value);
-            if used >= limit {
-                let sentence =
-                    format!("{used} of {limit} allocations with {property} = {value} are placed");
-                return Err((label, sentence));
-            }
-        }
-        Ok(())
-    }
-
-    /// Allocations of the job (of one group, if given) on nodes where `property` is `value`.
-    fn count_with(&self, job: &Job, group: Option<&str>, property: &str, value: &str) -> usize {
-        let matches = |node_id: &str| {
-            self.store
-                .node(node_id)
-                .and_then(|node| feasible::resolve(property, node))
-                .is_some_and(|other| other == value)
-        };
-        let existing = self
-            .store
-            .allocs_of_job(&job.id)
-            .filter(|alloc| !alloc.terminal() && !self.stopped.contains(&alloc.id))
-            .filter(|alloc| group.is_none_or(|group| alloc.task_group == group))
-            .filter(|alloc| matches(&alloc.node_id));
-        let planned = self
-            .placed
-            .iter()
-            .filter(|(node_id, _)| matches(node_id))
-            .flat_map(|(_, allocs)| allocs)
-            .filter(|(_, placed)| group.is_none_or(|group| placed == group));
-        existing.count() + planned.count()
-    }
-
-    /// Best fit as Google published it for clusters (0 empty to 18 full), less 20 for each
-    /// allocation of the same group already there, less 10 for a node it failed on.
-    fn score(
-        &self,
-        job: &Job,
-        group: &TaskGroup,
-        node: &Node,
-        asked: &Resources,
-        avoid: &[String],
-    ) -> f64 {
-        let (have, usage) = (node.available(), self.usage(&node.id));
-        let free = |have: i64, used: i64| {
-            #[expect(clippy::cast_precision_loss, reason = "a score needs no exactness")]
-            if have <= 0 {
-                0.0
+        if let Some(at) = self.find(&alloc.node_id) {
+            let same = &mut self.candidates[at].same;
+            *same = if more {
+                *same + 1
             } else {
-                1.0 - used as f64 / have as f64
+                same.saturating_sub(1)
+            };
+            self.look_at(room, at);
+        }
+        if let Some(node) = room.store().node(&alloc.node_id) {
+            for at in self.distinct.changed(node, more) {
+                self.look_at(room, at);
             }
+        }
+    }
+
+    fn find(&self, node_id: &str) -> Option<usize> {
+        self.candidates
+            .binary_search_by(|candidate| candidate.node.id.as_str().cmp(node_id))
+            .ok()
+    }
+
+    /// Works out anew what becomes of a candidate.
+    fn look_at(&mut self, room: &Room<'_>, at: usize) {
+        let candidate = &self.candidates[at];
+        let node = candidate.node;
+        if matches!(candidate.state, State::Filtered(..)) {
+            return;
+        }
+        let state = if let Err((label, sentence)) = self.distinct.check(node) {
+            State::Crowded(label, sentence)
+        } else if let Some(lack) = room.lack(self.group, &self.asked, node) {
+            State::Exhausted(lack)
+        } else {
+            State::Ranked(Rank {
+                score: fit(room, &self.asked, node) - self.crowding * f64::from(candidate.same),
+                tie_break: candidate.tie_break,
+                at,
+            })
         };
-        let cpu = free(have.cpu, usage.cpu + asked.cpu);
-        let memory = free(have.memory_mb, usage.memory_mb + asked.memory_mb);
-        let fit = (20.0 - (10f64.powf(cpu) + 10f64.powf(memory))).clamp(0.0, 18.0);
-        let same = |alloc: &&Arc<Allocation>| {
-            alloc.job_id == job.id && alloc.task_group == group.name && !alloc.terminal()
+        self.set(at, state);
+    }
+
+    fn set(&mut self, at: usize, state: State) {
+        let old = self.candidates[at].state.clone();
+        self.count(&old, false);
+        self.count(&state, true);
+        self.candidates[at].state = state;
+    }
+
+    fn count(&mut self, state: &State, more: bool) {
+        let add = |count: &mut u64| *count = if more { *count + 1 } else { *count - 1 };
+        let (total, by_label, label) = match state {
+            State::Ranked(rank) if more => {
+                self.ranking.insert(*rank);
+                return;
+            }
+            State::Ranked(rank) => {
+                self.ranking.remove(rank);
+                return;
+            }
+            State::Exhausted(lack) => (
+                &mut self.metric.nodes_exhausted,
+                &mut self.metric.dimension_exhausted,
+                &lack.dimension,
+            ),
+            State::Filtered(label, _) | State::Crowded(label, _) => (
+                &mut self.metric.nodes_filtered,
+                &mut self.metric.constraint_filtered,
+                label,
+            ),
         };
-        let existing = self
-            .store
-            .allocs_on_node(&node.id)
-            .filter(same)
-            .filter(|alloc| !self.stopped.contains(&alloc.id))
-            .count();
-        let planned = self.placed.get(&node.id).map_or(0, |allocs| {
-            allocs
-                .iter()
-                .filter(|(id, name)| *id == job.id && *name == group.name)
-                .count()
+        add(total);
+        let labelled = by_label.entry(label.clone()).or_default();
+        add(labelled);
+        if *labelled == 0 {
+            by_label.remove(label);
+        }
+    }
+
+    /// The best node for one more allocation; rather not one of `avoid`.
+    pub(super) fn choose(
+        &mut self,
+        room: &Room<'_>,
+        avoid: &[String],
+        ids: &mut Ids,
+    ) -> Result<Chosen, Box<AllocMetric>> {
+        let avoid: BTreeSet<usize> = avoid.iter().filter_map(|node| self.find(node)).collect();
+        while let Some(best) = self.best(&avoid) {
+            let node = self.candidates[best.at].node;
+            match room.assign(self.group, node, ids) {
+                Ok(networks) => {
+                    let mut metric = self.metric.clone();
+                    metric.scores.insert(score_key(node), best.score);
+                    return Ok(Chosen {
+                        node: Arc::clone(node),
+                        networks,
+                        metric,
+                    });
+                }
+                Err(lack) => self.set(best.at, State::Exhausted(lack)),
+            }
+        }
+        Err(Box::new(self.failure()))
+    }
+
+    fn best(&self, avoid: &BTreeSet<usize>) -> Option<Rank> {
+        let free = self.ranking.iter().rev();
+        let free = free.copied().find(|rank| !avoid.contains(&rank.at));
+        let avoided = avoid
+            .iter()
+            .filter_map(|at| match self.candidates[*at].state {
+                State::Ranked(rank) => Some(Rank {
+                    score: rank.score - FAILED_THERE,
+                    ..rank
+                }),
+                State::Exhausted(_) | State::Filtered(..) | State::Crowded(..) => None,
+            });
+        free.into_iter().chain(avoided).max()
+    }
+
+    /// Why nothing was found, node by node.
+    fn failure(&self) -> AllocMetric {
+        let reasons = self.candidates.iter().filter_map(|candidate| {
+            let sentence = match &candidate.state {
+                State::Ranked(_) => return None,
+                State::Exhausted(lack) => &lack.detail,
+                State::Filtered(_, sentence) | State::Crowded(_, sentence) => sentence,
+            };
+            Some((candidate.node.name.clone(), sentence.clone()))
         });
-        #[expect(clippy::cast_precision_loss, reason = "a score needs no exactness")]
-        let collisions = (existing + planned) as f64;
-        let failed_here = if avoid.contains(&node.id) { 10.0 } else { 0.0 };
-        fit - 20.0 * collisions - failed_here
+        AllocMetric {
+            reasons: reasons.take(REASONS_KEPT).collect(),
+            ..self.metric.clone()
+        }
     }
 }
 
-/// What a node has too little of.
-struct Lack {
-    dimension: String,
-    detail: String,
-}
-
-fn lacking(node: &Node, usage: &Usage, asked: &Resources) -> Option<Lack> {
-    let have = node.available();
-    [
-        ("cpu", "MHz", have.cpu, usage.cpu, asked.cpu),
-        (
-            "memory",
-            "MB",
-            have.memory_mb,
-            usage.memory_mb,
-            asked.memory_mb,
-        ),
-        ("disk", "MB", have.disk_mb, usage.disk_mb, asked.disk_mb),
-    ]
-    .into_iter()
-    .find(|(_, _, have, used, asked)| used + asked > *have)
-    .map(|(dimension, unit, have, used, asked)| Lack {
-        dimension: dimension.to_owned(),
-        detail: format!(
-            "needs {asked} {unit} of {dimension}, {} of {have} {unit} are free",
-            (have - used).max(0)
-        ),
-    })
-}
-
-fn exhausted(metric: &mut AllocMetric, node: &Node, lack: &Lack) {
-    metric.nodes_exhausted += 1;
-    *metric
-        .dimension_exhausted
-        .entry(lack.dimension.clone())
-        .or_default() += 1;
-    explain(metric, node, lack.detail.clone());
-}
-
-fn explain(metric: &mut AllocMetric, node: &Node, sentence: String) {
-    if metric.reasons.len() < REASONS_KEPT {
-        metric.reasons.insert(node.name.clone(), sentence);
+/// Whether one more allocation fits on this very node (for system jobs).
+pub(super) fn fit_on(
+    room: &Room<'_>,
+    group: &TaskGroup,
+    node: &Arc<Node>,
+    ids: &mut Ids,
+) -> Result<Chosen, Box<AllocMetric>> {
+    let mut metric = AllocMetric {
+        nodes_evaluated: 1,
+        ..AllocMetric::default()
+    };
+    metric.nodes_available.insert(node.datacenter.clone(), 1);
+    let asked = group.resources();
+    let networks = match room.lack(group, &asked, node) {
+        Some(lack) => Err(lack),
+        None => room.assign(group, node, ids),
+    };
+    match networks {
+        Ok(networks) => {
+            let score = fit(room, &asked, node);
+            metric.scores.insert(score_key(node), score);
+            Ok(Chosen {
+                node: Arc::clone(node),
+                networks,
+                metric,
+            })
+        }
+        Err(lack) => {
+            metric.nodes_exhausted = 1;
+            metric.dimension_exhausted.insert(lack.dimension, 1);
+            metric.reasons.insert(node.name.clone(), lack.detail);
+            Err(Box::new(metric))
+        }
     }
+}
+
+fn score_key(node: &Node) -> String {
+    format!("{}.binpack", node.id)
+}
+
+/// Best fit as Google published it for clusters: 0 for an empty node to 18 for a full one.
+fn fit(room: &Room<'_>, asked: &Resources, node: &Node) -> f64 {
+    let (have, usage) = (node.available(), room.usage(&node.id));
+    #[expect(clippy::cast_precision_loss, reason = "a score needs no exactness")]
+    let free = |have: i64, used: i64| {
+        if have <= 0 {
+            0.0
+        } else {
+            1.0 - used as f64 / have as f64
+        }
+    };
+    let cpu = free(have.cpu, usage.cpu + asked.cpu);
+    let memory = free(have.memory_mb, usage.memory_mb + asked.memory_mb);
+    (20.0 - (10f64.powf(cpu) + 10f64.powf(memory))).clamp(0.0, 18.0)
 }
 
 /// Among equals each evaluation prefers another node, so that jobs spread over an empty cluster.

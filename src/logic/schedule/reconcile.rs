@@ -18,16 +18,28 @@ pub(super) struct Place {
     pub(super) name: String,
     /// The one it takes over from.
     pub(super) previous: Option<Arc<Allocation>>,
-    /// Whether that one still has to be told to stop, and why.
+    /// Whether that one stops as soon as this one has a place, and why.
     pub(super) stop_previous: bool,
     pub(super) reason: &'static str,
+    pub(super) history: History,
+}
+
+/// What a new allocation knows of its predecessors' failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum History {
+    /// Nothing: it is something else than they were.
+    Forget,
+    /// What its predecessor knew.
+    Keep,
+    /// That, and that its predecessor failed.
+    Add,
 }
 
 /// What should change in one group.
 #[derive(Default)]
 pub(super) struct Reconciled {
-    /// Allocation, why, and whether it is lost (its node can't say how it ended).
-    pub(super) stops: Vec<(Arc<Allocation>, &'static str, bool)>,
+    /// Allocations that stop without a replacement having a place, and why.
+    pub(super) stops: Vec<(Arc<Allocation>, &'static str)>,
     pub(super) in_place: Vec<Arc<Allocation>>,
     pub(super) places: Vec<Place>,
     /// Failed allocations that are to be replaced at a later time.
@@ -36,6 +48,7 @@ pub(super) struct Reconciled {
 }
 
 /// What one existing allocation calls for.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// It counts, and stays as it is.
     Keep,
@@ -44,6 +57,8 @@ enum Fate {
     Lost,
     Migrate,
     Failed,
+    /// It ended, and something else is wanted in its place now.
+    Ended,
     UpdateInPlace,
     Replace,
 }
@@ -69,7 +84,7 @@ pub(super) fn group(
         let index = alloc.index().unwrap_or(usize::MAX);
         let holds_a_slot = !matches!(fate, Fate::Gone);
         if holds_a_slot && (index >= count || !taken.insert(index)) {
-            surplus(&mut out, alloc, &fate);
+            surplus(&mut out, alloc);
             continue;
         }
         act(&mut out, store, group, alloc, fate, eval, now);
@@ -81,8 +96,11 @@ pub(super) fn group(
             previous: None,
             stop_previous: false,
             reason: "",
+            history: History::Forget,
         });
     }
+    // Replacements bring their predecessors' room with them, so they come first.
+    out.places.sort_by_key(|place| !place.stop_previous);
     out
 }
 
@@ -90,48 +108,46 @@ fn fate(store: &Store, job: &Job, group: &TaskGroup, alloc: &Allocation) -> Fate
     if alloc.server_terminal() {
         return Fate::Gone;
     }
-    let node = store.node(&alloc.node_id);
+    let up_to_date = is_up_to_date(job, alloc);
     match alloc.client_status.as_str() {
         CLIENT_LOST => return Fate::Lost,
         CLIENT_FAILED if !alloc.next_allocation.is_empty() => return Fate::Gone,
+        // Whoever registers a changed job doesn't want to wait for the old one's delay.
+        CLIENT_FAILED if !up_to_date && asks_for_other(job, group, alloc) => return Fate::Ended,
         CLIENT_FAILED => return Fate::Failed,
-        CLIENT_COMPLETE if job.r#type == JOB_BATCH && !update::tasks_changed(alloc, group) => {
-            return Fate::Keep;
-        }
-        CLIENT_COMPLETE => return Fate::Gone,
+        // Finished work is done again only for a new version.
+        CLIENT_COMPLETE if job.r#type == JOB_BATCH && up_to_date => return Fate::Keep,
+        CLIENT_COMPLETE => return Fate::Ended,
         _ => {}
     }
-    match node {
-        None => return Fate::Lost,
-        Some(node) if node.status == NODE_DOWN => return Fate::Lost,
-        Some(node) if node.drain => return Fate::Migrate,
-        Some(_) => {}
-    }
-    if alloc
-        .job
-        .as_ref()
-        .is_some_and(|placed| placed.job_modify_index == job.job_modify_index)
-    {
-        return Fate::Keep;
-    }
-    if update::in_place(store, job, group, alloc) {
-        Fate::UpdateInPlace
-    } else {
-        Fate::Replace
+    match store.node(&alloc.node_id) {
+        None => Fate::Lost,
+        Some(node) if node.status == NODE_DOWN => Fate::Lost,
+        Some(node) if node.drain => Fate::Migrate,
+        Some(_) if up_to_date => Fate::Keep,
+        Some(_) if update::in_place(store, job, group, alloc) => Fate::UpdateInPlace,
+        Some(_) => Fate::Replace,
     }
 }
 
-fn surplus(out: &mut Reconciled, alloc: &Arc<Allocation>, fate: &Fate) {
-    if alloc.client_terminal() && !matches!(fate, Fate::Lost) {
-        return;
+/// Whether an allocation was placed for (or has been updated to) the job as it is now.
+pub(super) fn is_up_to_date(job: &Job, alloc: &Allocation) -> bool {
+    let placed = alloc.job.as_ref();
+    placed.is_some_and(|placed| placed.job_modify_index == job.job_modify_index)
+}
+
+/// Whether the job, which was registered since, wants something else of this group than the
+/// allocation ran.
+fn asks_for_other(job: &Job, group: &TaskGroup, alloc: &Allocation) -> bool {
+    job.r#type == JOB_BATCH || update::tasks_changed(alloc, group)
+}
+
+fn surplus(out: &mut Reconciled, alloc: &Arc<Allocation>) {
+    if !alloc.client_terminal() {
+        out.changes.stop += 1;
     }
-    out.changes.stop += 1;
-    let lost = matches!(fate, Fate::Lost);
-    out.stops.push((
-        Arc::clone(alloc),
-        "alloc not needed due to job update",
-        lost,
-    ));
+    out.stops
+        .push((Arc::clone(alloc), "alloc not needed due to job update"));
 }
 
 fn act(
@@ -143,12 +159,13 @@ fn act(
     eval: &Evaluation,
     now: Time,
 ) {
-    let replace = |out: &mut Reconciled, stop_previous, reason| {
+    let replace = |out: &mut Reconciled, stop_previous, reason, history| {
         out.places.push(Place {
             name: alloc.name.clone(),
             previous: Some(Arc::clone(alloc)),
             stop_previous,
             reason,
+            history,
         });
     };
     match fate {
@@ -160,17 +177,22 @@ fn act(
         }
         Fate::Replace => {
             out.changes.destructive_update += 1;
-            replace(out, true, "alloc is being updated due to job update");
+            let reason = "alloc is being updated due to job update";
+            replace(out, true, reason, History::Forget);
         }
         Fate::Migrate => {
             out.changes.migrate += 1;
-            replace(out, true, "alloc is being migrated");
+            replace(out, true, "alloc is being migrated", History::Keep);
         }
         Fate::Lost => {
             out.changes.place += 1;
             let reason = "alloc is lost since its node is down";
-            out.stops.push((Arc::clone(alloc), reason, true));
-            replace(out, false, reason);
+            out.stops.push((Arc::clone(alloc), reason));
+            replace(out, false, reason, History::Keep);
+        }
+        Fate::Ended => {
+            out.changes.place += 1;
+            replace(out, true, "alloc has ended", History::Forget);
         }
         Fate::Failed => match verdict(store, group, alloc, eval, now) {
             Verdict::Never => out.changes.ignore += 1,
@@ -182,7 +204,8 @@ fn act(
             }
             Verdict::Now => {
                 out.changes.place += 1;
-                replace(out, true, "alloc was rescheduled because it failed");
+                let reason = "alloc was rescheduled because it failed";
+                replace(out, true, reason, History::Add);
             }
         },
     }

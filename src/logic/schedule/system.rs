@@ -1,95 +1,87 @@
 //! System jobs: one allocation on every node that may have one.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Run, feasible, update};
-use crate::model::{Allocation, Job, NODE_DOWN, Node, TaskGroup};
+use super::reconcile::{History, is_up_to_date};
+use super::{Run, feasible, follow, rank, update};
+use crate::model::{AllocMetric, Allocation, Job, NODE_DOWN, Node, TaskGroup};
+
+const NOT_NEEDED: &str = "alloc not needed due to job update";
 
 pub(super) fn group(run: &mut Run<'_>, job: &Arc<Job>, group: &TaskGroup) {
     let store = run.store;
-    if group.desired_count() == 0 {
-        for alloc in existing(run, job, group)
-            .into_iter()
-            .filter(|alloc| !alloc.terminal())
-        {
-            run.changes(&group.name).stop += 1;
-            run.stop(&alloc, "alloc not needed due to job update");
-        }
-        return;
-    }
-    let mut covered = std::collections::BTreeSet::new();
-    for alloc in existing(run, job, group) {
-        if alloc.server_terminal() {
+    let mut existing = run.wanted(&job.id);
+    existing.retain(|alloc| alloc.task_group == group.name);
+    // The newest on a node is the one that counts.
+    existing.sort_by_key(|alloc| Reverse(alloc.create_index));
+    let mut covered = BTreeSet::new();
+    for alloc in existing {
+        if group.desired_count() == 0 || covered.contains(&alloc.node_id) {
+            run.stop_counted(alloc, NOT_NEEDED);
             continue;
         }
         let node = store.node(&alloc.node_id);
         let Some(node) = node.filter(|node| node.status != NODE_DOWN) else {
-            run.changes(&group.name).stop += 1;
-            run.stop(&alloc, "alloc is lost since its node is down");
-            if let Some(stop) = run.plan.stops.last_mut() {
-                stop.client_status = Some(crate::model::CLIENT_LOST.to_owned());
-            }
+            run.stop_counted(alloc, "alloc is lost since its node is down");
             continue;
         };
-        keep_or_replace(run, job, group, &alloc, node, &mut covered);
+        if keep_or_replace(run, job, group, alloc, node) {
+            covered.insert(node.id.clone());
+        }
+    }
+    if group.desired_count() == 0 {
+        return;
     }
     for node in store
         .nodes()
         .filter(|node| node.ready() && !covered.contains(&node.id))
     {
-        if feasible::in_datacenter(job, node) && feasible::check(job, group, node).is_ok() {
+        if allowed(job, group, node) {
             run.changes(&group.name).place += 1;
             place(run, job, group, node, None);
         }
     }
 }
 
-fn existing(run: &Run<'_>, job: &Job, group: &TaskGroup) -> Vec<Arc<Allocation>> {
-    run.store
-        .allocs_of_job(&job.id)
-        .filter(|alloc| alloc.task_group == group.name)
-        .cloned()
-        .collect()
+fn allowed(job: &Job, group: &TaskGroup, node: &Node) -> bool {
+    feasible::in_datacenter(job, node) && feasible::check(job, group, node).is_ok()
 }
 
+/// Does for an existing allocation what is needed; whether its node is dealt with.
 fn keep_or_replace(
     run: &mut Run<'_>,
     job: &Arc<Job>,
     group: &TaskGroup,
     alloc: &Arc<Allocation>,
     node: &Arc<Node>,
-    covered: &mut std::collections::BTreeSet<String>,
-) {
-    let allowed = feasible::in_datacenter(job, node) && feasible::check(job, group, node).is_ok();
-    let same = alloc
-        .job
-        .as_ref()
-        .is_some_and(|placed| placed.job_modify_index == job.job_modify_index);
-    if alloc.client_terminal() {
-        // A failed one stays as it is until the job changes: its own restarts are used up.
-        if same && allowed {
-            covered.insert(node.id.clone());
-            run.changes(&group.name).ignore += 1;
-        }
-    } else if !allowed || node.drain {
-        run.changes(&group.name).stop += 1;
-        run.stop(alloc, "alloc not needed as its node no longer matches");
-        covered.insert(node.id.clone());
-    } else if same {
-        covered.insert(node.id.clone());
+) -> bool {
+    let up_to_date = is_up_to_date(job, alloc);
+    if !allowed(job, group, node) || node.drain {
+        run.stop_counted(alloc, "alloc not needed as its node no longer matches");
+        // A node that isn't allowed gets no other one either.
+        return true;
+    }
+    if alloc.client_terminal() && !up_to_date {
+        run.stop(alloc, NOT_NEEDED);
+        return false;
+    }
+    // One that ended stays as it is until the job changes: its own restarts are used up.
+    // A node that takes nothing new keeps what it has.
+    if up_to_date || !node.ready() {
         run.changes(&group.name).ignore += 1;
     } else if update::in_place(run.store, job, group, alloc) {
-        covered.insert(node.id.clone());
         run.changes(&group.name).in_place_update += 1;
         run.update_in_place(alloc, job);
     } else {
-        covered.insert(node.id.clone());
         run.changes(&group.name).destructive_update += 1;
-        run.stop(alloc, "alloc is being updated due to job update");
         place(run, job, group, node, Some(alloc));
     }
+    true
 }
 
+/// Places one allocation on `node`; only then `previous` stops.
 fn place(
     run: &mut Run<'_>,
     job: &Arc<Job>,
@@ -97,21 +89,45 @@ fn place(
     node: &Arc<Node>,
     previous: Option<&Allocation>,
 ) {
-    match run.placing.fit_on(job, group, node, run.ids) {
+    if let Some(previous) = previous {
+        run.room.release(previous);
+    }
+    match rank::fit_on(&run.room, group, node, run.ids) {
         Ok(chosen) => {
             let name = format!("{}.{}[0]", job.id, group.name);
-            let alloc = run.allocation(job, group, name, chosen, previous);
-            run.placing.hold(&alloc);
+            let mut alloc = run.allocation(job, group, name, chosen);
+            if let Some(previous) = previous {
+                follow(&mut alloc, previous, History::Forget, run.now);
+                run.stop(previous, "alloc is being updated due to job update");
+            }
+            run.room.hold(&alloc);
             run.plan.places.push(alloc);
         }
         Err(metric) => {
-            if let Some(failed) = run.failed.get_mut(&group.name) {
-                failed.coalesced_failures += 1;
-                failed.nodes_exhausted += 1;
-                failed.reasons.extend(metric.reasons);
-            } else {
-                run.failed.insert(group.name.clone(), *metric);
+            if let Some(previous) = previous {
+                run.room.keep(previous);
             }
+            failed(run, group, *metric);
         }
+    }
+}
+
+/// Adds up what the nodes without room lack.
+fn failed(run: &mut Run<'_>, group: &TaskGroup, metric: AllocMetric) {
+    let Some(sum) = run.failed.get_mut(&group.name) else {
+        run.failed.insert(group.name.clone(), metric);
+        return;
+    };
+    sum.coalesced_failures += 1;
+    sum.nodes_evaluated += metric.nodes_evaluated;
+    sum.nodes_exhausted += metric.nodes_exhausted;
+    for (datacenter, nodes) in metric.nodes_available {
+        *sum.nodes_available.entry(datacenter).or_default() += nodes;
+    }
+    for (dimension, nodes) in metric.dimension_exhausted {
+        *sum.dimension_exhausted.entry(dimension).or_default() += nodes;
+    }
+    if sum.reasons.len() < rank::REASONS_KEPT {
+        sum.reasons.extend(metric.reasons);
     }
 }

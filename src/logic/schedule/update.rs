@@ -47,15 +47,13 @@ fn changed(old: &Task, new: &Task) -> bool {
 }
 
 /// What of a network ask matters to a running task.
-fn asks(networks: &[Network]) -> Vec<(&str, i64, Vec<(&str, u16, u16)>)> {
-    networks
-        .iter()
-        .map(|network| {
-            let ports = network
-                .ports()
-                .map(|port| (port.label.as_str(), port.value, port.to))
-                .collect();
-            (network.mode.as_str(), network.mbits, ports)
-        })
-        .collect()
+fn asks(networks: &[Network]) -> Vec<Network> {
+    let asks = networks.iter().map(|network| Network {
+        mode: network.mode.clone(),
+        mbits: network.mbits,
+        reserved_ports: network.reserved_ports.clone(),
+        dynamic_ports: network.dynamic_ports.clone(),
+        ..Network::default()
+    });
+    asks.collect()
 }

@@ -3,73 +3,126 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Allocation, Plan};
-use crate::state::{Store, Usage};
+use crate::model::{Allocation, JOB_SYSTEM, Plan};
+use crate::state::Store;
 
 /// What of a plan can be committed, and which nodes' parts can't.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
     pub plan: Plan,
-    /// Node id to a sentence: why its placements were left out.
+    /// Node id to a sentence: why its part was left out. Not empty: the scheduler looks again.
     pub refused: BTreeMap<String, String>,
 }
 
-/// Checks every node the plan places something on against the newest state.
+/// Checks a plan against the newest state.
 pub fn verify(store: &Store, mut plan: Plan) -> Verified {
+    if let Some(why) = outdated(store, &plan) {
+        let stops = plan.stops.drain(..).map(|stop| stop.node_id);
+        let places = plan.places.drain(..).map(|alloc| alloc.node_id);
+        let refused = stops.chain(places).map(|node| (node, why.to_owned()));
+        let refused = refused.collect();
+        return Verified { plan, refused };
+    }
     let mut refused = BTreeMap::new();
-    if let Some(job) = &plan.job {
-        let current = store.job(&job.id);
-        let outdated = current
-            .is_none_or(|current| current.stop || current.job_modify_index != job.job_modify_index);
-        if outdated {
-            for alloc in plan.places.drain(..) {
-                refused.insert(alloc.node_id, "the job was changed meanwhile".to_owned());
-            }
-            plan.stops.clear();
+    // What is left out keeps running and takes room itself: look until nothing more is left out.
+    loop {
+        let more = refusals(store, &plan);
+        if more.is_empty() {
             return Verified { plan, refused };
         }
+        leave_out(&mut plan, &more);
+        refused.extend(more);
     }
-    let stopped: BTreeSet<&str> = plan
+}
+
+fn outdated(store: &Store, plan: &Plan) -> Option<&'static str> {
+    let wanted = |id: &str| store.job(id).filter(|job| !job.stop);
+    if let Some(job) = &plan.job {
+        let current = wanted(&job.id).map(|current| current.job_modify_index);
+        return (current != Some(job.job_modify_index)).then_some("the job was changed meanwhile");
+    }
+    let mut stopped = plan
         .stops
         .iter()
-        .map(|stop| stop.alloc_id.as_str())
-        .collect();
-    let mut by_node: BTreeMap<&str, Vec<&Allocation>> = BTreeMap::new();
-    for alloc in &plan.places {
-        by_node.entry(&alloc.node_id).or_default().push(alloc);
-    }
-    for (node_id, allocs) in by_node {
-        if let Err(why) = node(store, node_id, &allocs, &stopped) {
-            refused.insert(node_id.to_owned(), why);
-        }
-    }
-    let kept_back: BTreeSet<String> = plan
+        .filter_map(|stop| store.alloc(&stop.alloc_id));
+    let stops_wanted = stopped.any(|alloc| wanted(&alloc.job_id).is_some());
+    stops_wanted.then_some("the job was registered again meanwhile")
+}
+
+fn leave_out(plan: &mut Plan, refused: &BTreeMap<String, String>) {
+    let (left_out, places): (Vec<_>, Vec<_>) = plan
         .places
-        .iter()
-        .filter(|alloc| refused.contains_key(&alloc.node_id))
-        .map(|alloc| alloc.previous_allocation.clone())
+        .drain(..)
+        .partition(|alloc| refused.contains_key(&alloc.node_id));
+    plan.places = places;
+    let kept_back: BTreeSet<String> = left_out
+        .into_iter()
+        .map(|alloc| alloc.previous_allocation)
         .collect();
-    plan.places
-        .retain(|alloc| !refused.contains_key(&alloc.node_id));
     // What was to be replaced keeps running until its replacement has a place.
     plan.stops
         .retain(|stop| stop.client_status.is_some() || !kept_back.contains(&stop.alloc_id));
-    Verified { plan, refused }
+}
+
+fn refusals(store: &Store, plan: &Plan) -> BTreeMap<String, String> {
+    let stops = plan
+        .stops
+        .iter()
+        .filter(|stop| stop.follow_up_eval.is_none());
+    let stopped: BTreeSet<&str> = stops.map(|stop| stop.alloc_id.as_str()).collect();
+    let live = live_names(store, plan, &stopped);
+    let mut leaving: BTreeMap<&str, Vec<&Allocation>> = BTreeMap::new();
+    for alloc in stopped.iter().filter_map(|id| store.alloc(id)) {
+        leaving.entry(&alloc.node_id).or_default().push(alloc);
+    }
+    let mut by_node: BTreeMap<&str, Vec<&Allocation>> = BTreeMap::new();
+    for alloc in &plan.places {
+        if store.alloc(&alloc.id).is_none() {
+            by_node.entry(&alloc.node_id).or_default().push(alloc);
+        }
+    }
+    let mut refused = BTreeMap::new();
+    for (node_id, new) in by_node {
+        let twice = new.iter().find(|alloc| live.contains(&slot(alloc)));
+        let checked = match twice {
+            Some(alloc) => Err(format!("{} was placed by another plan", alloc.name)),
+            None => node(store, node_id, &new, leaving.get(node_id)),
+        };
+        if let Err(why) = checked {
+            refused.insert(node_id.to_owned(), why);
+        }
+    }
+    refused
+}
+
+/// What at most one live allocation may have: a name; for system jobs, a name on a node.
+fn slot(alloc: &Allocation) -> (&str, &str) {
+    let is_system = alloc
+        .job
+        .as_ref()
+        .is_some_and(|job| job.r#type == JOB_SYSTEM);
+    let node = if is_system { &alloc.node_id } else { "" };
+    (&alloc.name, node)
+}
+
+fn live_names<'a>(
+    store: &'a Store,
+    plan: &'a Plan,
+    stopped: &BTreeSet<&str>,
+) -> BTreeSet<(&'a str, &'a str)> {
+    let of_job = plan.job.iter().flat_map(|job| store.allocs_of_job(&job.id));
+    of_job
+        .filter(|alloc| !alloc.terminal() && !stopped.contains(alloc.id.as_str()))
+        .map(|alloc| slot(alloc))
+        .collect()
 }
 
 fn node(
     store: &Store,
     node_id: &str,
-    allocs: &[&Allocation],
-    stopped: &BTreeSet<&str>,
+    new: &[&Allocation],
+    leaving: Option<&Vec<&Allocation>>,
 ) -> Result<(), String> {
-    let new: Vec<_> = allocs
-        .iter()
-        .filter(|alloc| store.alloc(&alloc.id).is_none())
-        .collect();
-    if new.is_empty() {
-        return Ok(());
-    }
     let node = store.node(node_id).ok_or("the node is gone")?;
     if !node.ready() {
         return Err(format!(
@@ -77,19 +130,17 @@ fn node(
             node.status, node.scheduling_eligibility
         ));
     }
-    let mut usage = Usage::default();
-    let staying = store
-        .allocs_on_node(node_id)
-        .filter(|alloc| alloc.occupies());
-    for alloc in staying.filter(|alloc| !stopped.contains(alloc.id.as_str())) {
-        usage.add(alloc);
+    let mut usage = store.usage(node_id);
+    let leaving = leaving.into_iter().flatten();
+    for alloc in leaving.filter(|alloc| alloc.occupies()) {
+        usage.take(alloc);
     }
-    for alloc in &new {
+    for alloc in new {
         usage.add(alloc);
     }
     let have = node.available();
     if usage.cpu > have.cpu || usage.memory_mb > have.memory_mb || usage.disk_mb > have.disk_mb {
-        return Err("another plan took its room".to_owned());
+        return Err("its room was taken meanwhile".to_owned());
     }
     let mut ports = new
         .iter()

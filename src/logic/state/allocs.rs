@@ -5,59 +5,104 @@ use std::sync::Arc;
 
 use super::{Applying, Store, Topic};
 use crate::model::{
-    AllocReport, Allocation, CLIENT_PENDING, DESIRED_RUN, DESIRED_STOP, Plan, TRIGGER_ALLOC_FAILURE,
+    AllocReport, AllocStop, Allocation, CLIENT_LOST, CLIENT_PENDING, DESIRED_RUN, DESIRED_STOP,
+    NODE_DOWN, Plan, TRIGGER_ALLOC_FAILURE, TRIGGER_NODE_UPDATE,
 };
 
 impl Store {
     pub(super) fn apply_plan(&mut self, plan: Plan, now: &mut Applying) {
         let mut touched = BTreeSet::new();
-        let shared = plan.job.map(Arc::new);
         for stop in plan.stops {
-            let Some(old) = self.allocs.get(&stop.alloc_id) else {
-                continue;
-            };
-            let mut alloc = (**old).clone();
-            if let Some(follow_up) = stop.follow_up_eval {
-                alloc.follow_up_eval_id = follow_up;
-            } else {
-                DESIRED_STOP.clone_into(&mut alloc.desired_status);
-                alloc.desired_description = stop.description;
+            if let Some(job_id) = self.apply_stop(stop, now) {
+                touched.insert(job_id);
             }
-            if let Some(status) = stop.client_status {
-                alloc.client_status = status;
-            }
-            touched.insert(alloc.job_id.clone());
-            self.put_alloc(alloc, true, now);
         }
+        let shared = plan.job.map(Arc::new);
         for mut alloc in plan.places {
-            if let Some(old) = self.allocs.get(&alloc.id) {
-                // The node may have reported since the plan was made; what it says stays.
-                alloc.client_status.clone_from(&old.client_status);
-                alloc.client_description.clone_from(&old.client_description);
-                alloc.task_states.clone_from(&old.task_states);
-                alloc.create_index = old.create_index;
-                alloc.create_time = old.create_time;
-            } else {
-                alloc.create_index = now.index;
-                alloc.create_time = now.at.0;
-                CLIENT_PENDING.clone_into(&mut alloc.client_status);
-            }
-            DESIRED_RUN.clone_into(&mut alloc.desired_status);
             if alloc.job.is_none() {
                 alloc.job.clone_from(&shared);
             }
-            if let Some(previous) = self.allocs.get(&alloc.previous_allocation).cloned()
-                && previous.next_allocation != alloc.id
-            {
-                let mut previous = (*previous).clone();
-                previous.next_allocation.clone_from(&alloc.id);
-                self.put_alloc(previous, false, now);
-            }
             touched.insert(alloc.job_id.clone());
-            self.put_alloc(alloc, true, now);
+            if self.allocs.contains(&alloc.id) {
+                self.apply_update(&alloc, now);
+            } else {
+                self.apply_placement(alloc, now);
+            }
         }
         for job_id in touched {
             self.refresh_job(&job_id, now);
+        }
+    }
+
+    /// Answers whose allocation it was, if there is such an allocation.
+    fn apply_stop(&mut self, stop: AllocStop, now: &mut Applying) -> Option<String> {
+        let mut alloc = (**self.allocs.get(&stop.alloc_id)?).clone();
+        let job_id = alloc.job_id.clone();
+        if let Some(follow_up) = stop.follow_up_eval {
+            alloc.follow_up_eval_id = follow_up;
+        } else {
+            DESIRED_STOP.clone_into(&mut alloc.desired_status);
+            alloc.desired_description = stop.description;
+            // The plan says which are lost too, but the node may have come back since.
+            if !alloc.client_terminal() && !self.is_up(&alloc.node_id) {
+                CLIENT_LOST.clone_into(&mut alloc.client_status);
+            }
+        }
+        self.put_alloc(alloc, true, now);
+        Some(job_id)
+    }
+
+    /// A running allocation takes on another version of its job; the rest of its row stays, as
+    /// much may have happened since the plan was made.
+    fn apply_update(&mut self, planned: &Allocation, now: &mut Applying) {
+        let current = self.allocs.get(&planned.id);
+        if let Some(current) = current.filter(|current| !current.server_terminal()) {
+            let alloc = Allocation {
+                job: planned.job.clone(),
+                eval_id: planned.eval_id.clone(),
+                ..(**current).clone()
+            };
+            self.put_alloc(alloc, true, now);
+        }
+    }
+
+    fn apply_placement(&mut self, mut alloc: Allocation, now: &mut Applying) {
+        alloc.create_index = now.index;
+        alloc.create_time = now.at.0;
+        DESIRED_RUN.clone_into(&mut alloc.desired_status);
+        CLIENT_PENDING.clone_into(&mut alloc.client_status);
+        if let Some(previous) = self.allocs.get(&alloc.previous_allocation) {
+            let mut previous = (**previous).clone();
+            previous.next_allocation.clone_from(&alloc.id);
+            self.put_alloc(previous, false, now);
+        }
+        if !self.is_up(&alloc.node_id)
+            && let Some(job) = alloc.job.clone()
+        {
+            // The node was lost after the plan was checked: nothing else would look at this one.
+            let mut eval = Self::eval_for(&job, TRIGGER_NODE_UPDATE, now);
+            eval.node_id.clone_from(&alloc.node_id);
+            self.put_eval(eval, now);
+        }
+        self.put_alloc(alloc, true, now);
+    }
+
+    fn is_up(&self, node_id: &str) -> bool {
+        self.nodes
+            .get(node_id)
+            .is_some_and(|node| node.status != NODE_DOWN)
+    }
+
+    /// A lost node's allocations that were asked to stop can't say any more that they did.
+    pub(super) fn lose_stopping_allocs(&mut self, node_id: &str, now: &mut Applying) {
+        let stopping: Vec<Allocation> = self
+            .allocs_on_node(node_id)
+            .filter(|alloc| alloc.server_terminal() && !alloc.client_terminal())
+            .map(|alloc| (**alloc).clone())
+            .collect();
+        for mut alloc in stopping {
+            CLIENT_LOST.clone_into(&mut alloc.client_status);
+            self.put_alloc(alloc, false, now);
         }
     }
 
@@ -77,11 +122,18 @@ impl Store {
             if old.node_id != node_id {
                 continue;
             }
-            let mut alloc = (**old).clone();
-            let was_terminal = alloc.client_terminal();
-            alloc.client_status = report.client_status;
-            alloc.client_description = report.client_description;
-            alloc.task_states = report.task_states;
+            let was_terminal = old.client_terminal();
+            let alloc = Allocation {
+                client_status: report.client_status,
+                client_description: report.client_description,
+                task_states: report.task_states,
+                ..(**old).clone()
+            };
+            // What ended stays so, whatever a late report says; only a lost one may turn up again.
+            let late = was_terminal && !alloc.client_terminal() && old.client_status != CLIENT_LOST;
+            if late || alloc == **old {
+                continue;
+            }
             freed |= alloc.client_terminal() && !was_terminal;
             touched.insert(alloc.job_id.clone());
             if alloc.client_terminal() && !was_terminal && !alloc.server_terminal() {

@@ -62,7 +62,12 @@ impl Store {
         for id in change.remove_services {
             self.remove_service(&node, &id, now);
         }
-        for id in change.remove_checks {
+        // Whether the agent is alive isn't its own to say.
+        for id in change
+            .remove_checks
+            .into_iter()
+            .filter(|id| id != SERF_HEALTH)
+        {
             if self.checks.remove(&(node.clone(), id)) {
                 self.touch(Topic::Catalog, now);
             }
@@ -77,6 +82,11 @@ impl Store {
             );
         }
         for check in change.checks {
+            let service = (node.clone(), check.service_id.clone());
+            let of_a_service = !check.service_id.is_empty();
+            if check.check_id == SERF_HEALTH || of_a_service && !self.services.contains(&service) {
+                continue;
+            }
             self.put_check(
                 Check {
                     node: node.clone(),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Store, Topic};
-use crate::model::{Allocation, CatalogNode, Check, Evaluation, Job, Node, ServiceInstance};
+use crate::model::{
+    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, Node, ServiceInstance,
+};
 
 /// All rows; whatever can be derived from them isn't written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -83,6 +85,9 @@ impl Store {
             store
                 .evals_by_job
                 .insert((eval.job_id.clone(), eval.id.clone()), ());
+            if eval.status == EVAL_BLOCKED {
+                store.evals_blocked.insert(eval.id.clone(), ());
+            }
             store.evals.insert_shared(eval.id.clone(), eval);
         }
         for node in dump.catalog_nodes {
@@ -99,5 +104,22 @@ impl Store {
                 .insert_shared((check.node.clone(), check.check_id.clone()), check);
         }
         store
+    }
+
+    /// Names the tables derived from others that don't hold what they would after a restore.
+    pub(crate) fn stale_tables(&self) -> Vec<&'static str> {
+        let fresh = Self::restore(self.dump());
+        let agreements = [
+            ("allocs_by_job", self.allocs_by_job == fresh.allocs_by_job),
+            (
+                "allocs_by_node",
+                self.allocs_by_node == fresh.allocs_by_node,
+            ),
+            ("usage", self.usage == fresh.usage),
+            ("evals_by_job", self.evals_by_job == fresh.evals_by_job),
+            ("evals_blocked", self.evals_blocked == fresh.evals_blocked),
+        ];
+        let stale = agreements.into_iter().filter(|(_, agrees)| !agrees);
+        stale.map(|(table, _)| table).collect()
     }
 }

@@ -1,7 +1,10 @@
 //! Forgetting what ended long ago, so that the state stays as large as the cluster is.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::{Applying, Store, Topic};
-use crate::model::{JOB_DEAD, NODE_DOWN};
+use crate::model::{Allocation, Evaluation, JOB_BATCH, JOB_DEAD, NODE_DOWN};
 use crate::time::Time;
 
 impl Store {
@@ -31,45 +34,75 @@ impl Store {
             .cloned()
             .collect();
         for alloc in old {
-            self.account(Some(&alloc), None);
-            self.allocs.remove(&alloc.id);
-            self.allocs_by_job
-                .remove(&(alloc.job_id.clone(), alloc.id.clone()));
-            self.allocs_by_node
-                .remove(&(alloc.node_id.clone(), alloc.id.clone()));
-            self.node_alloc_index
-                .insert(alloc.node_id.clone(), now.index);
-            self.touch(Topic::Allocs, now);
+            self.forget_alloc(&alloc, now);
         }
     }
 
+    fn forget_alloc(&mut self, alloc: &Allocation, now: &mut Applying) {
+        self.account(Some(alloc), None);
+        self.allocs.remove(&alloc.id);
+        self.allocs_by_job
+            .remove(&(alloc.job_id.clone(), alloc.id.clone()));
+        self.allocs_by_node
+            .remove(&(alloc.node_id.clone(), alloc.id.clone()));
+        if self.nodes.contains(&alloc.node_id) {
+            self.node_alloc_index
+                .insert(alloc.node_id.clone(), now.index);
+        }
+        self.touch(Topic::Allocs, now);
+    }
+
+    /// Ended evaluations that no allocation refers to.
     fn collect_evals(&mut self, before: Time, now: &mut Applying) {
+        let referred: BTreeSet<&str> = self
+            .allocs()
+            .flat_map(|alloc| [alloc.eval_id.as_str(), alloc.follow_up_eval_id.as_str()])
+            .collect();
         let old: Vec<_> = self
             .evals()
             .filter(|eval| eval.terminal() && eval.modify_time < before.0)
-            .filter(|eval| {
-                !self
-                    .allocs_of_job(&eval.job_id)
-                    .any(|alloc| alloc.eval_id == eval.id)
-            })
-            .map(|eval| (eval.job_id.clone(), eval.id.clone()))
+            .filter(|eval| !referred.contains(eval.id.as_str()))
+            .cloned()
             .collect();
-        for (job_id, id) in old {
-            self.evals.remove(&id);
-            self.evals_by_job.remove(&(job_id, id));
-            self.touch(Topic::Evals, now);
+        for eval in old {
+            self.forget_eval(&eval, now);
         }
     }
 
+    fn forget_eval(&mut self, eval: &Evaluation, now: &mut Applying) {
+        self.evals.remove(&eval.id);
+        self.evals_by_job
+            .remove(&(eval.job_id.clone(), eval.id.clone()));
+        self.touch(Topic::Evals, now);
+    }
+
+    /// Jobs that were stopped, and batch jobs that have done their work; with all that is left of them.
     fn collect_jobs(&mut self, before: Time, now: &mut Applying) {
         let dead: Vec<String> = self
             .jobs()
+            .filter(|job| job.stop || job.r#type == JOB_BATCH)
             .filter(|job| job.status == JOB_DEAD && job.submit_time < before.0)
-            .filter(|job| self.allocs_of_job(&job.id).next().is_none())
-            .filter(|job| self.evals_of_job(&job.id).next().is_none())
+            .filter(|job| {
+                let ended = |alloc: &Arc<Allocation>| {
+                    alloc.client_terminal() && alloc.modify_time < before.0
+                };
+                self.allocs_of_job(&job.id).all(ended)
+            })
+            .filter(|job| {
+                let ended = |eval: &Arc<Evaluation>| eval.terminal() && eval.modify_time < before.0;
+                self.evals_of_job(&job.id).all(ended)
+            })
             .map(|job| job.id.clone())
             .collect();
         for id in dead {
+            let allocs: Vec<_> = self.allocs_of_job(&id).cloned().collect();
+            for alloc in allocs {
+                self.forget_alloc(&alloc, now);
+            }
+            let evals: Vec<_> = self.evals_of_job(&id).cloned().collect();
+            for eval in evals {
+                self.forget_eval(&eval, now);
+            }
             self.forget_job(&id);
             self.touch(Topic::Jobs, now);
         }

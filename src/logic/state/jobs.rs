@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{Applying, Refusal, Reply, Store, Topic};
 use crate::model::{
-    CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, CLIENT_PENDING, CLIENT_RUNNING, EVAL_BLOCKED,
-    Evaluation, JOB_DEAD, JOB_PENDING, JOB_RUNNING, JOB_SYSTEM, Job, TRIGGER_JOB_DEREGISTER,
+    CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, CLIENT_PENDING, CLIENT_RUNNING, Evaluation,
+    JOB_DEAD, JOB_PENDING, JOB_RUNNING, JOB_SYSTEM, Job, TRIGGER_JOB_DEREGISTER,
     TRIGGER_JOB_REGISTER,
 };
 
@@ -103,6 +103,7 @@ impl Store {
             job_modify_index: job.job_modify_index,
         };
         self.put_eval(eval, now);
+        self.refresh_job(job_id, now);
         Ok(reply)
     }
 
@@ -194,12 +195,11 @@ impl Store {
                 _ => {}
             }
         }
-        for eval in self
-            .evals_of_job(&job.id)
-            .filter(|eval| eval.status == EVAL_BLOCKED)
-        {
+        // One that was unblocked and isn't done yet still tells what waits.
+        for eval in self.evals_of_job(&job.id).filter(|eval| !eval.terminal()) {
             for (name, queued) in &eval.queued_allocations {
-                groups.entry(name.clone()).or_default().queued += *queued;
+                let group = groups.entry(name.clone()).or_default();
+                group.queued = group.queued.max(*queued);
             }
         }
         JobSummary {

@@ -63,6 +63,7 @@ pub struct Store {
     usage: Table<NodeId, Usage>,
     evals: Table<EvalId, Evaluation>,
     evals_by_job: Table<(JobId, EvalId), ()>,
+    evals_blocked: Table<EvalId, ()>,
     catalog_nodes: Table<String, CatalogNode>,
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
@@ -217,10 +218,12 @@ impl Store {
 
     /// What a node's allocations hold of its resources and ports.
     pub fn usage(&self, node_id: &str) -> Usage {
-        self.usage
-            .get(node_id)
-            .map(|usage| (**usage).clone())
-            .unwrap_or_default()
+        self.usage_on(node_id).cloned().unwrap_or_default()
+    }
+
+    /// The same without a copy; `None` if they hold nothing.
+    pub fn usage_on(&self, node_id: &str) -> Option<&Usage> {
+        self.usage.get(node_id).map(AsRef::as_ref)
     }
 
     pub fn eval(&self, id: &str) -> Option<&Arc<Evaluation>> {

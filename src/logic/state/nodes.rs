@@ -7,6 +7,7 @@ use crate::model::{
     CatalogNode, JOB_SYSTEM, NODE_DOWN, NODE_ELIGIBLE, NODE_INELIGIBLE, NODE_READY, Node,
     NodeEvent, TRIGGER_NODE_UPDATE,
 };
+use crate::time::Time;
 
 /// Node events kept for people to read.
 const EVENTS_KEPT: usize = 10;
@@ -43,16 +44,20 @@ impl Store {
         if let Some(message) = message {
             note(&mut node, message, now);
         }
-        let was_ready = old.is_some_and(|old| old.status == NODE_READY);
+        let as_before = old.as_ref().is_some_and(|old| offers_the_same(old, &node));
+        let renamed = old.filter(|old| old.name != node.name);
         let (id, name) = (node.id.clone(), node.name.clone());
         self.nodes.insert(id.clone(), node);
         self.touch(Topic::Nodes, now);
+        if let Some(old) = renamed {
+            self.forget_catalog_node(&old.name, now);
+        }
         self.register_catalog_node(catalog, now);
         self.set_serf_health(&name, true, now);
-        if !was_ready {
+        if !as_before {
             self.evaluate_node(&id, now);
+            self.unblock(now);
         }
-        self.unblock(now);
         Ok(Reply::Done)
     }
 
@@ -88,6 +93,9 @@ impl Store {
         self.nodes.insert(node_id.to_owned(), node);
         self.touch(Topic::Nodes, now);
         self.set_serf_health(&name, status == NODE_READY, now);
+        if status == NODE_DOWN {
+            self.lose_stopping_allocs(node_id, now);
+        }
         self.evaluate_node(node_id, now);
         if status == NODE_READY {
             self.unblock(now);
@@ -153,6 +161,22 @@ impl Store {
             self.refresh_job(&job_id, now);
         }
     }
+}
+
+/// Whether a node offers what it did before: then nothing needs to be looked at again.
+fn offers_the_same(old: &Node, new: &Node) -> bool {
+    let bare = |node: &Node| {
+        let mut node = node.clone();
+        node.status_description.clear();
+        node.status_updated_at = 0;
+        node.events.clear();
+        node.modify_index = 0;
+        for driver in node.drivers.values_mut() {
+            driver.update_time = Time::NEVER;
+        }
+        node
+    };
+    bare(old) == bare(new)
 }
 
 fn note(node: &mut Node, message: &str, now: &Applying) {

@@ -37,7 +37,7 @@ impl Usage {
         }
     }
 
-    fn change(&mut self, resources: &Resources, sign: i64) {
+    pub(crate) fn change(&mut self, resources: &Resources, sign: i64) {
         self.cpu += sign * resources.cpu;
         self.memory_mb += sign * resources.memory_mb;
         self.disk_mb += sign * resources.disk_mb;

@@ -1,0 +1,186 @@
+//! Random histories of a cluster: users, faults, clocks and schedulers in any order.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::cluster::{Cluster, but, image, job, on_port, service};
+use crate::duration::SECOND;
+use crate::model::{
+    CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_RUNNING, JOB_BATCH, JOB_SYSTEM, Job, NODE_DOWN,
+};
+use crate::state::Command;
+use crate::time::Time;
+
+const NODES: u8 = 4;
+const JOBS: [&str; 5] = ["web", "api", "fixed", "sums", "logs"];
+
+/// Something that happens. Numbers choose one of what there is.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    Run {
+        job: u8,
+        count: u8,
+        version: u8,
+        tag: u8,
+    },
+    Stop {
+        job: u8,
+        purge: bool,
+    },
+    Down(u8),
+    Up(u8),
+    Eligible(u8, bool),
+    Report {
+        alloc: u16,
+        status: u8,
+    },
+    /// The nodes do what they are told.
+    Obey,
+    Wait(u8),
+    /// A scheduler takes a snapshot and an evaluation.
+    Schedule(u8),
+    /// It hands in its plan, by then perhaps outdated.
+    HandIn(u8),
+    Collect {
+        older_than: u8,
+    },
+}
+
+/// Failures are printed as histories, which become stories: no seeds are kept.
+pub(crate) fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        ..ProptestConfig::default()
+    }
+}
+
+pub(crate) fn histories() -> impl Strategy<Value = Vec<Event>> {
+    vec(events(), 0..120)
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (any::<u8>(), 0..5u8, 0..3u8, 0..2u8)
+            .prop_map(|(job, count, version, tag)| Event::Run { job, count, version, tag }),
+        1 => (any::<u8>(), any::<bool>()).prop_map(|(job, purge)| Event::Stop { job, purge }),
+        2 => any::<u8>().prop_map(Event::Down),
+        3 => any::<u8>().prop_map(Event::Up),
+        1 => (any::<u8>(), any::<bool>()).prop_map(|(node, yes)| Event::Eligible(node, yes)),
+        5 => (any::<u16>(), any::<u8>())
+            .prop_map(|(alloc, status)| Event::Report { alloc, status }),
+        3 => Just(Event::Obey),
+        2 => any::<u8>().prop_map(Event::Wait),
+        9 => any::<u8>().prop_map(Event::Schedule),
+        9 => any::<u8>().prop_map(Event::HandIn),
+        1 => any::<u8>().prop_map(|older_than| Event::Collect { older_than }),
+    ]
+}
+
+/// Plays a history; every entry is followed by a check of the invariants.
+pub(crate) fn play(history: &[Event]) -> Cluster {
+    let mut cluster = Cluster::of(usize::from(NODES));
+    let mut decisions = Vec::new();
+    for event in history {
+        match *event {
+            Event::Schedule(which) => {
+                let due = cluster.due();
+                if let Some(eval) = pick(&due, usize::from(which)) {
+                    let snapshot = cluster.store.clone();
+                    decisions.push(cluster.decide(&snapshot, eval));
+                }
+            }
+            Event::HandIn(which) => {
+                if !decisions.is_empty() {
+                    let at = usize::from(which) % decisions.len();
+                    cluster.carry_out(decisions.remove(at));
+                }
+            }
+            ref event => happen(&mut cluster, event),
+        }
+    }
+    cluster
+}
+
+fn happen(cluster: &mut Cluster, event: &Event) {
+    match *event {
+        Event::Run {
+            job,
+            count,
+            version,
+            tag,
+        } => {
+            let job = asked(job, count, version, tag);
+            cluster.submit(&job, None).expect("registered");
+        }
+        Event::Stop { job, purge } => cluster.stop(JOBS[usize::from(job) % JOBS.len()], purge),
+        Event::Down(node) => with_node(cluster, node, Cluster::down),
+        Event::Up(node) => with_node(cluster, node, Cluster::up),
+        Event::Eligible(node, yes) => {
+            with_node(cluster, node, |cluster, name| cluster.eligible(name, yes));
+        }
+        Event::Report { alloc, status } => {
+            let ids: Vec<_> = cluster.store.allocs().map(|row| row.id.clone()).collect();
+            let statuses = [CLIENT_RUNNING, CLIENT_FAILED, CLIENT_COMPLETE];
+            let status = pick(&statuses, usize::from(status));
+            if let (Some(id), Some(status)) = (pick(&ids, usize::from(alloc)), status) {
+                cluster.report(id, status);
+            }
+        }
+        Event::Obey => {
+            cluster.obey();
+        }
+        Event::Wait(secs) => cluster.now = Time(cluster.now.0 + i64::from(secs) * SECOND),
+        Event::Collect { older_than } => {
+            let before = Time(cluster.now.0 - i64::from(older_than) * SECOND);
+            cluster.apply(Command::CollectGarbage {
+                evals_before: before,
+                jobs_before: before,
+                nodes_before: Time::NEVER,
+            });
+        }
+        Event::Schedule(_) | Event::HandIn(_) => {}
+    }
+}
+
+fn pick<T>(from: &[T], which: usize) -> Option<&T> {
+    from.get(which % from.len().max(1))
+}
+
+fn with_node(cluster: &mut Cluster, node: u8, act: impl FnOnce(&mut Cluster, &str)) {
+    act(cluster, &format!("n{}", node % NODES + 1));
+}
+
+/// One of a few jobs, in one of a few versions. Two nodes have room for all of them.
+fn asked(job_number: u8, count: u8, version: u8, tag: u8) -> Job {
+    let name = JOBS[usize::from(job_number) % JOBS.len()];
+    let count = i64::from(count);
+    let job = match name {
+        "fixed" => on_port(&service(name, count.min(2)), 8080),
+        "sums" => job(name, JOB_BATCH, count),
+        "logs" => job(name, JOB_SYSTEM, 1),
+        _ => service(name, count),
+    };
+    let job = image(&job, &format!("{name}:{version}"));
+    but(&job, |group| {
+        group.tasks[0].services[0].tags = vec![format!("tag-{tag}")];
+        group.tasks[0].resources.cpu = 300;
+    })
+}
+
+/// All faults are over: every node is up and takes work, and everything has had time to be done.
+pub(crate) fn heal(cluster: &mut Cluster) {
+    for number in 1..=NODES {
+        let name = format!("n{number}");
+        if cluster.node(&name).status == NODE_DOWN {
+            cluster.up(&name);
+        }
+        cluster.eligible(&name, true);
+    }
+    cluster.settle();
+    // The longest delay before a failed allocation is replaced is an hour.
+    for _ in 0..3 {
+        cluster.wait(3_700);
+    }
+}
