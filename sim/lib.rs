@@ -4,11 +4,12 @@
 pub mod clock;
 pub mod containers;
 pub mod disk;
+mod engine;
 pub mod machine;
 pub mod network;
 mod service;
 pub mod workers;
 pub mod world;
 
-pub use containers::Behaviour;
+pub use engine::Behaviour;
 pub use world::{SimHost, world};

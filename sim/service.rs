@@ -13,7 +13,7 @@ use ports::{Exit, Listener, Stream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::containers::Behaviour;
+use crate::engine::Behaviour;
 
 /// How a task is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

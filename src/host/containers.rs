@@ -90,11 +90,12 @@ impl HostContainers {
         Ok(self.driver(name))
     }
 
-    /// The driver that runs a task; found by its traces if an earlier agent started it.
+    /// The driver that runs a task; found by its traces if an earlier agent started it. Without an
+    /// engine, no container can tell.
     fn owner(&self, key: &TaskKey) -> &dyn Driver {
         let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         let name = owners.get(key).copied().unwrap_or_else(|| {
-            if self.raw_exec.knows(key) {
+            if self.raw_exec.knows(key) || !self.docker.engine_exists() {
                 Name::RawExec
             } else {
                 Name::Docker

@@ -140,7 +140,8 @@ pub trait Containers: Send + Sync {
     /// One that has ended meanwhile still exists: `wait` tells how it ended.
     fn reattach<'a>(&'a self, spec: &'a TaskSpec) -> Asked<'a, Result<bool, Error>>;
 
-    /// Returns when the task has ended, or at once if it has.
+    /// Returns when the task has ended, or at once if it has. An engine that can't be reached is
+    /// waited for; a task that never was here is `lost` at once.
     fn wait<'a>(&'a self, key: &'a TaskKey) -> Asked<'a, Exit>;
 
     /// Asks the task to end; kills it after `timeout`. Returns when it has ended.
@@ -151,10 +152,11 @@ pub trait Containers: Send + Sync {
         timeout: std::time::Duration,
     ) -> Asked<'a, Result<(), Error>>;
 
-    /// Removes what is left of an ended task: its container, not its logs. Fine if there is nothing.
+    /// Removes what is left of an ended task: its container, not its logs. One that still runs is
+    /// killed first. Fine if there is nothing.
     fn remove<'a>(&'a self, key: &'a TaskKey) -> Asked<'a, Result<(), Error>>;
 
-    /// Removes everything kept for an allocation, logs included.
+    /// Removes everything kept for an allocation, logs included; its tasks must have been removed.
     fn forget<'a>(&'a self, alloc_id: &'a str) -> Asked<'a, Result<(), Error>>;
 
     /// Up to `max` bytes of a task's output from `offset` (counted from the task's first output,
@@ -167,7 +169,8 @@ pub trait Containers: Send + Sync {
         max: usize,
     ) -> Asked<'a, Result<LogChunk, Error>>;
 
-    /// Tasks that exist here and carry our labels, ended ones included.
+    /// Tasks this agent (or an earlier run of it) started that weren't removed since, ended ones
+    /// included; other agents on the same machine have their own.
     fn list(&self) -> Asked<'_, Result<Vec<TaskKey>, Error>>;
 
     fn usage<'a>(&'a self, key: &'a TaskKey) -> Asked<'a, Result<TaskUsage, Error>>;

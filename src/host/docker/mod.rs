@@ -33,8 +33,9 @@ use follow::Followers;
 use image::Images;
 use request::{ALLOC_LABEL, DIR_LABEL, TASK_LABEL};
 
-/// How long to wait before asking an engine again that doesn't answer.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How long to wait before asking an engine again that doesn't answer, at first and at most.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(4);
 
 /// How long the engine may take to end a killed container.
 const KILL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -76,6 +77,10 @@ impl Docker {
         }
     }
 
+    pub(crate) fn engine_exists(&self) -> bool {
+        self.inner.client.engine_exists()
+    }
+
     /// Stops copying the output of an allocation whose directories are about to go.
     pub(crate) fn stop_following(&self, alloc_id: &str) {
         self.inner.followers.stop_all(alloc_id);
@@ -115,7 +120,7 @@ impl Inner {
             }) => {
                 let gone = async {
                     while self.inspect(key).await?.is_some() {
-                        sleep(ASK_AGAIN / 5).await;
+                        sleep(ASK_AGAIN / 2).await;
                     }
                     Ok(())
                 };
@@ -173,6 +178,7 @@ impl Inner {
     /// Outlives restarts of the engine: as long as nobody says that the container is gone, it may
     /// still run.
     async fn wait(&self, key: &TaskKey) -> Exit {
+        let mut pause = ASK_AGAIN;
         loop {
             if let Ok(engine) = self.client.get().await {
                 let options = WaitContainerOptions {
@@ -195,10 +201,16 @@ impl Inner {
                         let _ = timeout(LAST_OUTPUT, self.followers.finished(key)).await;
                         return exit;
                     }
+                    pause = ASK_AGAIN;
                 }
-                Err(error) => tracing::warn!(%key, %error, "can't tell whether a container runs"),
+                Err(error) => {
+                    if pause == ASK_AGAIN {
+                        tracing::warn!(%key, %error, "can't tell whether a container runs");
+                    }
+                    pause = (pause * 2).min(ASK_AGAIN_MAX);
+                }
             }
-            sleep(ASK_AGAIN).await;
+            sleep(pause).await;
         }
     }
 

@@ -182,6 +182,30 @@ async fn long_output_is_rotated() {
 }
 
 #[tokio::test]
+async fn a_process_runs_as_the_user_it_asks_for() {
+    let machine = Machine::new();
+    let mut spec = shell(&machine, "task", "id -u; echo mine > file; cat file");
+    "65534:65534".clone_into(&mut spec.user);
+    let agent_is_root = output_of(&machine, "id -u").await == "0\n";
+    if !agent_is_root {
+        let refused = machine.world.containers.prepare(&spec).await;
+        assert!(matches!(refused, Err(ContainersError::Refused(_))));
+        return;
+    }
+    machine.world.containers.start(&spec).await.expect("starts");
+    machine.world.containers.wait(&spec.key).await;
+    let said = output(&machine.world, &spec.key, LogStream::Stdout).await;
+    assert_eq!(said, "65534\nmine\n");
+}
+
+async fn output_of(machine: &Machine, script: &str) -> String {
+    let spec = shell(machine, "script", script);
+    machine.world.containers.start(&spec).await.expect("starts");
+    machine.world.containers.wait(&spec.key).await;
+    output(&machine.world, &spec.key, LogStream::Stdout).await
+}
+
+#[tokio::test]
 async fn raw_exec_must_be_enabled() {
     let machine = Machine::with_option("driver.raw_exec.enable", "false");
     let drivers = machine.world.containers.drivers().await;
