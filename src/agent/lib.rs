@@ -12,5 +12,9 @@ pub mod error;
 pub mod http_listener;
 pub mod rpc;
 pub mod server;
+mod start;
 pub mod state;
 pub mod wire;
+
+pub use error::StartError;
+pub use start::{Agent, VERSION, start};

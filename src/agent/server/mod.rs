@@ -24,7 +24,7 @@ pub use consensus::{Consensus, Propose, ProposeError};
 pub use eval_broker::EvalBroker;
 pub use heartbeats::Heartbeats;
 pub use plan_applier::PlanApplier;
-pub use requests::Requests;
+pub use requests::{Requests, Routers};
 pub use state_store::StateStore;
 
 use crate::error::StartError;

@@ -55,7 +55,7 @@ impl Handler<Apply> for StateStore {
             let applied = outcome.reply.map(|reply| Applied { index, reply });
             replies.push(applied.map_err(ProposeError::from));
         }
-        // INVARIANTS
+        debug_assert_eq!(logic::invariants::check(&self.store), Ok(()));
         // Published before anybody is answered: who was answered can read what it wrote.
         self.newest.send_replace(Arc::new(self.store.clone()));
         for (reply_to, reply) in apply.reply_to.into_iter().zip(replies) {
