@@ -14,6 +14,8 @@ type Target = fn(&[u8]);
 
 const TARGETS: [(&str, Target); 1] = [("job_file", jobspec::fuzz_job_file)];
 
+type CorpusFile = (PathBuf, Vec<u8>);
+
 struct Options {
     target: Option<String>,
     mutations: u64,
@@ -75,7 +77,7 @@ fn replay(name: &str, target: Target, options: &Options) -> Result<(), Box<dyn E
     Ok(())
 }
 
-fn corpus(name: &str) -> Result<Vec<(PathBuf, Vec<u8>)>, Box<dyn Error>> {
+fn corpus(name: &str) -> Result<Vec<CorpusFile>, Box<dyn Error>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("corpus")
         .join(name);

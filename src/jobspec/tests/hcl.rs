@@ -155,6 +155,14 @@ fn heredocs_keep_their_lines() {
 }
 
 #[test]
+fn heredocs_with_other_line_ends_are_read_too() {
+    let env = "env {\n A = <<EOF\n1\nEOF\n B = 2\n }";
+    let job = accepted(&job_with("", env).replace('\n', "\r\n")).job;
+    assert_eq!(task(&job).env["A"].trim(), "1");
+    assert_eq!(task(&job).env["B"], "2");
+}
+
+#[test]
 fn constraints_have_short_forms() {
     for (text, expected) in [
         (

@@ -39,6 +39,15 @@ fn all_of_them_are_read_without_a_warning() {
 }
 
 #[test]
+fn line_ends_and_byte_order_marks_of_other_systems_change_nothing() {
+    let text = std::fs::read_to_string(dir().join("httpbackend-2.nomad")).expect("is there");
+    let other = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+    let parsed = parse_job("other", other.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(parsed.job, job("httpbackend-2"));
+    assert_eq!(parsed.warnings, []);
+}
+
+#[test]
 fn the_balancer_is_a_system_job_with_two_static_ports() {
     let job = job("fabio");
     assert_eq!(
