@@ -1,4 +1,5 @@
 //! Random histories keep all invariants, and the invariants notice what is wrong.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 

@@ -58,10 +58,10 @@ impl Distinct {
     pub(super) fn check(&self, node: &Node) -> Result<(), (String, String)> {
         for limit in &self.limits {
             let property = &limit.property;
-            let Some(value) = feasible::resolve(property, node) else {
+            let Some(value) = feasible::value(property, node) else {
                 return Err((limit.label.clone(), format!("the node has no {property}")));
             };
-            let used = limit.used.get(&value).copied().unwrap_or(0);
+            let used = limit.used.get(value).copied().unwrap_or(0);
             if used >= limit.at_most {
                 let sentence = format!(
                     "{used} of at most {} allocations with {property} = {value} are placed",

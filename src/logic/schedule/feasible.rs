@@ -104,9 +104,9 @@ pub(super) fn is_distinct(constraint: &Constraint) -> bool {
 
 /// Whether a node meets one constraint.
 pub fn meets(constraint: &Constraint, node: &Node) -> Result<(), Reason> {
-    let left = resolve(&constraint.left, node);
-    let right = resolve(&constraint.right, node);
-    if holds(&constraint.operand, left.as_deref(), right.as_deref()) {
+    let left = value(&constraint.left, node);
+    let right = value(&constraint.right, node);
+    if holds(&constraint.operand, left, right) {
         return Ok(());
     }
     let actual = match left {
@@ -121,20 +121,25 @@ pub fn meets(constraint: &Constraint, node: &Node) -> Result<(), Reason> {
 
 /// The value behind `${...}` on a node, or the text itself; `None` if the node has no such thing.
 pub fn resolve(target: &str, node: &Node) -> Option<String> {
+    value(target, node).map(str::to_owned)
+}
+
+/// The same without a copy.
+pub(super) fn value<'a>(target: &'a str, node: &'a Node) -> Option<&'a str> {
     let Some(name) = target
         .strip_prefix("${")
         .and_then(|rest| rest.strip_suffix('}'))
     else {
-        return Some(target.to_owned());
+        return Some(target);
     };
     match name {
-        "node.unique.id" => Some(node.id.clone()),
-        "node.unique.name" => Some(node.name.clone()),
-        "node.datacenter" => Some(node.datacenter.clone()),
-        "node.class" => Some(node.node_class.clone()),
+        "node.unique.id" => Some(&node.id),
+        "node.unique.name" => Some(&node.name),
+        "node.datacenter" => Some(&node.datacenter),
+        "node.class" => Some(&node.node_class),
         _ => match name.split_once('.') {
-            Some(("attr", key)) => node.attributes.get(key).cloned(),
-            Some(("meta", key)) => node.meta.get(key).cloned(),
+            Some(("attr", key)) => node.attributes.get(key).map(String::as_str),
+            Some(("meta", key)) => node.meta.get(key).map(String::as_str),
             _ => None,
         },
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::distinct::Distinct;
 use super::feasible;
 use super::ports::Assigned;
-use super::room::{Lack, Room};
+use super::room::{Held, Lack, Room};
 use crate::id::Ids;
 use crate::model::{AllocMetric, Allocation, JOB_BATCH, Job, Node, Resources, TaskGroup};
 
@@ -113,21 +113,20 @@ impl<'a> Search<'a> {
             metric: AllocMetric::default(),
         };
         for (at, node) in nodes.into_iter().enumerate() {
-            let available = &mut search.metric.nodes_available;
-            *available.entry(node.datacenter.clone()).or_default() += 1;
             search.metric.nodes_evaluated += 1;
-            let state = match feasible::check(job, group, node) {
-                Ok(()) => State::Crowded(String::new(), String::new()),
-                Err(why) => State::Filtered(why.label(), why.to_string()),
-            };
-            search.count(&state, true);
-            search.candidates.push(Candidate {
+            one_more(&mut search.metric.nodes_available, &node.datacenter);
+            let mut candidate = Candidate {
                 node,
                 same: same.get(node.id.as_str()).copied().unwrap_or(0),
                 tie_break: tie_break(eval_id, &node.id),
-                state,
-            });
-            search.look_at(room, at);
+                state: State::Filtered(String::new(), String::new()),
+            };
+            candidate.state = match feasible::check(job, group, node) {
+                Ok(()) => search.outlook(room, at, &candidate),
+                Err(why) => State::Filtered(why.label(), why.to_string()),
+            };
+            search.count(&candidate.state, true);
+            search.candidates.push(candidate);
         }
         search
     }
@@ -171,22 +170,27 @@ impl<'a> Search<'a> {
     /// Works out anew what becomes of a candidate.
     fn look_at(&mut self, room: &Room<'_>, at: usize) {
         let candidate = &self.candidates[at];
-        let node = candidate.node;
-        if matches!(candidate.state, State::Filtered(..)) {
-            return;
+        if !matches!(candidate.state, State::Filtered(..)) {
+            let state = self.outlook(room, at, candidate);
+            self.set(at, state);
         }
-        let state = if let Err((label, sentence)) = self.distinct.check(node) {
-            State::Crowded(label, sentence)
-        } else if let Some(lack) = room.lack(self.group, &self.asked, node) {
-            State::Exhausted(lack)
-        } else {
-            State::Ranked(Rank {
-                score: fit(room, &self.asked, node) - self.crowding * f64::from(candidate.same),
+    }
+
+    /// What becomes of a candidate that is feasible.
+    fn outlook(&self, room: &Room<'_>, at: usize, candidate: &Candidate<'_>) -> State {
+        let node = candidate.node;
+        if let Err((label, sentence)) = self.distinct.check(node) {
+            return State::Crowded(label, sentence);
+        }
+        let held = room.held(node);
+        match held.lack(self.group, &self.asked) {
+            Some(lack) => State::Exhausted(lack),
+            None => State::Ranked(Rank {
+                score: fit(&held, &self.asked) - self.crowding * f64::from(candidate.same),
                 tie_break: candidate.tie_break,
                 at,
-            })
-        };
-        self.set(at, state);
+            }),
+        }
     }
 
     fn set(&mut self, at: usize, state: State) {
@@ -197,7 +201,6 @@ impl<'a> Search<'a> {
     }
 
     fn count(&mut self, state: &State, more: bool) {
-        let add = |count: &mut u64| *count = if more { *count + 1 } else { *count - 1 };
         let (total, by_label, label) = match state {
             State::Ranked(rank) if more => {
                 self.ranking.insert(*rank);
@@ -218,11 +221,12 @@ impl<'a> Search<'a> {
                 label,
             ),
         };
-        add(total);
-        let labelled = by_label.entry(label.clone()).or_default();
-        add(labelled);
-        if *labelled == 0 {
-            by_label.remove(label);
+        if more {
+            *total += 1;
+            one_more(by_label, label);
+        } else {
+            *total -= 1;
+            one_less(by_label, label);
         }
     }
 
@@ -236,7 +240,7 @@ impl<'a> Search<'a> {
         let avoid: BTreeSet<usize> = avoid.iter().filter_map(|node| self.find(node)).collect();
         while let Some(best) = self.best(&avoid) {
             let node = self.candidates[best.at].node;
-            match room.assign(self.group, node, ids) {
+            match room.held(node).assign(self.group, ids) {
                 Ok(networks) => {
                     let mut metric = self.metric.clone();
                     metric.scores.insert(score_key(node), best.score);
@@ -297,13 +301,14 @@ pub(super) fn fit_on(
     };
     metric.nodes_available.insert(node.datacenter.clone(), 1);
     let asked = group.resources();
-    let networks = match room.lack(group, &asked, node) {
+    let held = room.held(node);
+    let networks = match held.lack(group, &asked) {
         Some(lack) => Err(lack),
-        None => room.assign(group, node, ids),
+        None => held.assign(group, ids),
     };
     match networks {
         Ok(networks) => {
-            let score = fit(room, &asked, node);
+            let score = fit(&held, &asked);
             metric.scores.insert(score_key(node), score);
             Ok(Chosen {
                 node: Arc::clone(node),
@@ -320,13 +325,30 @@ pub(super) fn fit_on(
     }
 }
 
+fn one_more(counts: &mut BTreeMap<String, u64>, label: &str) {
+    if let Some(count) = counts.get_mut(label) {
+        *count += 1;
+    } else {
+        counts.insert(label.to_owned(), 1);
+    }
+}
+
+fn one_less(counts: &mut BTreeMap<String, u64>, label: &str) {
+    if let Some(count) = counts.get_mut(label) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(label);
+        }
+    }
+}
+
 fn score_key(node: &Node) -> String {
     format!("{}.binpack", node.id)
 }
 
 /// Best fit as Google published it for clusters: 0 for an empty node to 18 for a full one.
-fn fit(room: &Room<'_>, asked: &Resources, node: &Node) -> f64 {
-    let (have, usage) = (node.available(), room.usage(&node.id));
+fn fit(held: &Held<'_>, asked: &Resources) -> f64 {
+    let (have, usage) = (held.node.available(), held.usage);
     #[expect(clippy::cast_precision_loss, reason = "a score needs no exactness")]
     let free = |have: i64, used: i64| {
         if have <= 0 {

@@ -51,11 +51,15 @@ impl<'a> Room<'a> {
         self.store
     }
 
-    pub(super) fn usage(&self, node_id: &str) -> &Usage {
-        self.usage
-            .get(node_id)
-            .or_else(|| self.store.usage_on(node_id))
-            .unwrap_or(&NOTHING)
+    /// What is held on a node.
+    pub(super) fn held<'n>(&'n self, node: &'n Node) -> Held<'n> {
+        let changed = self.usage.get(&node.id);
+        let usage = changed.or_else(|| self.store.usage_on(&node.id));
+        Held {
+            node,
+            usage: usage.unwrap_or(&NOTHING),
+            releasing: self.releasing.get(&node.id),
+        }
     }
 
     fn usage_mut(&mut self, node_id: &str) -> &mut Usage {
@@ -114,32 +118,35 @@ impl<'a> Room<'a> {
     pub(super) fn placed_on(&self) -> &[String] {
         &self.placed
     }
+}
 
+/// What is held on one node.
+pub(super) struct Held<'n> {
+    pub(super) node: &'n Node,
+    pub(super) usage: &'n Usage,
+    /// Ports that stopping allocations give up.
+    releasing: Option<&'n BTreeSet<u16>>,
+}
+
+impl Held<'_> {
     /// What keeps one more allocation from fitting, if anything. Free dynamic ports aren't looked for.
-    pub(super) fn lack(&self, group: &TaskGroup, asked: &Resources, node: &Node) -> Option<Lack> {
-        self.lack_of_resources(asked, node).or_else(|| {
-            let reserved = ports::reserved(
-                group,
-                node,
-                self.usage(&node.id),
-                self.releasing.get(&node.id),
-            );
-            reserved.err()
-        })
+    pub(super) fn lack(&self, group: &TaskGroup, asked: &Resources) -> Option<Lack> {
+        self.lack_of_resources(asked)
+            .or_else(|| ports::reserved(group, self.node, self.usage, self.releasing).err())
     }
 
-    fn lack_of_resources(&self, asked: &Resources, node: &Node) -> Option<Lack> {
-        let (have, usage) = (node.available(), self.usage(&node.id));
+    fn lack_of_resources(&self, asked: &Resources) -> Option<Lack> {
+        let (have, used) = (self.node.available(), self.usage);
         [
-            ("cpu", "MHz", have.cpu, usage.cpu, asked.cpu),
+            ("cpu", "MHz", have.cpu, used.cpu, asked.cpu),
             (
                 "memory",
                 "MB",
                 have.memory_mb,
-                usage.memory_mb,
+                used.memory_mb,
                 asked.memory_mb,
             ),
-            ("disk", "MB", have.disk_mb, usage.disk_mb, asked.disk_mb),
+            ("disk", "MB", have.disk_mb, used.disk_mb, asked.disk_mb),
         ]
         .into_iter()
         .find(|(_, _, have, used, asked)| used + asked > *have)
@@ -152,14 +159,8 @@ impl<'a> Room<'a> {
         })
     }
 
-    /// The ports one more allocation gets on `node`.
-    pub(super) fn assign(
-        &self,
-        group: &TaskGroup,
-        node: &Node,
-        ids: &mut Ids,
-    ) -> Result<Assigned, Lack> {
-        let releasing = self.releasing.get(&node.id);
-        ports::assign(group, node, self.usage(&node.id), releasing, ids)
+    /// The ports one more allocation gets.
+    pub(super) fn assign(&self, group: &TaskGroup, ids: &mut Ids) -> Result<Assigned, Lack> {
+        ports::assign(group, self.node, self.usage, self.releasing, ids)
     }
 }

@@ -1,11 +1,12 @@
 //! Stories of a cluster: what is placed where, and what follows when something happens to it.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 pub(crate) mod cluster;
 pub(crate) mod random;
 
 use std::collections::BTreeSet;
 
-use cluster::{Cluster, but, image, job, on_port, service};
+use cluster::{Cluster, but, image, job, memory, on_port, service};
 
 use crate::duration::{HOUR, SECOND};
 use crate::model::{
@@ -134,7 +135,7 @@ fn nothing_stops_before_its_replacement_has_a_place() {
         let web = job("web", kind, 1);
         cluster.run(&web);
         let before = cluster.only("web");
-        let too_big = but(&web, |group| group.tasks[0].resources.memory_mb = 64_000);
+        let too_big = memory(&web, 64_000);
         let eval = cluster.run(&too_big);
         let after = cluster.only("web");
         assert_eq!(after.id, before.id, "{kind}");
@@ -146,9 +147,7 @@ fn nothing_stops_before_its_replacement_has_a_place() {
 #[test]
 fn a_replacement_isnt_held_up_by_one_that_doesnt_fit() {
     let mut cluster = Cluster::of(2);
-    let web = but(&service("web", 2), |group| {
-        group.tasks[0].resources.memory_mb = 3_000;
-    });
+    let web = memory(&service("web", 2), 3_000);
     cluster.run(&web);
     cluster.down("n1");
     cluster.settle();
@@ -355,7 +354,7 @@ fn a_corrected_job_doesnt_wait_for_the_delay_of_the_broken_one() {
         ..ReschedulePolicy::default()
     };
     let web = but(&service("web", 1), |group| {
-        group.reschedule_policy = Some(never)
+        group.reschedule_policy = Some(never);
     });
     for job in [web, service("api", 1)] {
         cluster.run(&job);
@@ -498,9 +497,7 @@ fn ports_chosen_for_a_job_are_free() {
 #[test]
 fn too_much_memory_waits_for_a_bigger_node_and_says_so() {
     let mut cluster = Cluster::of(2);
-    let big = but(&service("big", 2), |group| {
-        group.tasks[0].resources.memory_mb = 10_000
-    });
+    let big = memory(&service("big", 2), 10_000);
     let eval = cluster.run(&big);
     let eval = cluster.eval(&eval);
     let failure = &eval.failed_tg_allocs["g"];
@@ -531,11 +528,7 @@ fn too_much_memory_waits_for_a_bigger_node_and_says_so() {
 #[test]
 fn what_waits_gets_the_room_that_others_leave() {
     let mut cluster = Cluster::of(1);
-    let big = |id| {
-        but(&service(id, 1), |group| {
-            group.tasks[0].resources.memory_mb = 4_000
-        })
-    };
+    let big = |id| memory(&service(id, 1), 4_000);
     cluster.run(&big("first"));
     cluster.run(&big("second"));
     assert!(cluster.live("second").is_empty());
@@ -552,11 +545,7 @@ fn what_waits_gets_the_room_that_others_leave() {
 #[test]
 fn room_freed_while_a_scheduler_looks_isnt_missed() {
     let mut cluster = Cluster::of(1);
-    let big = |id| {
-        but(&service(id, 1), |group| {
-            group.tasks[0].resources.memory_mb = 4_000
-        })
-    };
+    let big = |id| memory(&service(id, 1), 4_000);
     cluster.run(&big("first"));
     cluster.submit(&big("second"), None).unwrap();
     let eval = cluster.due().remove(0);
@@ -574,9 +563,7 @@ fn room_freed_while_a_scheduler_looks_isnt_missed() {
 #[test]
 fn a_stopped_job_doesnt_wait_for_room_any_more() {
     let mut cluster = Cluster::of(1);
-    let big = but(&service("big", 1), |group| {
-        group.tasks[0].resources.memory_mb = 10_000
-    });
+    let big = memory(&service("big", 1), 10_000);
     let eval = cluster.run(&big);
     let blocked = cluster.eval(&eval).blocked_eval.clone();
     cluster.stop("big", false);
@@ -620,7 +607,7 @@ fn constraints_and_drivers_filter_nodes() {
     );
 
     let java = but(&service("java", 1), |group| {
-        group.tasks[0].driver = "java".into()
+        group.tasks[0].driver = "java".into();
     });
     let eval = cluster.run(&java);
     let failure = cluster.eval(&eval).failed_tg_allocs["g"].clone();
@@ -820,11 +807,7 @@ fn an_ineligible_node_keeps_what_it_has_and_gets_nothing_new() {
 #[test]
 fn of_two_plans_for_the_same_room_the_second_is_refused_and_made_anew() {
     let mut cluster = Cluster::of(2);
-    let big = |id| {
-        but(&service(id, 1), |group| {
-            group.tasks[0].resources.memory_mb = 4_000
-        })
-    };
+    let big = |id| memory(&service(id, 1), 4_000);
     cluster.submit(&big("first"), None).unwrap();
     cluster.submit(&big("second"), None).unwrap();
     cluster.down("n2");
@@ -863,9 +846,7 @@ fn two_plans_for_the_same_job_dont_use_a_name_twice() {
 fn what_is_left_out_of_a_plan_doesnt_make_room_for_the_rest() {
     // Two nodes, one instance each. The new version swaps them, which can't be done half.
     let mut cluster = Cluster::of(2);
-    let web = but(&service("web", 2), |group| {
-        group.tasks[0].resources.memory_mb = 4_000
-    });
+    let web = memory(&service("web", 2), 4_000);
     cluster.run(&web);
     let before = cluster.live("web");
     cluster.submit(&image(&web, "web:2"), None).unwrap();
@@ -923,7 +904,7 @@ fn a_pending_instance_counts_and_its_update_keeps_what_the_node_said() {
     let alloc = cluster.only("web");
     assert_eq!(alloc.client_status, CLIENT_PENDING);
     let tagged = but(&web, |group| {
-        group.tasks[0].services[0].tags = vec!["a".into()]
+        group.tasks[0].services[0].tags = vec!["a".into()];
     });
     cluster.submit(&tagged, None).unwrap();
     let eval = cluster.due().remove(0);

@@ -1,4 +1,5 @@
 //! How entries change the state.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use proptest::prelude::*;
 
@@ -7,7 +8,7 @@ use crate::model::{
     CHECK_CRITICAL, CHECK_PASSING, CLIENT_COMPLETE, CLIENT_LOST, CatalogChange, EVAL_COMPLETE,
     JOB_BATCH, JOB_DEAD, JOB_RUNNING, SERF_HEALTH,
 };
-use crate::schedule::tests::cluster::{Cluster, but, image, job, service};
+use crate::schedule::tests::cluster::{Cluster, but, image, job, memory, service};
 use crate::schedule::tests::random::{cases, histories, play};
 
 #[test]
@@ -125,9 +126,7 @@ fn the_summary_counts_by_group_and_state() {
 fn a_registration_that_says_nothing_new_wakes_nobody() {
     let mut cluster = Cluster::of(2);
     cluster.run(&service("web", 2));
-    cluster.run(&but(&service("big", 1), |g| {
-        g.tasks[0].resources.memory_mb = 99_000
-    }));
+    cluster.run(&memory(&service("big", 1), 99_000));
     let mut node = (*cluster.node("n1")).clone();
     node.status_updated_at = 5;
     cluster.register(node.clone());

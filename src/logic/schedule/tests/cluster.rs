@@ -375,6 +375,13 @@ pub(crate) fn image(job: &Job, image: &str) -> Job {
     })
 }
 
+/// The same job with so many MB of memory.
+pub(crate) fn memory(job: &Job, memory_mb: i64) -> Job {
+    but(job, |group| {
+        group.tasks[0].resources.memory_mb = memory_mb;
+    })
+}
+
 /// The same job on a port with a number.
 pub(crate) fn on_port(job: &Job, port: u16) -> Job {
     but(job, |group| {
