@@ -213,7 +213,7 @@ impl<'a> Answering<'a> {
                 self.push(Owner::Question, 0, Data::Txt(text));
             }
         } else {
-            self.add_texts(Owner::Question, texts);
+            self.add_texts(&Owner::Question, texts);
         }
         Code::NoError
     }
@@ -276,7 +276,7 @@ impl<'a> Answering<'a> {
             self.push(Owner::Question, ttl, answered);
             self.add_address(Owner::Name(target), ttl, instance.address());
             let node = Owner::Name(self.node_name(&instance.node));
-            self.add_texts(node, texts(&instance.node));
+            self.add_texts(&node, texts(&instance.node));
         }
     }
 
@@ -335,7 +335,7 @@ impl<'a> Answering<'a> {
         }
     }
 
-    fn add_texts(&mut self, owner: Owner, texts: Vec<String>) {
+    fn add_texts(&mut self, owner: &Owner, texts: Vec<String>) {
         for text in texts {
             self.add(Record {
                 owner: owner.clone(),

@@ -68,79 +68,43 @@ fn found(table: &Table, host: &str, path: &str) -> Option<String> {
 }
 
 fn seed() -> Vec<Row<'static>> {
-    let up = Some(CHECK_PASSING);
-    vec![
+    type Services = [(
+        &'static str,
+        &'static [&'static str],
+        [(&'static str, u16); 2],
+    ); 5];
+    const SERVICES: Services = [
         (
             "httpbackend",
-            "172.16.66.103",
-            26258,
             &["urlprefix-mysite.com:9999/"],
-            up,
-        ),
-        (
-            "httpbackend",
-            "172.16.66.104",
-            24093,
-            &["urlprefix-mysite.com:9999/"],
-            up,
+            [("172.16.66.103", 26258), ("172.16.66.104", 24093)],
         ),
         (
             "httpsbackend",
-            "172.16.66.104",
-            31791,
             &["urlprefix-mysite-https.com:9999/ proto=https tlsskipverify=true"],
-            up,
-        ),
-        (
-            "httpsbackend",
-            "172.16.66.103",
-            21492,
-            &["urlprefix-mysite-https.com:9999/ proto=https tlsskipverify=true"],
-            up,
+            [("172.16.66.104", 31791), ("172.16.66.103", 21492)],
         ),
         (
             "httpsbackend-sni-1",
-            "172.16.66.103",
-            20060,
             &["urlprefix-mysite-sni-1.com/ proto=tcp+sni"],
-            up,
-        ),
-        (
-            "httpsbackend-sni-1",
-            "172.16.66.104",
-            31382,
-            &["urlprefix-mysite-sni-1.com/ proto=tcp+sni"],
-            up,
+            [("172.16.66.103", 20060), ("172.16.66.104", 31382)],
         ),
         (
             "httpsbackend-sni-2",
-            "172.16.66.103",
-            23773,
             &["urlprefix-mysite-sni-2.com/ proto=tcp+sni"],
-            up,
-        ),
-        (
-            "httpsbackend-sni-2",
-            "172.16.66.104",
-            28619,
-            &["urlprefix-mysite-sni-2.com/ proto=tcp+sni"],
-            up,
+            [("172.16.66.103", 23773), ("172.16.66.104", 28619)],
         ),
         (
             "httpsbackend-tcp",
-            "172.16.66.104",
-            25886,
             &["urlprefix-:9997 proto=tcp"],
-            up,
+            [("172.16.66.104", 25886), ("172.16.66.103", 31088)],
         ),
-        (
-            "httpsbackend-tcp",
-            "172.16.66.103",
-            31088,
-            &["urlprefix-:9997 proto=tcp"],
-            up,
-        ),
-    ]
+    ];
+    let rows = |(service, tags, instances): &(&'static str, _, [(&'static str, u16); 2])| {
+        let (service, tags) = (*service, *tags);
+        instances.map(|(address, port)| (service, address, port, tags, Some(CHECK_PASSING)))
+    };
+    SERVICES.iter().flat_map(rows).collect()
 }
 
 #[test]
