@@ -139,6 +139,7 @@ fn unreadable(key: &TaskKey, error: &ContainersError) -> Failure {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

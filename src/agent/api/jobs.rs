@@ -141,7 +141,9 @@ pub(super) async fn parse(query: Query, body: Bytes) -> Result<Response, Failure
     }
     let parsed = jobspec::parse_job("request", parse.job_hcl.as_bytes());
     let parsed = parsed.map_err(|errors| Failure::bad_request(errors.to_string()))?;
-    Ok(query.json(&json::job(&parsed.job)))
+    let mut job = parsed.job;
+    complete(&mut job);
+    Ok(query.json(&json::job(&job)))
 }
 
 /// The job of a request, with what was left out filled in.
@@ -159,8 +161,20 @@ fn submitted(api: &Api, job: Option<Job>) -> Result<Job, Failure> {
     if job.update == Some(json::no_update()) {
         job.update = None;
     }
-    job.canonicalize();
+    complete(&mut job);
     Ok(job)
+}
+
+/// Fills in what was left out, so that what is shown is what happens.
+fn complete(job: &mut Job) {
+    job.canonicalize();
+    for task in job
+        .task_groups
+        .iter_mut()
+        .flat_map(|group| &mut group.tasks)
+    {
+        task.kill_timeout = Some(task.kill_timeout());
+    }
 }
 
 /// Everything that is wrong with a job, as one text; nothing if it is fine.
@@ -174,11 +188,12 @@ fn wrong(job: &Job) -> Option<String> {
 }
 
 fn listed(errors: &[impl Display]) -> String {
-    let mut text = format!("{} error(s) occurred:\n", errors.len());
-    for error in errors {
-        text.push_str(&format!("\n* {error}"));
-    }
-    text
+    let lines: Vec<String> = errors.iter().map(|error| format!("* {error}")).collect();
+    format!(
+        "{} error(s) occurred:\n\n{}",
+        errors.len(),
+        lines.join("\n")
+    )
 }
 
 /// A request's JSON body.

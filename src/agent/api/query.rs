@@ -274,6 +274,7 @@ pub(super) fn percent_decoded(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -1,1 +1,10 @@
-//! Both APIs through their routers.
+//! Both APIs through their routers, over a real server that keeps everything in memory.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod consul;
+mod fixture;
+mod golden;
+mod logs;
+mod nomad;
+mod passing_on;
+mod world;
