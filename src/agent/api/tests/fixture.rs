@@ -140,7 +140,7 @@ impl Agent {
     }
 
     /// The same agent with another node's id.
-    pub(super) fn named(mut self, id: &str) -> Self {
+    pub(super) fn with_id(mut self, id: &str) -> Self {
         let identity = Identity {
             node_id: id.to_owned(),
             ..(*self.api.identity).clone()

@@ -97,7 +97,7 @@ async fn output_is_fetched_from_the_node_that_has_it() {
     open(&server).await;
     let node = Agent::beside(&server, &[RPC]);
     serve(&node).await;
-    let server = server.named(OTHER_NODE);
+    let server = server.with_id(OTHER_NODE);
     node.machine.tasks.write(&alloc, "web", "from afar\n");
     let path = format!("/v1/client/fs/logs/{alloc}?task=web&type=stdout&plain=true");
     assert_eq!(get(&server.nomad, &path).await.text, "from afar\n");
@@ -133,7 +133,7 @@ async fn output_is_fetched_from_the_node_that_has_it() {
 #[actix::test]
 async fn a_node_that_cannot_be_reached_is_named() {
     let (server, alloc) = Agent::with_web().await;
-    let server = server.named(OTHER_NODE);
+    let server = server.with_id(OTHER_NODE);
     let path = format!("/v1/client/fs/logs/{alloc}?task=web&type=stdout");
     let answer = get(&server.nomad, &path).await;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
@@ -144,7 +144,7 @@ async fn a_node_that_cannot_be_reached_is_named() {
 #[actix::test]
 async fn a_request_is_passed_on_only_once() {
     let (server, alloc) = Agent::with_web().await;
-    let server = server.named(OTHER_NODE);
+    let server = server.with_id(OTHER_NODE);
     // Where the node should be, the server itself answers: it would ask itself for ever.
     serve(&server).await;
     let path = format!("/v1/client/fs/logs/{alloc}?task=web&type=stdout");
