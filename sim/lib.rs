@@ -2,12 +2,17 @@
 //! crash, all decided by one seed.
 
 pub mod clock;
+pub mod cluster;
 pub mod containers;
 pub mod disk;
 mod engine;
 pub mod machine;
 pub mod network;
+pub mod run;
+pub mod scenarios;
 mod service;
+pub mod trace;
+pub mod user;
 pub mod workers;
 pub mod world;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{Applying, Store, Topic};
 use crate::catalog::Contents;
 use crate::model::{
-    CHECK_CRITICAL, CHECK_PASSING, CatalogChange, CatalogNode, Check, SERF_HEALTH, ServiceInstance,
+    CHECK_CRITICAL, CHECK_PASSING, CatalogChange, CatalogNode, Check, NODE_DOWN, SERF_HEALTH,
+    ServiceInstance,
 };
 
 impl Store {
@@ -58,6 +59,9 @@ impl Store {
         }
         if change.whole {
             self.keep_only(&node, &change.services, &change.checks, now);
+            if !self.counts_as_down(&node) {
+                self.set_serf_health(&node, true, now);
+            }
         }
         for id in change.remove_services {
             self.remove_service(&node, &id, now);
@@ -95,6 +99,15 @@ impl Store {
                 now,
             );
         }
+    }
+
+    /// Whether the node of this name is one that runs allocations, and is down.
+    fn counts_as_down(&self, name: &str) -> bool {
+        let row = self
+            .catalog_nodes
+            .get(name)
+            .and_then(|row| self.nodes.get(&row.id));
+        row.is_some_and(|node| node.status == NODE_DOWN)
     }
 
     fn keep_only(

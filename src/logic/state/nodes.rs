@@ -44,6 +44,7 @@ impl Store {
         if let Some(message) = message {
             note(&mut node, message, now);
         }
+        let was_down = old.as_ref().is_some_and(|old| old.status == NODE_DOWN);
         let as_before = old.as_ref().is_some_and(|old| offers_the_same(old, &node));
         let renamed = old.filter(|old| old.name != node.name);
         let (id, name) = (node.id.clone(), node.name.clone());
@@ -53,7 +54,11 @@ impl Store {
             self.forget_catalog_node(&old.name, now);
         }
         self.register_catalog_node(catalog, now);
-        self.set_serf_health(&name, true, now);
+        // What the catalog holds of a node that was down is from before: its instances stay
+        // critical until it has said what it offers now.
+        if !was_down {
+            self.set_serf_health(&name, true, now);
+        }
         if !as_before {
             self.evaluate_node(&id, now);
             self.unblock(now);

@@ -339,3 +339,38 @@ proptest! {
         prop_assert!(other == cluster.store);
     }
 }
+
+/// Found by the simulator: a machine that lost power and came back had a route to its dead
+/// container until its agent had told what it offers now.
+#[test]
+fn a_node_that_comes_back_is_routed_to_only_when_it_has_said_what_it_offers() {
+    let mut cluster = Cluster::of(1);
+    cluster.apply(Command::ChangeCatalog {
+        change: CatalogChange {
+            services: vec![instance("web-1")],
+            checks: vec![check("c1", "web-1", CHECK_PASSING)],
+            ..change("n1")
+        },
+    });
+    let passing = |cluster: &Cluster| {
+        let view = crate::catalog::View::new(cluster.store.catalog("dc1"));
+        view.instances("web")
+            .iter()
+            .filter(|instance| instance.passing())
+            .count()
+    };
+    assert_eq!(passing(&cluster), 1);
+    cluster.down("n1");
+    assert_eq!(passing(&cluster), 0);
+    cluster.up("n1");
+    assert_eq!(passing(&cluster), 0);
+    cluster.apply(Command::ChangeCatalog {
+        change: CatalogChange {
+            whole: true,
+            services: vec![instance("web-2")],
+            checks: vec![check("c2", "web-2", CHECK_PASSING)],
+            ..change("n1")
+        },
+    });
+    assert_eq!(passing(&cluster), 1);
+}

@@ -1,0 +1,213 @@
+//! The user of a simulated cluster: asks its HTTP APIs, its DNS and its edge over the simulated
+//! network, and orders fate about.
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{Name, RData, RecordType};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use logic::model::{Allocation, Node};
+use ports::{Random, TaskKey};
+use serde_json::{Value, json};
+
+use crate::cluster::{Order, SERVER, Sight};
+use crate::trace::Trace;
+
+/// How often a condition is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long one request may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A person at a terminal, in simulated time.
+#[derive(Clone)]
+pub struct User {
+    pub sight: Sight,
+    pub trace: Trace,
+    /// For choices that the seed should make.
+    pub random: Random,
+}
+
+/// An HTTP answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
+impl User {
+    pub fn say(&self, what: &str) {
+        self.trace.note(&format!("user: {what}"));
+    }
+
+    pub fn order(&self, order: Order) {
+        self.sight.order(order);
+    }
+
+    /// Now, in simulated time.
+    pub fn now(&self) -> Duration {
+        turmoil::sim_elapsed().unwrap_or_default()
+    }
+
+    /// Waits until `look` says yes; fails with its last reason when `within` is over.
+    pub async fn eventually<T, F>(
+        &self,
+        what: &str,
+        within: Duration,
+        mut look: impl FnMut() -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let began = self.now();
+        loop {
+            match look().await {
+                Ok(found) => {
+                    let took = self.now().saturating_sub(began);
+                    self.say(&format!("{what}: after {:.3} s", took.as_secs_f64()));
+                    return Ok(found);
+                }
+                Err(reason) if self.now().saturating_sub(began) > within => {
+                    return Err(reason.context(format!("{what}: not within {within:?}")));
+                }
+                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    /// One HTTP request to `host:port`.
+    pub async fn http(
+        &self,
+        address: &str,
+        method: &str,
+        path: &str,
+        host: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer> {
+        let asking = async {
+            let stream = turmoil::net::TcpStream::connect(address.to_owned()).await?;
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            let connection = tokio::task::spawn_local(connection);
+            let bytes = body.map(Value::to_string).unwrap_or_default();
+            let request = hyper::Request::builder()
+                .method(method)
+                .uri(path)
+                .header("host", host)
+                .body(Full::new(Bytes::from(bytes)))?;
+            let response = sender.send_request(request).await?;
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await?.to_bytes();
+            connection.abort();
+            Ok(Answer {
+                status,
+                body: String::from_utf8_lossy(&body).into_owned(),
+            })
+        };
+        match tokio::time::timeout(ANSWER_WITHIN, asking).await {
+            Ok(answer) => answer,
+            Err(_) => bail!("{method} {address}{path}: no answer within {ANSWER_WITHIN:?}"),
+        }
+    }
+
+    /// One request to the Nomad API of the server.
+    pub async fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+        let address = format!("{SERVER}:4646");
+        let answer = self.http(&address, method, path, &address, body).await?;
+        ensure!(
+            answer.status == 200,
+            "{method} {path}: {} {}",
+            answer.status,
+            answer.body
+        );
+        Ok(serde_json::from_str(&answer.body)?)
+    }
+
+    pub async fn ready_nodes(&self) -> Result<Vec<Node>> {
+        let nodes: Vec<Node> = serde_json::from_value(self.api("GET", "/v1/nodes", None).await?)?;
+        Ok(nodes
+            .into_iter()
+            .filter(|node| node.status == "ready")
+            .collect())
+    }
+
+    /// Registers a job file.
+    pub async fn run_job(&self, file: &str, text: &str) -> Result<String> {
+        let parsed = jobspec::parse_job(file, text.as_bytes())
+            .map_err(|errors| anyhow::anyhow!("{errors}"))?;
+        let answer = self
+            .api("PUT", "/v1/jobs", Some(&json!({ "Job": parsed.job })))
+            .await?;
+        answer["EvalID"]
+            .as_str()
+            .map(str::to_owned)
+            .context("no evaluation was made")
+    }
+
+    /// The job's allocations that run and should run.
+    pub async fn running(&self, job: &str) -> Result<Vec<Allocation>> {
+        let list = self
+            .api("GET", &format!("/v1/job/{job}/allocations"), None)
+            .await?;
+        let mut running = Vec::new();
+        for stub in list.as_array().context("no list")? {
+            if stub["ClientStatus"] == "running" && stub["DesiredStatus"] == "run" {
+                let id = stub["ID"].as_str().context("no ID")?;
+                let whole = self
+                    .api("GET", &format!("/v1/allocation/{id}"), None)
+                    .await?;
+                running.push(serde_json::from_value(whole)?);
+            }
+        }
+        Ok(running)
+    }
+
+    /// The instances DNS on `host` names: port and target of each SRV record, sorted.
+    pub async fn srv(&self, host: &str, name: &str) -> Result<Vec<(u16, String)>> {
+        let socket = turmoil::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+        let server = SocketAddr::new(turmoil::lookup(host), 8600);
+        let number = u16::try_from(self.random.below(u64::from(u16::MAX))).unwrap_or(7);
+        let mut query = Message::new(number, MessageType::Query, OpCode::Query);
+        query.add_query(Query::query(Name::from_ascii(name)?, RecordType::SRV));
+        socket.send_to(&query.to_vec()?, server).await?;
+        let mut buffer = vec![0; 4_096];
+        let receiving = socket.recv_from(&mut buffer);
+        let (length, _) = tokio::time::timeout(ANSWER_WITHIN, receiving)
+            .await
+            .context("DNS didn't answer")??;
+        let answer = Message::from_vec(&buffer[..length])?;
+        let mut found: Vec<_> = answer
+            .answers
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::SRV(srv) => Some((srv.port, srv.target.to_string())),
+                _ => None,
+            })
+            .collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// One request through the edge of `host`.
+    pub async fn through_edge(&self, host: &str, site: &str) -> Result<Answer> {
+        self.http(&format!("{host}:9999"), "GET", "/", site, None)
+            .await
+    }
+}
+
+/// The key of an allocation's only task.
+pub fn only_task(alloc: &Allocation) -> Result<TaskKey> {
+    let task = alloc
+        .task_states
+        .keys()
+        .next()
+        .context("the allocation has no task")?;
+    Ok(TaskKey {
+        alloc_id: alloc.id.clone(),
+        task: task.clone(),
+    })
+}
