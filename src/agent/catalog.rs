@@ -86,8 +86,13 @@ impl Catalog {
         registers_node: bool,
     ) -> (Self, watch::Receiver<Arc<View>>) {
         let (view, replica) = watch::channel(Arc::new(View::default()));
-        let offers =
-            own.into_iter().map(|instance| Offer { instance, checks: Vec::new() }).collect();
+        let offers = own
+            .into_iter()
+            .map(|instance| Offer {
+                instance,
+                checks: Vec::new(),
+            })
+            .collect();
         let mut catalog = Self {
             node,
             rpc,
@@ -115,7 +120,8 @@ impl Catalog {
                 }
                 rows.checks.insert(row.check_id.clone(), row);
             }
-            rows.services.insert(offer.instance.id.clone(), offer.instance.clone());
+            rows.services
+                .insert(offer.instance.id.clone(), offer.instance.clone());
         }
         self.rows = rows;
     }
@@ -178,7 +184,10 @@ fn release(waiting: Vec<oneshot::Sender<()>>) {
 
 async fn ask(rpc: Rpc, node: Option<CatalogNode>, change: CatalogChange) -> bool {
     if let Some(node) = node
-        && !matches!(rpc.ask(Request::RegisterCatalogNode { node }).await, Ok(Response::Done))
+        && !matches!(
+            rpc.ask(Request::RegisterCatalogNode { node }).await,
+            Ok(Response::Done)
+        )
     {
         return false;
     }
@@ -199,18 +208,31 @@ fn differing<T: Clone + PartialEq>(
     now: &BTreeMap<String, T>,
     before: &BTreeMap<String, T>,
 ) -> Vec<T> {
-    now.iter().filter(|(id, row)| before.get(*id) != Some(row)).map(|(_, row)| row.clone()).collect()
+    now.iter()
+        .filter(|(id, row)| before.get(*id) != Some(row))
+        .map(|(_, row)| row.clone())
+        .collect()
 }
 
 fn missing<T>(before: &BTreeMap<String, T>, now: &BTreeMap<String, T>) -> Vec<String> {
-    before.keys().filter(|id| !now.contains_key(*id)).cloned().collect()
+    before
+        .keys()
+        .filter(|id| !now.contains_key(*id))
+        .cloned()
+        .collect()
 }
 
 /// Follows the servers' catalog for ever.
 async fn follow(rpc: Rpc, view: watch::Sender<Arc<View>>) {
     let mut after = 0;
     loop {
-        match rpc.ask(Request::WatchCatalog { after, wait_ms: WATCH_MS }).await {
+        match rpc
+            .ask(Request::WatchCatalog {
+                after,
+                wait_ms: WATCH_MS,
+            })
+            .await
+        {
             Ok(Response::Catalog(contents)) => {
                 if contents.index != after {
                     after = contents.index;
@@ -277,10 +299,14 @@ impl Handler<CheckRan> for Catalog {
     type Result = ();
 
     fn handle(&mut self, ran: CheckRan, ctx: &mut Self::Context) {
-        let Some(row) = self.rows.checks.get_mut(&ran.check_id) else { return };
+        let Some(row) = self.rows.checks.get_mut(&ran.check_id) else {
+            return;
+        };
         let mut output = ran.output;
         if output.len() > OUTPUT_BYTES_MAX {
-            let end = (0..=OUTPUT_BYTES_MAX).rev().find(|at| output.is_char_boundary(*at));
+            let end = (0..=OUTPUT_BYTES_MAX)
+                .rev()
+                .find(|at| output.is_char_boundary(*at));
             output.truncate(end.unwrap_or(0));
         }
         if row.status != ran.status {

@@ -6,8 +6,14 @@ use thiserror::Error;
 /// Why an agent can't start: one line that says what, where and what to do.
 #[derive(Debug, Error)]
 pub enum StartError {
-    #[error("can't listen for {what} on {source}; is another agent running? its port is set by {setting}")]
-    Listen { what: &'static str, setting: &'static str, source: NetworkError },
+    #[error(
+        "can't listen for {what} on {source}; is another agent running? its port is set by {setting}"
+    )]
+    Listen {
+        what: &'static str,
+        setting: &'static str,
+        source: NetworkError,
+    },
     #[error("can't use the data directory: {0}")]
     Disk(#[from] DiskError),
     #[error("can't use the servers' log in the data directory: {0}")]

@@ -1,57 +1,65 @@
-//! HTTP servers over whatever network the world has: `axum::serve` on a ports listener.
+//! HTTP servers over whatever network the world has: a router on a ports listener.
 
-use std::net::SocketAddr;
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ports::{Listener, Stream};
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::DATE;
+use axum::http::{HeaderMap, HeaderValue, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use ports::{Clock, Listener, Stream};
+use tower_service::Service;
 
 /// How long to wait after a failed accept: out of file descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a client may take to send a request's head.
+const HEAD_WITHIN: Duration = Duration::from_secs(75);
 
-/// A listener as axum wants it. Handlers get the peer's address as `ConnectInfo<Peer>` if
-/// the router is made with `into_make_service_with_connect_info::<Peer>()`.
-pub struct HttpListener(Box<dyn Listener>);
-
-impl HttpListener {
-    pub fn new(listener: Box<dyn Listener>) -> Self {
-        Self(listener)
-    }
-
-    /// Where it listens; tells the port if it was bound to port 0.
-    pub fn address(&self) -> SocketAddr {
-        self.0.local_addr()
-    }
-}
-
-impl axum::serve::Listener for HttpListener {
-    type Io = Box<dyn Stream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            match self.0.accept().await {
-                Ok(accepted) => return accepted,
-                Err(error) => {
-                    tracing::warn!(listener = %self.0.local_addr(), %error, "accept failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+/// Answers every request that comes in on `listener`, for ever.
+pub async fn serve(mut listener: Box<dyn Listener>, router: Router, clock: Arc<dyn Clock>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                actix_rt::spawn(converse(stream, router.clone(), Arc::clone(&clock)));
+            }
+            Err(error) => {
+                tracing::warn!(listener = %listener.local_addr(), %error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+}
 
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        Ok(self.0.local_addr())
+async fn converse(stream: Box<dyn Stream>, router: Router, clock: Arc<dyn Clock>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (mut router, clock) = (router.clone(), Arc::clone(&clock));
+        async move {
+            let mut response = router.call(request.map(Body::new)).await?;
+            put_date(response.headers_mut(), clock.as_ref());
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = serving.await {
+        tracing::debug!(%error, "an HTTP connection broke off");
     }
 }
 
-/// A peer's address, as `axum::extract::ConnectInfo` hands it to handlers.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
-
-impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, HttpListener>>
-    for Peer
-{
-    fn connect_info(stream: axum::serve::IncomingStream<'_, HttpListener>) -> Self {
-        Self(*stream.remote_addr())
+/// The date every answer has to carry, by the world's clock rather than hyper's own.
+pub fn put_date(headers: &mut HeaderMap, clock: &dyn Clock) {
+    if headers.contains_key(DATE) {
+        return;
+    }
+    if let Ok(now) = HeaderValue::try_from(clock.now().http_date()) {
+        headers.insert(DATE, now);
     }
 }

@@ -26,15 +26,34 @@ pub struct NodeProof {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
-    RegisterNode { node: Box<Node>, catalog: CatalogNode },
-    Heartbeat { proof: NodeProof },
+    RegisterNode {
+        node: Box<Node>,
+        catalog: CatalogNode,
+    },
+    Heartbeat {
+        proof: NodeProof,
+    },
     /// The node's allocations, once they differ from those at `after`; waits up to `wait_ms`.
-    WatchAllocs { proof: NodeProof, after: u64, wait_ms: u64 },
-    ReportAllocs { proof: NodeProof, reports: Vec<AllocReport> },
+    WatchAllocs {
+        proof: NodeProof,
+        after: u64,
+        wait_ms: u64,
+    },
+    ReportAllocs {
+        proof: NodeProof,
+        reports: Vec<AllocReport>,
+    },
     /// The whole catalog, once it differs from that at `after`; waits up to `wait_ms`.
-    WatchCatalog { after: u64, wait_ms: u64 },
-    RegisterCatalogNode { node: CatalogNode },
-    ChangeCatalog { change: CatalogChange },
+    WatchCatalog {
+        after: u64,
+        wait_ms: u64,
+    },
+    RegisterCatalogNode {
+        node: CatalogNode,
+    },
+    ChangeCatalog {
+        change: CatalogChange,
+    },
     /// An HTTP API request that only a server can answer.
     Http(HttpRequest),
 }
@@ -60,8 +79,13 @@ impl Request {
 pub enum Response {
     Done,
     /// The lease is renewed; the next heartbeat is due well before `ttl_ms` is over.
-    Lease { ttl_ms: u64 },
-    Allocs { index: u64, allocs: Vec<Arc<Allocation>> },
+    Lease {
+        ttl_ms: u64,
+    },
+    Allocs {
+        index: u64,
+        allocs: Vec<Arc<Allocation>>,
+    },
     Catalog(Contents),
     Http(HttpResponse),
     /// The server doesn't know the node, or counts it as down: it must register again.
@@ -119,7 +143,13 @@ struct Shared {
 
 impl Rpc {
     pub fn new(world: World, servers: Vec<String>) -> Self {
-        Self { world, shared: Arc::new(Mutex::new(Shared { servers, idle: BTreeMap::new() })) }
+        Self {
+            world,
+            shared: Arc::new(Mutex::new(Shared {
+                servers,
+                idle: BTreeMap::new(),
+            })),
+        }
     }
 
     pub fn servers(&self) -> Vec<String> {
@@ -154,7 +184,10 @@ impl Rpc {
     }
 
     async fn ask_one(&self, server: &str, request: &Request) -> Result<Response, Error> {
-        let failed = |reason: String| Error::Failed { server: server.to_owned(), reason };
+        let failed = |reason: String| Error::Failed {
+            server: server.to_owned(),
+            reason,
+        };
         let idle = self.lock().idle.get_mut(server).and_then(Vec::pop);
         if let Some(stream) = idle
             && let Ok(response) = self.exchange(server, stream, request).await
@@ -167,7 +200,9 @@ impl Rpc {
             .await
             .map_err(|_| failed("connecting timed out".to_owned()))?
             .map_err(|error| failed(error.to_string()))?;
-        self.exchange(server, stream, request).await.map_err(|error| failed(error.to_string()))
+        self.exchange(server, stream, request)
+            .await
+            .map_err(|error| failed(error.to_string()))
     }
 
     async fn exchange(
@@ -184,7 +219,11 @@ impl Rpc {
         let response = tokio::time::timeout(within, exchange)
             .await
             .map_err(|_| wire::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
-        self.lock().idle.entry(server.to_owned()).or_default().push(stream);
+        self.lock()
+            .idle
+            .entry(server.to_owned())
+            .or_default()
+            .push(stream);
         Ok(response)
     }
 }

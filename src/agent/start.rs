@@ -18,7 +18,7 @@ use crate::client::{self, Client, NodeIdentity};
 use crate::dns::{self, DnsListener};
 use crate::edge::{self, Edge};
 use crate::error::StartError;
-use crate::http_listener::{HttpListener, Peer};
+use crate::http_listener;
 use crate::rpc::Rpc;
 use crate::server::{self, Requests, Routers, Server};
 
@@ -59,8 +59,11 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let fingerprint = world.machine.fingerprint();
     let identity = client::node_identity(&world).await?;
     let address = advertised(&config, &fingerprint);
-    let name =
-        if config.name.is_empty() { fingerprint.hostname.clone() } else { config.name.clone() };
+    let name = if config.name.is_empty() {
+        fingerprint.hostname.clone()
+    } else {
+        config.name.clone()
+    };
     let me = Arc::new(Identity {
         node_id: identity.id.clone(),
         name: name.clone(),
@@ -89,14 +92,25 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         rpc: rpc.clone(),
         view: view.clone(),
     };
-    let routers = Routers { nomad: api::nomad(api.clone()), consul: api::consul(api) };
+    let routers = Routers {
+        nomad: api::nomad(api.clone()),
+        consul: api::consul(api),
+    };
     if let (Some(server), Some(listener)) = (&server, sockets.rpc) {
         let datacenter = config.datacenter.clone();
         Requests::new(listener, server.clone(), routers.clone(), datacenter).start();
     }
-    serve(sockets.http, routers.nomad);
+    actix_rt::spawn(http_listener::serve(
+        sockets.http,
+        routers.nomad,
+        world.clock.clone(),
+    ));
     if let Some(listener) = sockets.catalog_http {
-        serve(listener, routers.consul);
+        actix_rt::spawn(http_listener::serve(
+            listener,
+            routers.consul,
+            world.clock.clone(),
+        ));
     }
     let dns = if config.catalog.enabled {
         let bound = dns::start(&world, &config.catalog, config.bind_addr, view.clone()).await;
@@ -111,9 +125,25 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         None
     };
     let client = config.client.enabled.then(|| {
-        Client::new(world.clone(), rpc.clone(), catalog.clone(), node, catalog_node).start()
+        Client::new(
+            world.clone(),
+            rpc.clone(),
+            catalog.clone(),
+            node,
+            catalog_node,
+        )
+        .start()
     });
-    Ok(Agent { identity: me, server, client, catalog, edge, dns, view, dev_mode: config.dev_mode })
+    Ok(Agent {
+        identity: me,
+        server,
+        client,
+        catalog,
+        edge,
+        dns,
+        view,
+        dev_mode: config.dev_mode,
+    })
 }
 
 /// Listeners are opened before anything is started: a busy port leaves nothing half done.
@@ -144,24 +174,20 @@ impl Sockets {
         } else {
             None
         };
-        Ok(Self { http, rpc, catalog_http })
+        Ok(Self {
+            http,
+            rpc,
+            catalog_http,
+        })
     }
 }
 
-fn listening(
-    what: &'static str,
-    setting: &'static str,
-) -> impl FnOnce(NetworkError) -> StartError {
-    move |source| StartError::Listen { what, setting, source }
-}
-
-fn serve(listener: Box<dyn Listener>, router: axum::Router) {
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    actix_rt::spawn(async move {
-        if let Err(error) = axum::serve(HttpListener::new(listener), service).await {
-            tracing::error!(%error, "an HTTP API ended");
-        }
-    });
+fn listening(what: &'static str, setting: &'static str) -> impl FnOnce(NetworkError) -> StartError {
+    move |source| StartError::Listen {
+        what,
+        setting,
+        source,
+    }
 }
 
 /// The address other agents and tasks' users reach this agent at.
@@ -179,14 +205,22 @@ fn servers(config: &AgentConfig) -> Vec<String> {
     let rpc = config.ports.rpc;
     if config.server.enabled || config.client.servers.is_empty() {
         let bound = server::rpc_address(config).ip();
-        let ip = if bound.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { bound };
+        let ip = if bound.is_unspecified() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        } else {
+            bound
+        };
         return vec![SocketAddr::new(ip, rpc).to_string()];
     }
     let with_port = |server: &String| {
         let has_port = server.rsplit_once(':').is_some_and(|(host, port)| {
             port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
         });
-        if has_port { server.clone() } else { format!("{server}:{rpc}") }
+        if has_port {
+            server.clone()
+        } else {
+            format!("{server}:{rpc}")
+        }
     };
     config.client.servers.iter().map(with_port).collect()
 }
@@ -266,14 +300,31 @@ fn own_services(config: &AgentConfig, me: &Identity) -> Vec<ServiceInstance> {
     if config.server.enabled {
         // The anchor's own entry has no address of its own, so that DNS names the node.
         let consul = service("consul", "consul", None, config.catalog.http_port);
-        own.push(ServiceInstance { address: String::new(), ..consul });
-        own.push(service("_nomad-server-http", "nomad", Some("http"), config.ports.http));
-        own.push(service("_nomad-server-rpc", "nomad", Some("rpc"), config.ports.rpc));
+        own.push(ServiceInstance {
+            address: String::new(),
+            ..consul
+        });
+        own.push(service(
+            "_nomad-server-http",
+            "nomad",
+            Some("http"),
+            config.ports.http,
+        ));
+        own.push(service(
+            "_nomad-server-rpc",
+            "nomad",
+            Some("rpc"),
+            config.ports.rpc,
+        ));
     }
     if config.client.enabled {
         let http = config.ports.http;
-        own.push(service("_nomad-client-http", "nomad-client", Some("http"), http));
+        own.push(service(
+            "_nomad-client-http",
+            "nomad-client",
+            Some("http"),
+            http,
+        ));
     }
     own
 }
-

@@ -44,7 +44,10 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let (message, used) = bincode::serde::decode_from_slice(bytes, limited)
         .map_err(|error| Error::Malformed(error.to_string()))?;
     if used != bytes.len() {
-        return Err(Error::Malformed(format!("{} bytes are left over", bytes.len() - used)));
+        return Err(Error::Malformed(format!(
+            "{} bytes are left over",
+            bytes.len() - used
+        )));
     }
     Ok(message)
 }
@@ -100,7 +103,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_is_read() {
         let mut bytes = Vec::new();
-        write_frame(&mut bytes, &("hello".to_owned(), 7u64)).await.expect("encodes");
+        write_frame(&mut bytes, &("hello".to_owned(), 7u64))
+            .await
+            .expect("encodes");
         let read: (String, u64) = read_frame(&mut bytes.as_slice()).await.expect("decodes");
         assert_eq!(read, ("hello".to_owned(), 7));
     }
@@ -118,11 +123,17 @@ mod tests {
         let mut longer = bytes.clone();
         longer[3] += 1;
         longer.push(0);
-        assert!(matches!(read_frame::<u64>(&mut longer.as_slice()).await, Err(Error::Malformed(_))));
+        assert!(matches!(
+            read_frame::<u64>(&mut longer.as_slice()).await,
+            Err(Error::Malformed(_))
+        ));
         assert!(matches!(
             read_frame::<u64>(&mut [0xff, 0xff, 0xff, 0xff].as_slice()).await,
             Err(Error::Length(_))
         ));
-        assert!(matches!(read_frame::<u64>(&mut &bytes[..3]).await, Err(Error::Closed)));
+        assert!(matches!(
+            read_frame::<u64>(&mut &bytes[..3]).await,
+            Err(Error::Closed)
+        ));
     }
 }

@@ -67,6 +67,12 @@ impl Time {
         Self::from_secs(self.secs()).rfc3339()
     }
 
+    /// As HTTP's `Date` header wants it: `Tue, 24 Nov 2026 13:13:49 GMT`.
+    pub fn http_date(self) -> String {
+        let at = jiff::Timestamp::from_nanosecond(i128::from(self.0)).unwrap_or_default();
+        at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         if text == NEVER {
             return Some(Self::NEVER);
@@ -126,6 +132,8 @@ mod tests {
             "2026-11-24T13:12:42Z"
         );
         assert_eq!(Time::NEVER.rfc3339(), NEVER);
+        let date = Time(1_795_525_962_603_281_232).http_date();
+        assert_eq!(date, "Tue, 24 Nov 2026 13:12:42 GMT");
         assert_eq!(
             Time::parse_rfc3339("2026-11-24T13:12:42.603281232Z"),
             Some(Time(1_795_525_962_603_281_232))

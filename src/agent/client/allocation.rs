@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use actix::{
-    Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, ResponseFuture,
-};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, ResponseFuture};
 use logic::lifecycle;
 use logic::model::{self, Node, TASK_DEAD, TaskState};
 use ports::World;
@@ -75,7 +73,9 @@ impl Allocation {
 
     fn stop_tasks(&self, reason: &str) {
         for task in self.tasks.values() {
-            task.do_send(task::Stop { reason: reason.to_owned() });
+            task.do_send(task::Stop {
+                reason: reason.to_owned(),
+            });
         }
     }
 
@@ -96,13 +96,18 @@ impl Allocation {
         };
         for (other, task) in &self.tasks {
             if other != name {
-                task.do_send(task::Stop { reason: reason.clone() });
+                task.do_send(task::Stop {
+                    reason: reason.clone(),
+                });
             }
         }
     }
 
     fn report(&self) {
-        self.client.do_send(AllocChanged(lifecycle::report(&self.alloc.id, &self.states)));
+        self.client.do_send(AllocChanged(lifecycle::report(
+            &self.alloc.id,
+            &self.states,
+        )));
     }
 }
 
@@ -111,13 +116,16 @@ impl Actor for Allocation {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let Some(group) = self.alloc.group().cloned() else {
-            self.client.do_send(AllocEnded { alloc_id: self.alloc.id.clone() });
+            self.client.do_send(AllocEnded {
+                alloc_id: self.alloc.id.clone(),
+            });
             ctx.stop();
             return;
         };
         for asked in group.tasks {
             let known = self.alloc.task_states.get(&asked.name).cloned();
-            self.states.insert(asked.name.clone(), task::waiting(known.as_ref()));
+            self.states
+                .insert(asked.name.clone(), task::waiting(known.as_ref()));
             let name = asked.name.clone();
             let task = Task::new(
                 self.world.clone(),
@@ -142,7 +150,9 @@ impl Handler<TaskChanged> for Allocation {
         let all_dead = self.states.values().all(|state| state.state == TASK_DEAD);
         if all_dead && !self.ended {
             self.ended = true;
-            self.client.do_send(AllocEnded { alloc_id: self.alloc.id.clone() });
+            self.client.do_send(AllocEnded {
+                alloc_id: self.alloc.id.clone(),
+            });
             for waiter in self.waiting.drain(..) {
                 waiter.send(()).ok();
             }
@@ -158,7 +168,10 @@ impl Handler<Update> for Allocation {
         let Some(group) = alloc.group() else { return };
         for asked in &group.tasks {
             if let Some(task) = self.tasks.get(&asked.name) {
-                task.do_send(task::Update { alloc: Arc::clone(&alloc), task: asked.clone() });
+                task.do_send(task::Update {
+                    alloc: Arc::clone(&alloc),
+                    task: asked.clone(),
+                });
             }
         }
     }

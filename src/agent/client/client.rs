@@ -100,7 +100,10 @@ impl Client {
     }
 
     fn proof(&self) -> NodeProof {
-        NodeProof { node_id: self.node.id.clone(), secret: self.node.secret_id.clone() }
+        NodeProof {
+            node_id: self.node.id.clone(),
+            secret: self.node.secret_id.clone(),
+        }
     }
 
     /// Registers the node as it is now, then keeps its lease.
@@ -111,66 +114,92 @@ impl Client {
             catalog: self.catalog_node.clone(),
         };
         let asking = async move { rpc.ask(request).await };
-        ctx.spawn(asking.into_actor(self).map(|answer, client, ctx| match answer {
-            Ok(Response::Done) => {
-                if !client.registered {
-                    tracing::info!(node = client.node.name, id = client.node.id, "node registered");
-                }
-                client.registered = true;
-                client.catalog.do_send(NodeRegistered);
-                client.beat(ctx);
-                if !client.swept {
-                    client.watch(0, ctx);
-                }
-            }
-            Ok(Response::Refused(reason)) => {
-                tracing::error!(reason, "the servers refuse this node");
-                ctx.run_later(RETRY_AFTER * 10, Self::register);
-            }
-            Ok(_) | Err(_) => {
-                ctx.run_later(RETRY_AFTER, Self::register);
-            }
-        }));
+        ctx.spawn(
+            asking
+                .into_actor(self)
+                .map(|answer, client, ctx| match answer {
+                    Ok(Response::Done) => {
+                        if !client.registered {
+                            tracing::info!(
+                                node = client.node.name,
+                                id = client.node.id,
+                                "node registered"
+                            );
+                        }
+                        client.registered = true;
+                        client.catalog.do_send(NodeRegistered);
+                        client.beat(ctx);
+                        if !client.swept {
+                            client.watch(0, ctx);
+                        }
+                    }
+                    Ok(Response::Refused(reason)) => {
+                        tracing::error!(reason, "the servers refuse this node");
+                        ctx.run_later(RETRY_AFTER * 10, Self::register);
+                    }
+                    Ok(_) | Err(_) => {
+                        ctx.run_later(RETRY_AFTER, Self::register);
+                    }
+                }),
+        );
     }
 
     fn beat(&mut self, ctx: &mut Context<Self>) {
         let (rpc, proof) = (self.rpc.clone(), self.proof());
         let asking = async move { rpc.ask(Request::Heartbeat { proof }).await };
-        ctx.spawn(asking.into_actor(self).map(|answer, client, ctx| match answer {
-            Ok(Response::Lease { ttl_ms }) => {
-                let next = Duration::from_millis(ttl_ms) / BEATS_PER_LEASE;
-                ctx.run_later(next, Self::beat);
-            }
-            Ok(Response::Unregistered) => client.register(ctx),
-            Ok(_) | Err(_) => {
-                ctx.run_later(RETRY_AFTER, Self::beat);
-            }
-        }));
+        ctx.spawn(
+            asking
+                .into_actor(self)
+                .map(|answer, client, ctx| match answer {
+                    Ok(Response::Lease { ttl_ms }) => {
+                        let next = Duration::from_millis(ttl_ms) / BEATS_PER_LEASE;
+                        ctx.run_later(next, Self::beat);
+                    }
+                    Ok(Response::Unregistered) => client.register(ctx),
+                    Ok(_) | Err(_) => {
+                        ctx.run_later(RETRY_AFTER, Self::beat);
+                    }
+                }),
+        );
     }
 
     fn watch(&mut self, after: u64, ctx: &mut Context<Self>) {
         let (rpc, proof) = (self.rpc.clone(), self.proof());
-        let request = Request::WatchAllocs { proof, after, wait_ms: WATCH_MS };
+        let request = Request::WatchAllocs {
+            proof,
+            after,
+            wait_ms: WATCH_MS,
+        };
         let asking = async move { rpc.ask(request).await };
-        ctx.spawn(asking.into_actor(self).map(move |answer, _, ctx| match answer {
-            Ok(Response::Allocs { index, allocs }) => {
-                ctx.notify(AllocsListed { index, allocs });
-            }
-            Ok(_) | Err(_) => {
-                ctx.run_later(RETRY_AFTER, move |client, ctx| client.watch(after, ctx));
-            }
-        }));
+        ctx.spawn(
+            asking
+                .into_actor(self)
+                .map(move |answer, _, ctx| match answer {
+                    Ok(Response::Allocs { index, allocs }) => {
+                        ctx.notify(AllocsListed { index, allocs });
+                    }
+                    Ok(_) | Err(_) => {
+                        ctx.run_later(RETRY_AFTER, move |client, ctx| client.watch(after, ctx));
+                    }
+                }),
+        );
     }
 
     /// Starts, updates and stops allocations until what runs here is what should.
     fn reconcile(&mut self, allocs: Vec<Arc<model::Allocation>>, ctx: &mut Context<Self>) {
         let wanted: BTreeSet<&str> = allocs.iter().map(|alloc| alloc.id.as_str()).collect();
         self.deferred.retain(|id, _| wanted.contains(id.as_str()));
-        let forgotten: Vec<String> =
-            self.running.keys().filter(|id| !wanted.contains(id.as_str())).cloned().collect();
+        let forgotten: Vec<String> = self
+            .running
+            .keys()
+            .filter(|id| !wanted.contains(id.as_str()))
+            .cloned()
+            .collect();
         for id in forgotten {
             if let Some(running) = self.running.get(&id) {
-                running.addr.do_send(Stop { reason: "forgotten by the servers".to_owned() });
+                running.addr.do_send(Stop {
+                    reason: "forgotten by the servers".to_owned(),
+                });
             }
             self.forget_when_ended(&id);
         }
@@ -179,7 +208,9 @@ impl Client {
                 Some(running) if running.ended => {}
                 Some(running) if alloc.server_terminal() => {
                     running.alloc = Arc::clone(&alloc);
-                    running.addr.do_send(Stop { reason: alloc.desired_description.clone() });
+                    running.addr.do_send(Stop {
+                        reason: alloc.desired_description.clone(),
+                    });
                 }
                 Some(running) => {
                     if running.alloc.alloc_modify_index != alloc.alloc_modify_index {
@@ -222,7 +253,14 @@ impl Client {
                 ctx.address(),
             )
             .start();
-            self.running.insert(id, Running { alloc, addr, ended: false });
+            self.running.insert(
+                id,
+                Running {
+                    alloc,
+                    addr,
+                    ended: false,
+                },
+            );
         }
     }
 
@@ -254,13 +292,24 @@ impl Client {
     /// Removes containers of allocations that should not run here (any more).
     fn sweep(&mut self, ctx: &mut Context<Self>) {
         let world = self.world.clone();
-        let wanted: BTreeSet<String> =
-            self.running.keys().chain(self.deferred.keys()).cloned().collect();
+        let wanted: BTreeSet<String> = self
+            .running
+            .keys()
+            .chain(self.deferred.keys())
+            .cloned()
+            .collect();
         let sweeping = async move {
             let tasks = world.containers.list().await.unwrap_or_default();
-            for key in tasks.into_iter().filter(|key| !wanted.contains(&key.alloc_id)) {
+            for key in tasks
+                .into_iter()
+                .filter(|key| !wanted.contains(&key.alloc_id))
+            {
                 tracing::warn!(task = %key, "removing a task that nobody wants any more");
-                world.containers.stop(&key, "", Duration::from_secs(5)).await.ok();
+                world
+                    .containers
+                    .stop(&key, "", Duration::from_secs(5))
+                    .await
+                    .ok();
                 world.containers.remove(&key).await.ok();
             }
         };
@@ -282,7 +331,9 @@ impl Client {
         ctx.spawn(asking.into_actor(self).map(move |answer, client, ctx| {
             client.reporting = false;
             if matches!(answer, Ok(Response::Done)) {
-                client.reports.retain(|id, report| sent.get(id) != Some(report));
+                client
+                    .reports
+                    .retain(|id, report| sent.get(id) != Some(report));
                 if !client.reports.is_empty() {
                     client.report_soon(ctx);
                 }
@@ -321,9 +372,20 @@ impl Client {
         let ours: BTreeSet<u16> = self
             .running
             .values()
-            .flat_map(|running| running.alloc.ports().map(|(_, port)| port.value).collect::<Vec<_>>())
+            .flat_map(|running| {
+                running
+                    .alloc
+                    .ports()
+                    .map(|(_, port)| port.value)
+                    .collect::<Vec<_>>()
+            })
             .collect();
-        self.world.machine.ports_in_use().into_iter().filter(|port| !ours.contains(port)).collect()
+        self.world
+            .machine
+            .ports_in_use()
+            .into_iter()
+            .filter(|port| !ours.contains(port))
+            .collect()
     }
 
     fn update_registration(&mut self, ctx: &mut Context<Self>) {
@@ -342,7 +404,12 @@ impl Client {
 }
 
 fn shares_port(alloc: &model::Allocation, other: &Running) -> bool {
-    alloc.ports().any(|(_, port)| other.alloc.ports().any(|(_, held)| held.value == port.value))
+    alloc.ports().any(|(_, port)| {
+        other
+            .alloc
+            .ports()
+            .any(|(_, held)| held.value == port.value)
+    })
 }
 
 /// Whether `alloc` replaces one that is being stopped here: it needs what that one holds.

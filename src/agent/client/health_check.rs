@@ -65,13 +65,20 @@ impl HealthCheck {
     }
 
     fn run(&mut self, ctx: &mut Context<Self>) {
-        let running =
-            probe::run(self.world.clone(), self.plan.probe.clone(), self.plan.timeout);
-        ctx.spawn(running.into_actor(self).map(|(verdict, output), check, ctx| {
-            check.ran(verdict, output);
-            let wait = check.next_wait();
-            ctx.run_later(wait, Self::run);
-        }));
+        let running = probe::run(
+            self.world.clone(),
+            self.plan.probe.clone(),
+            self.plan.timeout,
+        );
+        ctx.spawn(
+            running
+                .into_actor(self)
+                .map(|(verdict, output), check, ctx| {
+                    check.ran(verdict, output);
+                    let wait = check.next_wait();
+                    ctx.run_later(wait, Self::run);
+                }),
+        );
     }
 
     fn ran(&mut self, verdict: Verdict, output: String) {
@@ -104,7 +111,9 @@ impl HealthCheck {
     }
 
     fn consider_restart(&mut self) {
-        let Some(restart) = &self.plan.restart else { return };
+        let Some(restart) = &self.plan.restart else {
+            return;
+        };
         let grace = logic::duration::to_std(restart.grace.unwrap_or(logic::duration::SECOND));
         if self.world.clock.monotonic().saturating_sub(self.started) < grace {
             self.failures = 0;
@@ -112,13 +121,17 @@ impl HealthCheck {
         }
         if i64::from(self.failures) >= restart.limit {
             self.failures = 0;
-            self.task.do_send(CheckGaveUp { check: self.plan.row.name.clone() });
+            self.task.do_send(CheckGaveUp {
+                check: self.plan.row.name.clone(),
+            });
         }
     }
 
     fn next_wait(&mut self) -> Duration {
         let interval = self.plan.interval;
-        let Some(eager) = self.eager else { return interval };
+        let Some(eager) = self.eager else {
+            return interval;
+        };
         self.eager = (eager * 2 < interval).then_some(eager * 2);
         eager.min(interval)
     }

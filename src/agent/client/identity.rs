@@ -17,7 +17,10 @@ pub struct NodeIdentity {
 
 /// Reads the node's identity from disk; makes one at the first start.
 pub async fn node_identity(world: &World) -> Result<NodeIdentity, StartError> {
-    Ok(NodeIdentity { id: kept(world, ID).await?, secret: kept(world, SECRET).await? })
+    Ok(NodeIdentity {
+        id: kept(world, ID).await?,
+        secret: kept(world, SECRET).await?,
+    })
 }
 
 async fn kept(world: &World, path: &str) -> Result<String, StartError> {

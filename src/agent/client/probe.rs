@@ -25,9 +25,13 @@ pub(super) async fn run(world: World, probe: Probe, timeout: Duration) -> (Verdi
     let running = async {
         match probe {
             Probe::Tcp { address } => tcp(&world, address).await,
-            Probe::Http { address, path, method, headers, body } => {
-                http(&world, address, path, method, headers, body).await
-            }
+            Probe::Http {
+                address,
+                path,
+                method,
+                headers,
+                body,
+            } => http(&world, address, path, method, headers, body).await,
         }
     };
     match tokio::time::timeout(timeout, running).await {
@@ -43,13 +47,22 @@ pub(super) async fn run(world: World, probe: Probe, timeout: Duration) -> (Verdi
 fn describe(probe: &Probe) -> String {
     match probe {
         Probe::Tcp { address } => format!("TCP connect {address}"),
-        Probe::Http { address, path, method, .. } => format!("HTTP {method} http://{address}{path}"),
+        Probe::Http {
+            address,
+            path,
+            method,
+            ..
+        } => format!("HTTP {method} http://{address}{path}"),
     }
 }
 
 async fn tcp(world: &World, address: String) -> Result<(Verdict, String), String> {
     let output = format!("TCP connect {address}: Success");
-    world.network.connect(address).await.map_err(|error| error.to_string())?;
+    world
+        .network
+        .connect(address)
+        .await
+        .map_err(|error| error.to_string())?;
     Ok((Verdict::Passing, output))
 }
 
@@ -61,28 +74,48 @@ async fn http(
     headers: Vec<(String, String)>,
     body: String,
 ) -> Result<(Verdict, String), String> {
-    let stream =
-        world.network.connect(address.clone()).await.map_err(|error| error.to_string())?;
+    let stream = world
+        .network
+        .connect(address.clone())
+        .await
+        .map_err(|error| error.to_string())?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
-    let path = if path.starts_with('/') { path } else { format!("/{path}") };
+    let path = if path.starts_with('/') {
+        path
+    } else {
+        format!("/{path}")
+    };
     let mut request = Request::builder().method(method.as_str()).uri(&path);
-    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+    if !headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    {
         request = request.header("host", &address);
     }
-    request = request.header("user-agent", "Drover Health Check").header("connection", "close");
+    request = request
+        .header("user-agent", "Drover Health Check")
+        .header("connection", "close");
     for (name, value) in headers {
         request = request.header(name, value);
     }
-    let request =
-        request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
+    let request = request
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| error.to_string())?;
     let asking = async {
-        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| error.to_string())?;
         let status = response.status();
         // A body that is too long or breaks off doesn't change what the status said.
-        let collected = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
-        let body = collected.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let collected = Limited::new(response.into_body(), BODY_BYTES_MAX)
+            .collect()
+            .await;
+        let body = collected
+            .map(http_body_util::Collected::to_bytes)
+            .unwrap_or_default();
         let verdict = match status.as_u16() {
             200..=299 => Verdict::Passing,
             429 => Verdict::Warning,
@@ -90,7 +123,10 @@ async fn http(
         };
         let text = String::from_utf8_lossy(&body);
         let url = format!("http://{address}{path}");
-        Ok((verdict, format!("HTTP {method} {url}: {status} Output: {text}")))
+        Ok((
+            verdict,
+            format!("HTTP {method} {url}: {status} Output: {text}"),
+        ))
     };
     // The connection makes progress only while it is polled along with the question.
     let mut connection = std::pin::pin!(connection);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle,
-    WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message,
+    SpawnHandle, WrapFuture,
 };
 use logic::lifecycle::environment;
 use logic::lifecycle::services::{self, CheckPlan, Offer};
@@ -84,8 +84,12 @@ impl Task {
             .clone()
             .or_else(|| alloc.group()?.restart_policy.clone())
             .unwrap_or_else(|| RestartPolicy::default_for(kind));
-        let machine =
-            Machine::new(policy, kind != JOB_BATCH, task.kill_timeout(), task.shutdown_delay);
+        let machine = Machine::new(
+            policy,
+            kind != JOB_BATCH,
+            task.kill_timeout(),
+            task.shutdown_delay,
+        );
         let known = alloc.task_states.get(&task.name).cloned();
         let machine = match known {
             Some(state) => machine.with_state(state),
@@ -106,7 +110,10 @@ impl Task {
     }
 
     fn key(&self) -> TaskKey {
-        TaskKey { alloc_id: self.alloc.id.clone(), task: self.task.name.clone() }
+        TaskKey {
+            alloc_id: self.alloc.id.clone(),
+            task: self.task.name.clone(),
+        }
     }
 
     /// The name its services are offered under.
@@ -129,7 +136,11 @@ impl Task {
     fn report(&self, before: &TaskState) {
         let state = self.machine.state().clone();
         let key = self.key();
-        for event in state.events.iter().filter(|event| !before.events.contains(event)) {
+        for event in state
+            .events
+            .iter()
+            .filter(|event| !before.events.contains(event))
+        {
             let message = &event.display_message;
             if event.driver_error.is_empty() {
                 tracing::info!(task = %key, message, "{}", event.r#type);
@@ -137,7 +148,10 @@ impl Task {
                 tracing::warn!(task = %key, message, "{}", event.r#type);
             }
         }
-        self.allocation.do_send(TaskChanged { task: self.task.name.clone(), state });
+        self.allocation.do_send(TaskChanged {
+            task: self.task.name.clone(),
+            state,
+        });
     }
 
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
@@ -197,8 +211,22 @@ impl Task {
         let asking = async move { world.containers.wait(&key).await };
         ctx.spawn(asking.into_actor(self).map(|exit, task, ctx| {
             let jitter = task.world.random.next_u64();
-            let ports::Exit { code, signal, out_of_memory, lost } = exit;
-            task.step(Input::Exited { code, signal, out_of_memory, lost, jitter }, ctx);
+            let ports::Exit {
+                code,
+                signal,
+                out_of_memory,
+                lost,
+            } = exit;
+            task.step(
+                Input::Exited {
+                    code,
+                    signal,
+                    out_of_memory,
+                    lost,
+                    jitter,
+                },
+                ctx,
+            );
         }));
     }
 
@@ -206,7 +234,9 @@ impl Task {
     fn stop_task(&mut self, delay: Duration, timeout: Duration, ctx: &mut Context<Self>) {
         let (world, key) = (self.world.clone(), self.key());
         let signal = self.task.kill_signal.clone();
-        let withdrawn = self.catalog.send(Withdraw { owner: self.owner() });
+        let withdrawn = self.catalog.send(Withdraw {
+            owner: self.owner(),
+        });
         let asking = async move {
             // Servers that can't be reached must not keep a task from being stopped.
             tokio::time::timeout(WITHDRAWN_WITHIN, withdrawn).await.ok();
@@ -250,7 +280,10 @@ impl Task {
             self.checks.push(self.check(plan, ctx));
         }
         if !offers.is_empty() {
-            self.catalog.do_send(Serve { owner: self.owner(), offers });
+            self.catalog.do_send(Serve {
+                owner: self.owner(),
+                offers,
+            });
         }
     }
 
@@ -273,7 +306,9 @@ impl Task {
     fn withdraw(&mut self) {
         self.stop_checks();
         if std::mem::take(&mut self.serving) {
-            self.catalog.do_send(Withdraw { owner: self.owner() });
+            self.catalog.do_send(Withdraw {
+                owner: self.owner(),
+            });
         }
     }
 
@@ -286,7 +321,10 @@ impl Task {
             .config
             .iter()
             .map(|(key, value)| {
-                (key.clone(), environment::interpolate_value(value, &env, &self.node))
+                (
+                    key.clone(),
+                    environment::interpolate_value(value, &env, &self.node),
+                )
             })
             .collect();
         TaskSpec {
@@ -331,7 +369,11 @@ impl Task {
         let (world, spec) = (self.world.clone(), self.spec());
         let asking = async move { world.containers.reattach(&spec).await };
         ctx.spawn(asking.into_actor(self).map(|found, task, ctx| {
-            let input = if matches!(found, Ok(true)) { Input::Reattached } else { Input::Received };
+            let input = if matches!(found, Ok(true)) {
+                Input::Reattached
+            } else {
+                Input::Received
+            };
             task.step(input, ctx);
         }));
     }

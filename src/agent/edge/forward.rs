@@ -20,6 +20,7 @@ use super::headers::{self, X_FORWARDED_PREFIX};
 use super::pool::Lease;
 use super::upgrade;
 use super::worker::Worker;
+use crate::http_listener::put_date;
 
 /// How many connections an upstream may have closed under us before a fresh one is made.
 const STALE_MAX: usize = 2;
@@ -53,7 +54,8 @@ impl Forwarder {
         self.client.requested(self.worker.now());
         let counters = &self.worker.shared.counters;
         counters.requests.fetch_add(1, Ordering::Relaxed);
-        let reply = self.answer(request).await;
+        let mut reply = self.answer(request).await;
+        put_date(reply.headers_mut(), self.worker.shared.clock.as_ref());
         self.client.streams(self.worker.now());
         Ok(reply)
     }

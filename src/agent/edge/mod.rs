@@ -28,15 +28,15 @@ use arc_swap::ArcSwap;
 use logic::catalog::View;
 use logic::config::EdgeConfig;
 use logic::routes::Table;
-use ports::World;
 use ports::errors::NetworkError;
+use ports::{Clock, Listener, World};
 use tokio::sync::watch;
 
 pub use self::proxy_listener::{ProxyListener, Stop};
 pub use self::route_table::{DescribeRoutes, RouteTable};
 
 use self::proxy_listener::Means;
-use crate::http_listener::HttpListener;
+use crate::http_listener;
 
 /// What the proxy counts, since the agent started.
 #[derive(Debug, Default)]
@@ -138,7 +138,8 @@ async fn start_with(
         config: config.clone(),
     };
     let (admin_lives, admin_address) = (watch::Sender::new(()), admin.local_addr());
-    serve_admin(HttpListener::new(admin), shown, admin_lives.subscribe());
+    let clock = world.clock.clone();
+    serve_admin(admin, shown, clock, admin_lives.subscribe());
     Ok(Edge {
         routes: routes.start(),
         table,
@@ -150,14 +151,19 @@ async fn start_with(
     })
 }
 
-fn serve_admin(listener: HttpListener, shown: admin::Shown, mut lives: watch::Receiver<()>) {
+fn serve_admin(
+    listener: Box<dyn Listener>,
+    shown: admin::Shown,
+    clock: Arc<dyn Clock>,
+    mut lives: watch::Receiver<()>,
+) {
     tokio::task::spawn_local(async move {
-        let serving = axum::serve(listener, admin::router(shown));
+        let serving = http_listener::serve(listener, admin::router(shown), clock);
         tokio::select! {
             biased;
             // Ends only with an error: nothing is ever sent.
             _ = lives.changed() => {}
-            _ = serving.into_future() => {}
+            () = serving => {}
         }
     });
 }

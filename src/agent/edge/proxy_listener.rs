@@ -56,6 +56,7 @@ impl ProxyListener {
         let shared = Arc::new(Shared {
             table: means.table,
             network: world.network.clone(),
+            clock: world.clock.clone(),
             counters: means.counters,
             settings: means.settings,
             by: means.by,

@@ -19,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use logic::routes::{Route, Table, Target};
-use ports::{Accepted, Listener, Network, Stream};
+use ports::{Accepted, Clock, Listener, Network, Stream};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -41,6 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Shared {
     pub(super) table: Arc<ArcSwap<Table>>,
     pub(super) network: Arc<dyn Network>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Arc<Counters>,
     pub(super) settings: Settings,
     /// Our own address, for `Forwarded: by=`.
@@ -175,7 +176,8 @@ impl Worker {
         builder
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
-            .header_read_timeout(None);
+            .header_read_timeout(None)
+            .auto_date_header(false);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection.with_upgrades());
         let mut finishing = false;

@@ -51,7 +51,14 @@ struct Waiting {
 
 impl Consensus {
     pub(super) fn new(world: World, log: Log, store: Addr<StateStore>) -> Self {
-        Self { world, log, store, waiting: Vec::new(), flush_due: false, halted: None }
+        Self {
+            world,
+            log,
+            store,
+            waiting: Vec::new(),
+            flush_due: false,
+            halted: None,
+        }
     }
 
     fn flush(&mut self, ctx: &mut Context<Self>) {
@@ -60,7 +67,11 @@ impl Consensus {
         let (mut entries, mut reply_to) = (Vec::new(), Vec::new());
         for waiting in self.waiting.drain(..) {
             index += 1;
-            entries.push(Entry { index, at, command: waiting.command });
+            entries.push(Entry {
+                index,
+                at,
+                command: waiting.command,
+            });
             reply_to.push(waiting.reply_to);
         }
         if let Err(error) = self.log.append(&entries) {
@@ -68,7 +79,9 @@ impl Consensus {
             tracing::error!(%error, "the log can't be written: no more changes until a restart");
             self.halted = Some(error.to_string());
             for reply_to in reply_to {
-                reply_to.send(Err(ProposeError::Log(error.to_string()))).ok();
+                reply_to
+                    .send(Err(ProposeError::Log(error.to_string())))
+                    .ok();
             }
             return;
         }

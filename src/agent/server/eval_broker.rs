@@ -65,8 +65,11 @@ impl EvalBroker {
         let wait = eval.wait_until.since(self.world.clock.now());
         if wait.is_zero() {
             self.waiting.remove(&eval.id);
-            let turn =
-                (std::cmp::Reverse(eval.priority), eval.create_index, eval.id.clone());
+            let turn = (
+                std::cmp::Reverse(eval.priority),
+                eval.create_index,
+                eval.id.clone(),
+            );
             self.ready.insert(turn, eval);
             return;
         }
@@ -89,7 +92,9 @@ impl EvalBroker {
                 .iter()
                 .find(|(_, eval)| !self.busy.contains(&eval.job_id))
                 .map(|(turn, _)| turn.clone());
-            let Some(eval) = next.and_then(|turn| self.ready.remove(&turn)) else { return };
+            let Some(eval) = next.and_then(|turn| self.ready.remove(&turn)) else {
+                return;
+            };
             self.busy.insert(eval.job_id.clone());
             Evaluation::new(
                 self.world.clone(),

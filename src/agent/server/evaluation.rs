@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Recipient, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Recipient, WrapFuture,
+};
 use logic::id::Ids;
 use logic::model::{self, EVAL_FAILED, EVAL_PENDING, TRIGGER_RETRY_FAILED};
 use logic::schedule::{Decision, schedule};
@@ -38,7 +40,14 @@ impl Evaluation {
         applier: Addr<PlanApplier>,
         broker: Recipient<Finished>,
     ) -> Self {
-        Self { world, state, eval, consensus, applier, broker }
+        Self {
+            world,
+            state,
+            eval,
+            consensus,
+            applier,
+            broker,
+        }
     }
 }
 
@@ -53,10 +62,16 @@ impl Actor for Evaluation {
             consensus: self.consensus.clone(),
             applier: self.applier.clone(),
         };
-        ctx.spawn(run.to_the_end().into_actor(self).map(|(), evaluation, ctx| {
-            evaluation.broker.do_send(Finished { job_id: evaluation.eval.job_id.clone() });
-            ctx.stop();
-        }));
+        ctx.spawn(
+            run.to_the_end()
+                .into_actor(self)
+                .map(|(), evaluation, ctx| {
+                    evaluation.broker.do_send(Finished {
+                        job_id: evaluation.eval.job_id.clone(),
+                    });
+                    ctx.stop();
+                }),
+        );
     }
 }
 
@@ -79,7 +94,10 @@ impl Run {
         for attempt in 1..=ATTEMPTS_MAX {
             let snapshot = self.state.now();
             // Cancelled, or dealt with before: an evaluation is worked on once.
-            if snapshot.eval(&self.eval.id).is_none_or(|eval| eval.status != EVAL_PENDING) {
+            if snapshot
+                .eval(&self.eval.id)
+                .is_none_or(|eval| eval.status != EVAL_PENDING)
+            {
                 return Ok(());
             }
             let decision = self.decide(&snapshot);
@@ -90,10 +108,18 @@ impl Run {
                 false
             } else {
                 let plan = decision.plan.clone();
-                self.applier.send(SubmitPlan(plan)).await.map_err(stopped)??
+                self.applier
+                    .send(SubmitPlan(plan))
+                    .await
+                    .map_err(stopped)??
             };
             if !refused {
-                tracing::debug!(eval = self.eval.id, job = self.eval.job_id, attempt, "evaluated");
+                tracing::debug!(
+                    eval = self.eval.id,
+                    job = self.eval.job_id,
+                    attempt,
+                    "evaluated"
+                );
                 let done = [vec![decision.done], decision.blocked.into_iter().collect()].concat();
                 return self.store(done).await;
             }

@@ -23,7 +23,11 @@ pub(super) struct Collector {
 
 impl Collector {
     pub(super) fn new(world: World, state: State, consensus: Addr<Consensus>) -> Self {
-        Self { world, state, consensus }
+        Self {
+            world,
+            state,
+            consensus,
+        }
     }
 
     fn collect(&self) {

@@ -37,7 +37,13 @@ impl Heartbeats {
         consensus: Addr<Consensus>,
         ttl: Duration,
     ) -> Self {
-        Self { world, state, consensus, ttl, leases: BTreeMap::new() }
+        Self {
+            world,
+            state,
+            consensus,
+            ttl,
+            leases: BTreeMap::new(),
+        }
     }
 
     fn look(&mut self) {
@@ -48,7 +54,10 @@ impl Heartbeats {
             let end = *self.leases.entry(node.id.clone()).or_insert(now + self.ttl);
             if end <= now {
                 self.leases.remove(&node.id);
-                tracing::warn!(node = node.name, "node missed its heartbeats and counts as down");
+                tracing::warn!(
+                    node = node.name,
+                    "node missed its heartbeats and counts as down"
+                );
                 self.consensus.do_send(Propose(Command::SetNodeStatus {
                     node_id: node.id.clone(),
                     status: NODE_DOWN.to_owned(),
@@ -72,9 +81,12 @@ impl Handler<Heartbeat> for Heartbeats {
 
     fn handle(&mut self, Heartbeat { node_id }: Heartbeat, _: &mut Self::Context) -> Self::Result {
         let state = self.state.now();
-        let known = state.node(&node_id).is_some_and(|node| node.status == NODE_READY);
+        let known = state
+            .node(&node_id)
+            .is_some_and(|node| node.status == NODE_READY);
         MessageResult(known.then(|| {
-            self.leases.insert(node_id, self.world.clock.monotonic() + self.ttl);
+            self.leases
+                .insert(node_id, self.world.clock.monotonic() + self.ttl);
             self.ttl
         }))
     }

@@ -40,7 +40,14 @@ impl Log {
         };
         let database = opened.map_err(failed)?;
         let (store, snapshot_index) = recover(&database)?;
-        Ok((Self { database, last_index: store.index(), snapshot_index }, store))
+        Ok((
+            Self {
+                database,
+                last_index: store.index(),
+                snapshot_index,
+            },
+            store,
+        ))
     }
 
     pub(super) fn last_index(&self) -> u64 {
@@ -54,7 +61,9 @@ impl Log {
             let mut table = transaction.open_table(ENTRIES).map_err(failed)?;
             for entry in entries {
                 let bytes = wire::encode(entry).map_err(failed)?;
-                table.insert(entry.index, bytes.as_slice()).map_err(failed)?;
+                table
+                    .insert(entry.index, bytes.as_slice())
+                    .map_err(failed)?;
                 self.last_index = entry.index;
             }
         }
@@ -74,7 +83,9 @@ impl Log {
             let mut table = transaction.open_table(SNAPSHOT).map_err(failed)?;
             table.insert(NEWEST, bytes.as_slice()).map_err(failed)?;
             let mut entries = transaction.open_table(ENTRIES).map_err(failed)?;
-            entries.retain(|index, _| index > store.index()).map_err(failed)?;
+            entries
+                .retain(|index, _| index > store.index())
+                .map_err(failed)?;
         }
         transaction.commit().map_err(failed)?;
         self.snapshot_index = store.index();

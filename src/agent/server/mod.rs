@@ -50,24 +50,34 @@ pub async fn start(world: &World, config: &AgentConfig) -> Result<Server, StartE
     let store = StateStore::new(store, newest, broker.clone().recipient()).start();
     let consensus = Consensus::new(world.clone(), log, store).start();
     let applier = PlanApplier::new(state.clone(), consensus.clone()).start();
-    broker.do_send(eval_broker::Lead { consensus: consensus.clone(), applier });
+    broker.do_send(eval_broker::Lead {
+        consensus: consensus.clone(),
+        applier,
+    });
     broker.do_send(eval_broker::Enqueue(pending));
     let ttl = Duration::from_millis(config.server.heartbeat_ttl_ms);
-    let heartbeats =
-        Heartbeats::new(world.clone(), state.clone(), consensus.clone(), ttl).start();
+    let heartbeats = Heartbeats::new(world.clone(), state.clone(), consensus.clone(), ttl).start();
     garbage::Collector::new(world.clone(), state.clone(), consensus.clone()).start();
     if !founded {
         let seed = world.random.next_u64().max(1);
         let founding = consensus.send(Propose(Command::Found { seed })).await;
         if !matches!(founding, Ok(Ok(_))) {
-            return Err(StartError::Log("the first log entry could not be written".to_owned()));
+            return Err(StartError::Log(
+                "the first log entry could not be written".to_owned(),
+            ));
         }
     }
-    Ok(Server { state, consensus, heartbeats })
+    Ok(Server {
+        state,
+        consensus,
+        heartbeats,
+    })
 }
 
 /// Where a server's requests from other agents arrive.
 pub fn rpc_address(config: &AgentConfig) -> SocketAddr {
-    SocketAddr::new(config.addresses.rpc.unwrap_or(config.bind_addr), config.ports.rpc)
+    SocketAddr::new(
+        config.addresses.rpc.unwrap_or(config.bind_addr),
+        config.ports.rpc,
+    )
 }
-

@@ -37,18 +37,27 @@ impl Handler<SubmitPlan> for PlanApplier {
     fn handle(&mut self, SubmitPlan(plan): SubmitPlan, _: &mut Self::Context) -> Self::Result {
         let verified = verify(&self.state.now(), plan);
         for (node, reason) in &verified.refused {
-            tracing::debug!(eval = verified.plan.eval_id, node, reason, "plan refused in part");
+            tracing::debug!(
+                eval = verified.plan.eval_id,
+                node,
+                reason,
+                "plan refused in part"
+            );
         }
         let refused = !verified.refused.is_empty();
         if verified.plan.is_empty() {
             return AtomicResponse::new(Box::pin(fut::ready(Ok(refused))));
         }
-        let propose = Propose(Command::ApplyPlan { plan: Box::new(verified.plan) });
+        let propose = Propose(Command::ApplyPlan {
+            plan: Box::new(verified.plan),
+        });
         let committing = self.consensus.send(propose).into_actor(self);
-        AtomicResponse::new(Box::pin(committing.map(move |committed, _, _| match committed {
-            Ok(Ok(_)) => Ok(refused),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(ProposeError::Log("it is stopping".to_owned())),
-        })))
+        AtomicResponse::new(Box::pin(committing.map(
+            move |committed, _, _| match committed {
+                Ok(Ok(_)) => Ok(refused),
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(ProposeError::Log("it is stopping".to_owned())),
+            },
+        )))
     }
 }

@@ -8,9 +8,9 @@ use logic::model::{AllocReport, Node};
 use logic::state::{Command, Topic};
 use ports::{Listener, Stream};
 
+use super::Server;
 use super::consensus::{Propose, ProposeError};
 use super::heartbeats::Heartbeat;
-use super::Server;
 use crate::api;
 use crate::rpc::{ApiKind, HttpRequest, HttpResponse, NodeProof, Request, Response};
 use crate::wire;
@@ -48,7 +48,14 @@ impl Requests {
         routers: Routers,
         datacenter: String,
     ) -> Self {
-        Self { listener: Some(listener), answering: Answering { server, routers, datacenter } }
+        Self {
+            listener: Some(listener),
+            answering: Answering {
+                server,
+                routers,
+                datacenter,
+            },
+        }
     }
 }
 
@@ -113,15 +120,19 @@ impl Answering {
                 self.propose(Command::RegisterNode { node, catalog }).await
             }
             Request::Heartbeat { proof } => self.heartbeat(proof).await,
-            Request::WatchAllocs { proof, after, wait_ms } => {
-                self.watch_allocs(proof, after, wait(wait_ms)).await
-            }
+            Request::WatchAllocs {
+                proof,
+                after,
+                wait_ms,
+            } => self.watch_allocs(proof, after, wait(wait_ms)).await,
             Request::ReportAllocs { proof, reports } => self.report(proof, reports).await,
             Request::WatchCatalog { after, wait_ms } => {
                 let changed = |index| index > after;
                 let state = &self.server.state;
                 let store = state
-                    .once(wait(wait_ms), |store| changed(store.index_of(Topic::Catalog)))
+                    .once(wait(wait_ms), |store| {
+                        changed(store.index_of(Topic::Catalog))
+                    })
                     .await;
                 Response::Catalog(store.catalog(&self.datacenter))
             }
@@ -148,9 +159,9 @@ impl Answering {
     fn proven(&self, proof: &NodeProof) -> Result<std::sync::Arc<Node>, Response> {
         match self.server.state.now().node(&proof.node_id) {
             None => Err(Response::Unregistered),
-            Some(node) if node.secret_id != proof.secret => {
-                Err(Response::Refused("node secret ID does not match".to_owned()))
-            }
+            Some(node) if node.secret_id != proof.secret => Err(Response::Refused(
+                "node secret ID does not match".to_owned(),
+            )),
             Some(node) => Ok(node.clone()),
         }
     }
@@ -159,10 +170,17 @@ impl Answering {
         if let Err(response) = self.proven(&proof) {
             return response;
         }
-        match self.server.heartbeats.send(Heartbeat { node_id: proof.node_id }).await {
-            Ok(Some(ttl)) => {
-                Response::Lease { ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX) }
-            }
+        match self
+            .server
+            .heartbeats
+            .send(Heartbeat {
+                node_id: proof.node_id,
+            })
+            .await
+        {
+            Ok(Some(ttl)) => Response::Lease {
+                ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+            },
             Ok(None) => Response::Unregistered,
             Err(_) => Response::Refused("the server is stopping".to_owned()),
         }
@@ -185,7 +203,11 @@ impl Answering {
         if let Err(response) = self.proven(&proof) {
             return response;
         }
-        self.propose(Command::ReportAllocs { node_id: proof.node_id, reports }).await
+        self.propose(Command::ReportAllocs {
+            node_id: proof.node_id,
+            reports,
+        })
+        .await
     }
 
     async fn http(&self, request: HttpRequest) -> Response {

@@ -35,7 +35,11 @@ impl StateStore {
         newest: watch::Sender<Arc<Store>>,
         broker: Recipient<Enqueue>,
     ) -> Self {
-        Self { store, newest, broker }
+        Self {
+            store,
+            newest,
+            broker,
+        }
     }
 }
 

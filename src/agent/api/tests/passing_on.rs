@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use tower_service::Service;
 
 use super::fixture::{Agent, get, put, request, web_job};
-use crate::http_listener::HttpListener;
+use crate::http_listener;
 use crate::server::{Requests, Routers};
 
 const RPC: &str = "10.0.0.2:4647";
@@ -31,8 +31,8 @@ async fn serve(agent: &Agent) {
         .listen("10.0.0.2:4646".parse().unwrap())
         .await
         .unwrap();
-    let router = agent.nomad.clone();
-    actix_rt::spawn(async move { axum::serve(HttpListener::new(listener), router).await });
+    let (router, clock) = (agent.nomad.clone(), agent.machine.world.clock.clone());
+    actix_rt::spawn(http_listener::serve(listener, router, clock));
 }
 
 #[actix::test]
