@@ -1,5 +1,6 @@
 //! A cluster of simulated machines, each running the agent that production runs.
 
+use agent::published::Subscriber;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,6 @@ use logic::routes::Table;
 use ports::TaskKey;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::watch;
 
 use crate::trace::Trace;
 use crate::world::{SimHost, lock, world};
@@ -59,7 +59,7 @@ pub struct Sight(Arc<Mutex<Seen>>);
 #[derive(Default)]
 struct Seen {
     servers: BTreeMap<String, State>,
-    replicas: BTreeMap<String, (watch::Receiver<Arc<View>>, Routes)>,
+    replicas: BTreeMap<String, (Subscriber<Arc<View>>, Routes)>,
     orders: Vec<Order>,
     panics: Vec<String>,
 }

@@ -4,6 +4,7 @@
 //! Offers are sent as differences; after a failure, a new registration of the node, or a minute,
 //! they are sent whole, so that the servers' idea of this node can't stay wrong.
 
+use crate::published::{Publisher, Subscriber, publish};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use actix::{
 use logic::catalog::View;
 use logic::lifecycle::services::Offer;
 use logic::model::{CHECK_CRITICAL, CatalogChange, CatalogNode, Check, ServiceInstance};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::rpc::{Request, Response, Rpc};
 
@@ -66,7 +67,8 @@ struct Rows {
 pub struct Catalog {
     node: CatalogNode,
     rpc: Rpc,
-    view: watch::Sender<Arc<View>>,
+    /// Until the actor that keeps the replica is started.
+    view: Option<Publisher<Arc<View>>>,
     offered: BTreeMap<String, Vec<Offer>>,
     rows: Rows,
     /// What the servers hold; `None` if that isn't known.
@@ -84,8 +86,8 @@ impl Catalog {
         rpc: Rpc,
         own: Vec<ServiceInstance>,
         registers_node: bool,
-    ) -> (Self, watch::Receiver<Arc<View>>) {
-        let (view, replica) = watch::channel(Arc::new(View::default()));
+    ) -> (Self, Subscriber<Arc<View>>) {
+        let (view, replica) = publish(Arc::new(View::default()));
         let offers = own
             .into_iter()
             .map(|instance| Offer {
@@ -96,7 +98,7 @@ impl Catalog {
         let mut catalog = Self {
             node,
             rpc,
-            view,
+            view: Some(view),
             offered: BTreeMap::from([("agent".to_owned(), offers)]),
             rows: Rows::default(),
             agreed: None,
@@ -223,7 +225,7 @@ fn missing<T>(before: &BTreeMap<String, T>, now: &BTreeMap<String, T>) -> Vec<St
 }
 
 /// Follows the servers' catalog for ever.
-async fn follow(rpc: Rpc, view: watch::Sender<Arc<View>>) {
+async fn follow(rpc: Rpc, view: Publisher<Arc<View>>) {
     let mut after = 0;
     loop {
         match rpc
@@ -261,7 +263,9 @@ impl Actor for Catalog {
             catalog.agreed = None;
             catalog.send(ctx);
         });
-        ctx.spawn(follow(self.rpc.clone(), self.view.clone()).into_actor(self));
+        if let Some(view) = self.view.take() {
+            ctx.spawn(follow(self.rpc.clone(), view).into_actor(self));
+        }
         if self.registers_node {
             self.send(ctx);
         }

@@ -10,6 +10,7 @@ pub mod dns;
 pub mod edge;
 pub mod error;
 pub mod http_listener;
+pub mod published;
 pub mod rpc;
 pub mod server;
 mod start;

@@ -1,6 +1,7 @@
 //! `start(world, config)`: creates the actors in order and wires them. The only place that knows
 //! them all.
 
+use crate::published::Subscriber;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use logic::config::AgentConfig;
 use logic::model::{CatalogNode, Node, Resources, ServiceInstance};
 use ports::errors::NetworkError;
 use ports::{Fingerprint, Listener, World};
-use tokio::sync::watch;
 
 use crate::api::{self, Api, Identity};
 use crate::catalog::Catalog;
@@ -33,7 +33,7 @@ pub struct Agent {
     pub edge: Option<Edge>,
     pub dns: Option<Addr<DnsListener>>,
     /// The agent's replica of the catalog.
-    pub view: watch::Receiver<Arc<logic::catalog::View>>,
+    pub view: Subscriber<Arc<logic::catalog::View>>,
     dev_mode: bool,
 }
 

@@ -1,19 +1,19 @@
 //! Reading the replicated state: the newest version, or the first one past an index.
 
+use crate::published::Subscriber;
 use std::sync::Arc;
 use std::time::Duration;
 
 use logic::state::Store;
-use tokio::sync::watch;
 
 /// A reader's handle on the state. Cheap to clone; never blocks a writer.
 #[derive(Clone, Debug)]
 pub struct State {
-    newest: watch::Receiver<Arc<Store>>,
+    newest: Subscriber<Arc<Store>>,
 }
 
 impl State {
-    pub fn new(newest: watch::Receiver<Arc<Store>>) -> Self {
+    pub fn new(newest: Subscriber<Arc<Store>>) -> Self {
         Self { newest }
     }
 
@@ -27,7 +27,7 @@ impl State {
         let mut newest = self.newest.clone();
         let waiting = newest.wait_for(|store| ready(store));
         match tokio::time::timeout(within, waiting).await {
-            Ok(Ok(store)) => Arc::clone(&store),
+            Ok(Ok(store)) => store,
             // Out of time, or the store is gone: what is known is what there is.
             Ok(Err(_)) | Err(_) => self.now(),
         }

@@ -20,6 +20,7 @@ mod node_proxy;
 mod nodes;
 mod query;
 
+use crate::published::Subscriber;
 use std::sync::Arc;
 
 use axum::Router;
@@ -31,7 +32,6 @@ use logic::catalog::View;
 use logic::config::AgentConfig;
 use logic::state::{Command, Reply};
 use ports::World;
-use tokio::sync::watch;
 
 use crate::rpc::{ApiKind, Rpc};
 use crate::server::{Propose, ProposeError, Server};
@@ -54,7 +54,7 @@ pub struct Api {
     pub server: Option<Server>,
     pub rpc: Rpc,
     /// This agent's replica of the catalog.
-    pub view: watch::Receiver<Arc<View>>,
+    pub view: Subscriber<Arc<View>>,
 }
 
 /// Who this agent is.

@@ -1,5 +1,6 @@
 //! The actor of the DNS port: a task for datagrams, a task a connection. They end with it.
 
+use crate::published::Subscriber;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -42,7 +43,7 @@ pub struct DnsListener {
 struct Answerer {
     world: World,
     zone: Zone,
-    view: watch::Receiver<Arc<View>>,
+    view: Subscriber<Arc<View>>,
 }
 
 impl Answerer {
@@ -63,7 +64,7 @@ impl DnsListener {
         world: &World,
         config: &CatalogConfig,
         address: SocketAddr,
-        view: watch::Receiver<Arc<View>>,
+        view: Subscriber<Arc<View>>,
     ) -> Result<Self, NetworkError> {
         let streams = world.network.listen(address).await?;
         let address = streams.local_addr();

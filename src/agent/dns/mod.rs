@@ -8,6 +8,7 @@ mod listener;
 mod tests;
 mod wire;
 
+use crate::published::Subscriber;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -16,7 +17,6 @@ use logic::catalog::View;
 use logic::config::CatalogConfig;
 use ports::World;
 use ports::errors::NetworkError;
-use tokio::sync::watch;
 
 pub use self::listener::{DescribeAddress, DnsListener};
 
@@ -25,7 +25,7 @@ pub async fn start(
     world: &World,
     config: &CatalogConfig,
     bind: IpAddr,
-    view: watch::Receiver<Arc<View>>,
+    view: Subscriber<Arc<View>>,
 ) -> Result<Addr<DnsListener>, NetworkError> {
     let address = SocketAddr::new(bind, config.dns_port);
     let listener = DnsListener::bind(world, config, address, view).await?;

@@ -1,5 +1,6 @@
 //! Whole messages, over loopback and without it.
 
+use crate::published::{Publisher, publish};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -237,8 +238,8 @@ fn story(test: impl Future<Output = ()>) {
     ended.expect("the test ends in time");
 }
 
-async fn listening() -> (Addr<DnsListener>, SocketAddr, watch::Sender<Arc<View>>) {
-    let (catalog, kept) = watch::channel(Arc::new(view(2)));
+async fn listening() -> (Addr<DnsListener>, SocketAddr, Publisher<Arc<View>>) {
+    let (catalog, kept) = publish(Arc::new(view(2)));
     let config = CatalogConfig {
         dns_port: 0,
         ..CatalogConfig::default()

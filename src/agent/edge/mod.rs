@@ -18,6 +18,7 @@ mod tests;
 mod upgrade;
 mod worker;
 
+use crate::published::Subscriber;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -98,7 +99,7 @@ pub async fn start(
     world: &World,
     config: &EdgeConfig,
     bind: IpAddr,
-    view: watch::Receiver<Arc<View>>,
+    view: Subscriber<Arc<View>>,
 ) -> Result<Edge, NetworkError> {
     start_with(world, config, bind, view, Settings::new(config)).await
 }
@@ -107,7 +108,7 @@ async fn start_with(
     world: &World,
     config: &EdgeConfig,
     bind: IpAddr,
-    view: watch::Receiver<Arc<View>>,
+    view: Subscriber<Arc<View>>,
     settings: Settings,
 ) -> Result<Edge, NetworkError> {
     let routes = RouteTable::new(view, &config.tag_prefix);

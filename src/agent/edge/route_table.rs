@@ -2,6 +2,7 @@
 //!
 //! Requests in flight keep the table they began with; no request ever waits for the table.
 
+use crate::published::Subscriber;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -10,7 +11,6 @@ use arc_swap::ArcSwap;
 use futures_util::stream;
 use logic::catalog::View;
 use logic::routes::{Rejected, Row, Table};
-use tokio::sync::watch;
 
 /// Tells the routes there are, in the order of `/api/routes`.
 #[derive(Debug, Message)]
@@ -23,7 +23,7 @@ struct CatalogChanged(Arc<View>);
 
 pub struct RouteTable {
     prefix: String,
-    view: watch::Receiver<Arc<View>>,
+    view: Subscriber<Arc<View>>,
     table: Arc<ArcSwap<Table>>,
     /// Tags already complained about; one that was mended and broken again is told again.
     told: BTreeSet<Rejected>,
@@ -31,7 +31,7 @@ pub struct RouteTable {
 
 impl RouteTable {
     /// The table is filled from the start with what the catalog holds.
-    pub fn new(mut view: watch::Receiver<Arc<View>>, prefix: &str) -> Self {
+    pub fn new(mut view: Subscriber<Arc<View>>, prefix: &str) -> Self {
         let first = view.borrow_and_update().clone();
         let mut routes = Self {
             prefix: prefix.to_owned(),

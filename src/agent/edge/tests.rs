@@ -1,5 +1,6 @@
 //! The whole edge on loopback: raw clients on one side, raw or hyper backends on the other.
 
+use crate::published::{Publisher, publish};
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -63,7 +64,7 @@ fn view(routes: &[(&str, SocketAddr)]) -> Arc<View> {
 
 struct Running {
     edge: Edge,
-    catalog: watch::Sender<Arc<View>>,
+    catalog: Publisher<Arc<View>>,
 }
 
 fn patient() -> Settings {
@@ -75,7 +76,7 @@ async fn edge(routes: &[(&str, SocketAddr)]) -> Running {
 }
 
 async fn edge_with(routes: &[(&str, SocketAddr)], settings: Settings, workers: usize) -> Running {
-    let (catalog, view) = watch::channel(view(routes));
+    let (catalog, view) = publish(view(routes));
     let config = EdgeConfig {
         ports: vec![0],
         ui_port: 0,
@@ -775,7 +776,7 @@ fn a_port_that_is_taken_is_an_error_at_the_start() {
             ui_port: 0,
             ..EdgeConfig::default()
         };
-        let (_catalog, view) = watch::channel(view(&[]));
+        let (_catalog, view) = publish(view(&[]));
         let refused = start(&world(2), &config, LOCALHOST, view).await.err();
         let address = address.to_string();
         assert_eq!(refused, Some(NetworkError::InUse { address }));

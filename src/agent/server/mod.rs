@@ -10,6 +10,7 @@ mod plan_applier;
 mod requests;
 mod state_store;
 
+use crate::published::publish;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,6 @@ use actix::{Actor, Addr};
 use logic::config::AgentConfig;
 use logic::state::Command;
 use ports::World;
-use tokio::sync::watch;
 
 pub use consensus::{Consensus, Propose, ProposeError};
 pub use eval_broker::EvalBroker;
@@ -43,7 +43,7 @@ pub async fn start(world: &World, config: &AgentConfig) -> Result<Server, StartE
     let (log, store) = log::Log::open(world, config.dev_mode)?;
     let pending: Vec<_> = store.pending_evals().cloned().collect();
     let founded = store.seed() != 0;
-    let (newest, reader) = watch::channel(Arc::new(store.clone()));
+    let (newest, reader) = publish(Arc::new(store.clone()));
     let state = State::new(reader);
 
     let broker = EvalBroker::new(world.clone(), state.clone()).start();

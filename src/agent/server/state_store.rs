@@ -1,10 +1,11 @@
 //! `StateStore`: holds the state, applies the log to it, and publishes every new version.
 
+use crate::published::Publisher;
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message, Recipient};
 use logic::state::{Entry, Store};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::consensus::{Applied, ProposeError, SnapshotTaken};
 use super::eval_broker::Enqueue;
@@ -25,14 +26,14 @@ pub(super) struct TakeSnapshot(pub(super) Recipient<SnapshotTaken>);
 
 pub struct StateStore {
     store: Store,
-    newest: watch::Sender<Arc<Store>>,
+    newest: Publisher<Arc<Store>>,
     broker: Recipient<Enqueue>,
 }
 
 impl StateStore {
     pub(super) fn new(
         store: Store,
-        newest: watch::Sender<Arc<Store>>,
+        newest: Publisher<Arc<Store>>,
         broker: Recipient<Enqueue>,
     ) -> Self {
         Self {

@@ -1,5 +1,6 @@
 //! A running server with a node, a job that runs on it, and its service.
 
+use crate::published::{Publisher, publish};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,6 @@ use logic::model::{
 use logic::state::{Command, Store};
 use logic::time::Time;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tower_service::Service;
 
 use super::super::{Api, Identity, consul, nomad};
@@ -38,7 +38,7 @@ pub(super) struct Agent {
     pub(super) nomad: Router,
     pub(super) consul: Router,
     /// Keeps the agent's replica of the catalog alive, and changes it.
-    pub(super) view: watch::Sender<Arc<View>>,
+    pub(super) view: Publisher<Arc<View>>,
 }
 
 /// An answer, taken apart.
@@ -102,7 +102,7 @@ impl Agent {
     fn new(machine: TestWorld, server: Option<server::Server>, servers: Vec<String>) -> Self {
         let mut config = config();
         config.server.enabled = server.is_some();
-        let (view, reader) = watch::channel(Arc::new(View::default()));
+        let (view, reader) = publish(Arc::new(View::default()));
         let api = Api {
             rpc: Rpc::new(machine.world.clone(), servers),
             world: machine.world.clone(),
