@@ -1,0 +1,190 @@
+//! Help: the short one that greets newcomers, and what is said of commands to come.
+
+use std::ffi::OsString;
+
+use clap::Command;
+
+use super::exit::Exit;
+use super::version::{Program, VERSION};
+
+/// How each command's own help is laid out.
+pub(super) const TEMPLATE: &str =
+    "{about-section}\n{usage-heading} {usage}\n\n{all-args}{after-help}";
+
+/// The same layout for a command and all below it.
+pub(super) fn with_template(command: Command) -> Command {
+    command
+        .help_template(TEMPLATE)
+        .disable_help_subcommand(false)
+        .mut_subcommands(with_template)
+}
+
+/// What a program prints that was called without a command.
+pub(super) fn short(program: Program) -> String {
+    match program {
+        Program::Drover => drover(),
+        Program::Nomad => nomad(),
+        Program::Consul => CONSUL.to_owned(),
+        Program::Fabio => FABIO.to_owned(),
+    }
+}
+
+fn drover() -> String {
+    format!(
+        "Drover {VERSION}: one binary in place of Nomad, Consul and fabio
+
+Usage: drover <command> [flags] [arguments]
+
+Start here:
+    quickstart    A whole cluster and a service in it, in a second, to look at
+    agent         Run an agent: `drover agent -dev`, or with -config=FILE
+
+Jobs:
+    run           Run a job, or change one that runs
+    stop          Stop a job
+    status        Jobs, or whatever has an id
+    logs          What a task wrote
+    job           init, validate, run, status, stop, inspect
+    alloc         status, logs
+    eval          status
+
+Cluster:
+    node          status, eligibility
+    server        members
+    members       Members of the catalog's cluster
+    catalog       services, nodes, datacenters
+
+Called nomad, consul or fabio (by a symlink, or as `drover nomad ...`) it answers that program's
+command line. Flags take one dash or two. `drover <command> -h` says more."
+    )
+}
+
+fn nomad() -> String {
+    "Usage: nomad <command> [flags] [arguments]
+
+Jobs:
+    run         Run a job, or change one that runs
+    stop        Stop a job
+    status      Jobs, or whatever has an id
+    logs        What a task wrote
+    job         init, validate, run, status, stop, inspect
+    alloc       status, logs
+    eval        status
+
+Cluster:
+    agent       Run an agent
+    node        status, eligibility
+    server      members
+    version     The version spoken, and Drover's own
+
+This is Drover, called nomad: `nomad <command> -h` says more."
+        .to_owned()
+}
+
+const CONSUL: &str = "Usage: consul <command> [flags] [arguments]
+
+    catalog    services, nodes, datacenters
+    members    Members of the catalog's cluster
+    version    The version spoken, and Drover's own
+
+This is Drover, called consul: `consul <command> -h` says more.";
+
+const FABIO: &str = "Usage: fabio -v | -version
+
+The edge proxy on its own isn't supported yet: it runs in every agent (`drover agent -dev`).";
+
+/// Commands of Nomad 0.8 that this build hasn't.
+const NOMAD_LATER: [&[&str]; 31] = [
+    &["acl"],
+    &["agent-info"],
+    &["alloc", "fs"],
+    &["check"],
+    &["client-config"],
+    &["deployment"],
+    &["fs"],
+    &["job", "deployments"],
+    &["job", "dispatch"],
+    &["job", "eval"],
+    &["job", "history"],
+    &["job", "periodic"],
+    &["job", "plan"],
+    &["job", "promote"],
+    &["job", "revert"],
+    &["keygen"],
+    &["keyring"],
+    &["namespace"],
+    &["node", "config"],
+    &["node", "drain"],
+    &["node-drain"],
+    &["operator"],
+    &["plan"],
+    &["quota"],
+    &["sentinel"],
+    &["server", "force-leave"],
+    &["server", "join"],
+    &["server-force-leave"],
+    &["server-join"],
+    &["system"],
+    &["ui"],
+];
+
+/// Commands of Consul 1.8 that this build hasn't.
+const CONSUL_LATER: [&[&str]; 26] = [
+    &["acl"],
+    &["agent"],
+    &["config"],
+    &["connect"],
+    &["debug"],
+    &["event"],
+    &["exec"],
+    &["force-leave"],
+    &["info"],
+    &["intention"],
+    &["join"],
+    &["keygen"],
+    &["keyring"],
+    &["kv"],
+    &["leave"],
+    &["lock"],
+    &["login"],
+    &["logout"],
+    &["maint"],
+    &["monitor"],
+    &["operator"],
+    &["reload"],
+    &["rtt"],
+    &["services"],
+    &["snapshot"],
+    &["watch"],
+];
+
+fn words(arguments: &[OsString]) -> Vec<&str> {
+    let words = arguments.iter().filter_map(|word| word.to_str());
+    words.filter(|word| !word.starts_with('-')).collect()
+}
+
+/// What is said to a command that the program has elsewhere, but not here.
+pub(super) fn later(program: Program, arguments: &[OsString]) -> Option<String> {
+    let commands: &[&[&str]] = match program {
+        Program::Drover | Program::Nomad => &NOMAD_LATER,
+        Program::Consul => &CONSUL_LATER,
+        Program::Fabio => &[],
+    };
+    let typed = words(arguments);
+    let known = commands.iter().find(|command| typed.starts_with(command))?;
+    let name = format!("{} {}", program.name(), known.join(" "));
+    let instead = if name == "consul agent" {
+        ": `drover agent` is the catalog's agent too"
+    } else {
+        ""
+    };
+    Some(format!("`{name}` isn't supported yet{instead}"))
+}
+
+/// A plan that can't be made isn't a plan with changes, which is what 1 means there.
+pub(super) fn exit_of_later(arguments: &[OsString]) -> Exit {
+    match words(arguments).as_slice() {
+        ["plan", ..] | ["job", "plan", ..] => Exit::NoPlan,
+        _ => Exit::Failed,
+    }
+}

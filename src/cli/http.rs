@@ -1,0 +1,360 @@
+//! The client side of the APIs: JSON over HTTP, a connection per request, and errors that say who
+//! couldn't be reached and why.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::exit::Failure;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// Until the answer begins; none of the commands asks an API to wait.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// Why a request has no good answer.
+#[derive(Debug)]
+pub(crate) enum RequestError {
+    /// Nobody answered.
+    Unreachable { request: String, why: String },
+    /// The agent refused.
+    Status { code: u16, text: String },
+    /// The agent answered something else than asked for.
+    Malformed { request: String, why: String },
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable { request, why } => write!(f, "{request}: {why}"),
+            Self::Status { code, text } => write!(f, "Unexpected response code: {code} ({text})"),
+            Self::Malformed { request, why } => write!(f, "{request}: unexpected answer: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        let failure = Self::new(error.to_string());
+        match error {
+            RequestError::Unreachable { .. } => {
+                failure.hint("is an agent running? start one with `drover agent -dev`")
+            }
+            RequestError::Status { .. } | RequestError::Malformed { .. } => failure,
+        }
+    }
+}
+
+/// Talks to one agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    host: String,
+    port: u16,
+    /// What the address says after host and port; usually nothing.
+    prefix: String,
+    /// Added to every request's query.
+    params: Vec<(&'static str, String)>,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl Client {
+    /// `base_url` is `http://HOST:PORT`; scheme and port may be left out.
+    pub(crate) fn new(base_url: &str, default_port: u16) -> Result<Self, Failure> {
+        let wrong = |why: &str| Failure::new(format!("the address `{base_url}` {why}"));
+        let (rest, default_port) = match base_url.split_once("://") {
+            None => (base_url, default_port),
+            Some(("http", rest)) => (rest, 80),
+            Some(("https", _)) => return Err(wrong("asks for https, which isn't supported yet")),
+            Some(_) => return Err(wrong("must begin with http://")),
+        };
+        let not_a_url = || wrong(&format!("must be like http://127.0.0.1:{default_port}"));
+        let uri: Uri = format!("http://{rest}").parse().map_err(|_| not_a_url())?;
+        let host = uri.host().filter(|host| !host.is_empty());
+        let host = host.ok_or_else(not_a_url)?;
+        let port = match uri.authority().map(hyper::http::uri::Authority::as_str) {
+            Some(authority) if authority.ends_with(host) => default_port,
+            Some(_) | None => uri.port_u16().ok_or_else(not_a_url)?,
+        };
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            prefix: uri.path().trim_end_matches('/').to_owned(),
+            params: Vec::new(),
+            headers: Vec::new(),
+        })
+    }
+
+    /// The same with a query parameter in every request, if there is a value.
+    #[must_use]
+    pub(super) fn with_param(mut self, name: &'static str, value: Option<String>) -> Self {
+        self.params.extend(value.map(|value| (name, value)));
+        self
+    }
+
+    /// The same with a header in every request, if there is a value.
+    #[must_use]
+    pub(super) fn with_header(mut self, name: &'static str, value: Option<String>) -> Self {
+        self.headers.extend(value.map(|value| (name, value)));
+        self
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
+        self.json(Method::GET, path, Vec::new()).await
+    }
+
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, RequestError> {
+        let body = serde_json::to_vec(body).map_err(|why| RequestError::Malformed {
+            request: self.request(&Method::PUT, path),
+            why: why.to_string(),
+        })?;
+        self.json(Method::PUT, path, body).await
+    }
+
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
+        self.json(Method::DELETE, path, Vec::new()).await
+    }
+
+    /// Gets `path` as it comes.
+    pub(super) async fn stream(&self, path: &str) -> Result<Incoming, RequestError> {
+        let response = self.send(Method::GET, path, Vec::new()).await?;
+        Ok(response.into_body())
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, RequestError> {
+        let response = self.send(method.clone(), path, body).await?;
+        let body = collected(response)
+            .await
+            .map_err(|why| self.unreachable(&method, path, &why))?;
+        decode(&body).map_err(|why| RequestError::Malformed {
+            request: self.request(&method, path),
+            why: why.to_string(),
+        })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, RequestError> {
+        let unreachable = |why: &dyn fmt::Display| self.unreachable(&method, path, why);
+        let connecting = tokio::time::timeout(CONNECT_WITHIN, self.connect());
+        let connection = match connecting.await {
+            Ok(connected) => connected.map_err(|why| unreachable(&why))?,
+            Err(_) => return Err(unreachable(&self.dialling(&"i/o timeout"))),
+        };
+        let (mut sender, driver) = http1::handshake(TokioIo::new(connection))
+            .await
+            .map_err(|why| unreachable(&why))?;
+        // Its errors reach us through the sender.
+        tokio::spawn(async { driver.await.unwrap_or_default() });
+        let mut request = Request::builder()
+            .method(&method)
+            .uri(format!("{}{}", self.prefix, self.with_params(path)))
+            .header(HOST, format!("{}:{}", self.host, self.port))
+            .header(CONTENT_TYPE, "application/json");
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        let request = request
+            .body(Full::<Bytes>::from(body))
+            .map_err(|why| unreachable(&why))?;
+        let response = match tokio::time::timeout(ANSWER_WITHIN, sender.send_request(request)).await
+        {
+            Ok(answered) => answered.map_err(|why| unreachable(&why))?,
+            Err(_) => return Err(unreachable(&"the agent doesn't answer")),
+        };
+        let code = response.status();
+        if code.is_success() {
+            return Ok(response);
+        }
+        let text = collected(response).await.map_err(|why| unreachable(&why))?;
+        Err(RequestError::Status {
+            code: code.as_u16(),
+            text: String::from_utf8_lossy(&text).trim().to_owned(),
+        })
+    }
+
+    fn with_params(&self, path: &str) -> String {
+        let mut path = path.to_owned();
+        for (name, value) in &self.params {
+            path.push(if path.contains('?') { '&' } else { '?' });
+            path.push_str(name);
+            path.push('=');
+            path.push_str(&escaped(value));
+        }
+        path
+    }
+
+    async fn connect(&self) -> Result<TcpStream, String> {
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        let connected = TcpStream::connect((host, self.port)).await;
+        let stream = connected.map_err(|error| self.dialling(&in_words(&error)))?;
+        // Small requests should not wait for more to come.
+        stream.set_nodelay(true).unwrap_or_default();
+        Ok(stream)
+    }
+
+    fn dialling(&self, why: &dyn fmt::Display) -> String {
+        format!("dial tcp {}:{}: {why}", self.host, self.port)
+    }
+
+    /// The request as messages name it: `Put "http://127.0.0.1:4646/v1/jobs"`.
+    fn request(&self, method: &Method, path: &str) -> String {
+        let name = method.as_str();
+        let (first, rest) = name.split_at(1);
+        let Self {
+            host, port, prefix, ..
+        } = self;
+        format!(
+            "{first}{} \"http://{host}:{port}{prefix}{path}\"",
+            rest.to_lowercase()
+        )
+    }
+
+    fn unreachable(&self, method: &Method, path: &str, why: &dyn fmt::Display) -> RequestError {
+        RequestError::Unreachable {
+            request: self.request(method, path),
+            why: why.to_string(),
+        }
+    }
+}
+
+async fn collected(response: Response<Incoming>) -> Result<Bytes, hyper::Error> {
+    Ok(response.into_body().collect().await?.to_bytes())
+}
+
+fn in_words(error: &std::io::Error) -> String {
+    if error.kind() == ErrorKind::ConnectionRefused {
+        return "connect: connection refused".to_owned();
+    }
+    let text = error.to_string();
+    let end = text.find(" (os error").unwrap_or(text.len());
+    text[..end].to_lowercase()
+}
+
+/// An answer as a value of ours. Both APIs write `null` where ours has an empty value.
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+    if let Ok(answer) = serde_json::from_slice(body) {
+        return Ok(answer);
+    }
+    let mut answer: Value = serde_json::from_slice(body)?;
+    drop_nulls(&mut answer);
+    serde_json::from_value(answer)
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Text as one part of a path or of a query.
+pub(super) fn escaped(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_may_leave_out_the_scheme() {
+        for (url, request) in [
+            (
+                "http://127.0.0.1:4646",
+                "Put \"http://127.0.0.1:4646/v1/jobs\"",
+            ),
+            (
+                "http://127.0.0.1:4646/",
+                "Put \"http://127.0.0.1:4646/v1/jobs\"",
+            ),
+            ("localhost:8500", "Put \"http://localhost:8500/v1/jobs\""),
+            ("http://[::1]:1", "Put \"http://[::1]:1/v1/jobs\""),
+            ("http://gate/nomad", "Put \"http://gate:80/nomad/v1/jobs\""),
+        ] {
+            let client = Client::new(url, 4646).expect(url);
+            assert_eq!(client.request(&Method::PUT, "/v1/jobs"), request, "{url}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_cannot_work_are_told_why() {
+        for (url, why) in [
+            (
+                "https://h:1",
+                "the address `https://h:1` asks for https, which isn't supported yet",
+            ),
+            (
+                "unix:///x",
+                "the address `unix:///x` must begin with http://",
+            ),
+            ("", "the address `` must be like http://127.0.0.1:4646"),
+            (
+                "http://h:x",
+                "the address `http://h:x` must be like http://127.0.0.1:80",
+            ),
+        ] {
+            let refused = Client::new(url, 4646).expect_err(url);
+            assert_eq!(refused.message, why);
+        }
+    }
+
+    #[test]
+    fn without_an_agent_the_error_says_what_was_tried() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let at = closed.local_addr().expect("its address");
+        drop(closed);
+        let client = Client::new(&at.to_string(), 4646).expect("an address");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let put = runtime.block_on(client.put("/v1/jobs", &Value::Null));
+        let put: Result<Value, RequestError> = put;
+        let failure = Failure::from(put.expect_err("nobody listens"));
+        assert_eq!(
+            failure.message,
+            format!("Put \"http://{at}/v1/jobs\": dial tcp {at}: connect: connection refused")
+        );
+        assert!(failure.hint.is_some());
+    }
+
+    #[test]
+    fn what_goes_into_an_address_is_escaped() {
+        assert_eq!(escaped("team/web 1ü"), "team%2Fweb%201%C3%BC");
+    }
+}
