@@ -1,0 +1,339 @@
+//! From flags and files to an agent's configuration: defaults, then files in their order, then
+//! flags.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use logic::config::AgentConfig;
+
+#[derive(clap::Args, Debug, Default)]
+pub(crate) struct AgentArgs {
+    /// A whole cluster in one process: on loopback, forgotten when it ends
+    #[arg(long)]
+    dev: bool,
+    /// A configuration file, or a folder of *.hcl and *.json files; later ones override earlier
+    /// ones, flags override them all
+    #[arg(long, value_name = "FILE_OR_DIR")]
+    config: Vec<PathBuf>,
+    /// Where state lives, as an absolute path
+    #[arg(long, value_name = "PATH")]
+    data_dir: Option<String>,
+    /// The address to listen on
+    #[arg(long, value_name = "IP")]
+    bind: Option<IpAddr>,
+    /// The node's name instead of the host's
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    dc: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
+    /// Be a server: hold the cluster's state and schedule
+    #[arg(long)]
+    server: bool,
+    /// Be a client: run tasks
+    #[arg(long)]
+    client: bool,
+    /// How many servers the cluster starts with
+    #[arg(long, value_name = "N")]
+    bootstrap_expect: Option<u32>,
+    /// The servers a client talks to, HOST[:PORT] with commas between them
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    servers: Vec<String>,
+    #[arg(long, value_name = "LEVEL",
+        value_parser = ["trace", "debug", "info", "warn", "error"], ignore_case = true)]
+    log_level: Option<String>,
+    /// Log JSON instead of lines for people
+    #[arg(long)]
+    log_json: bool,
+    /// The port of the HTTP API instead of 4646
+    #[arg(long, value_name = "PORT")]
+    http_port: Option<u16>,
+    /// Added to every port, for several agents on one machine
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
+    port_offset: u16,
+}
+
+impl AgentArgs {
+    pub(super) fn config(&self) -> anyhow::Result<AgentConfig> {
+        let base = if self.dev {
+            dev()
+        } else {
+            AgentConfig::default()
+        };
+        let mut config = read_files(base, &self.config)?;
+        self.override_by_flags(&mut config);
+        shift_ports(&mut config, self.port_offset)?;
+        jobspec::check_agent_config(&config).map_err(|why| anyhow!(why))?;
+        check_servers(&config)?;
+        Ok(config)
+    }
+
+    fn override_by_flags(&self, config: &mut AgentConfig) {
+        for (flag, setting) in [
+            (&self.data_dir, &mut config.data_dir),
+            (&self.node, &mut config.name),
+            (&self.dc, &mut config.datacenter),
+            (&self.region, &mut config.region),
+        ] {
+            if let Some(value) = flag {
+                setting.clone_from(value);
+            }
+        }
+        if let Some(level) = &self.log_level {
+            config.log_level = level.to_lowercase();
+        }
+        if let Some(address) = self.bind {
+            config.bind_addr = address;
+            if self.dev && !address.is_loopback() {
+                // What -dev says about addresses holds on loopback only.
+                config.advertise_addr = None;
+                config.client.network_interface.clear();
+            }
+        }
+        config.server.enabled |= self.server;
+        config.client.enabled |= self.client;
+        config.log_json |= self.log_json;
+        if let Some(count) = self.bootstrap_expect {
+            config.server.bootstrap_expect = count;
+        }
+        if !self.servers.is_empty() {
+            config.client.servers.clone_from(&self.servers);
+        }
+        if let Some(port) = self.http_port {
+            config.ports.http = port;
+        }
+    }
+}
+
+/// `-dev`, with tasks on loopback too.
+pub(in crate::cli) fn dev() -> AgentConfig {
+    let mut config = AgentConfig::dev();
+    "lo".clone_into(&mut config.client.network_interface);
+    config
+}
+
+/// Moves all ports, so that several agents fit on one machine. Port 0 stays: any free one.
+pub(in crate::cli) fn shift_ports(config: &mut AgentConfig, offset: u16) -> anyhow::Result<()> {
+    let ports = [
+        &mut config.ports.http,
+        &mut config.ports.rpc,
+        &mut config.ports.serf,
+        &mut config.catalog.http_port,
+        &mut config.catalog.dns_port,
+        &mut config.edge.ui_port,
+    ];
+    for port in ports.into_iter().chain(&mut config.edge.ports) {
+        if *port != 0 {
+            let shifted = port.checked_add(offset);
+            *port = shifted.with_context(|| format!("port {port} + {offset} is above 65535"))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_servers(config: &AgentConfig) -> anyhow::Result<()> {
+    let count = config.server.bootstrap_expect;
+    ensure!(
+        count <= 1 || !config.server.enabled,
+        "bootstrap_expect is {count}: more than one server isn't supported yet, \
+         it comes with the next release; set it to 1"
+    );
+    Ok(())
+}
+
+fn read_files(base: AgentConfig, paths: &[PathBuf]) -> anyhow::Result<AgentConfig> {
+    let mut files = Vec::new();
+    for path in paths {
+        for file in files_at(path)? {
+            let read = fs::read(&file);
+            let bytes = read.with_context(|| unreadable(&file))?;
+            files.push((file.display().to_string(), bytes));
+        }
+    }
+    jobspec::load_agent_config(base, &files).map_err(|errors| {
+        let lines: Vec<_> = errors.0.iter().map(one_line).collect();
+        anyhow!(lines.join("\n"))
+    })
+}
+
+fn one_line(problem: &jobspec::Problem) -> String {
+    let jobspec::Problem {
+        file,
+        line,
+        column,
+        message,
+        hint,
+    } = problem;
+    let hint = hint
+        .as_ref()
+        .map(|hint| format!(" ({hint})"))
+        .unwrap_or_default();
+    format!("{file}:{line}:{column}: {message}{hint}")
+}
+
+/// The file itself, or the configuration files in the folder, by name.
+fn files_at(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let found = fs::metadata(path).with_context(|| unreadable(path))?;
+    if !found.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).with_context(|| unreadable(path))? {
+        let file = entry.with_context(|| unreadable(path))?.path();
+        if file
+            .extension()
+            .is_some_and(|ending| ending == "hcl" || ending == "json")
+        {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        bail!(
+            "there is no *.hcl or *.json in the folder {}",
+            path.display()
+        );
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn unreadable(path: &Path) -> String {
+    format!("can't read the configuration {}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn written(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).expect("written");
+        }
+        folder
+    }
+
+    #[test]
+    fn files_override_defaults_and_flags_override_files() {
+        let folder = written(&[
+            ("20.hcl", "datacenter = \"from20\"\nregion = \"from20\""),
+            (
+                "10.json",
+                "{\"datacenter\": \"from10\", \"name\": \"from10\"}",
+            ),
+            ("notes.txt", "not = \"read\""),
+        ]);
+        let args = AgentArgs {
+            dev: true,
+            config: vec![folder.path().to_owned()],
+            region: Some("flag".to_owned()),
+            ..AgentArgs::default()
+        };
+        let config = args.config().expect("a configuration");
+        assert_eq!(config.name, "from10");
+        assert_eq!(config.datacenter, "from20");
+        assert_eq!(config.region, "flag");
+        assert!(config.dev_mode && config.server.enabled && config.client.enabled);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_a_reason() {
+        let unknown = written(&[("agent.hcl", "\ndata_dri = \"/x\"")]);
+        let empty = written(&[]);
+        let config = |path: &Path| vec![path.to_owned()];
+        for (args, reason) in [
+            (
+                AgentArgs {
+                    server: true,
+                    ..AgentArgs::default()
+                },
+                "no data_dir",
+            ),
+            (
+                AgentArgs {
+                    dev: true,
+                    bootstrap_expect: Some(3),
+                    ..AgentArgs::default()
+                },
+                "more than one server isn't supported yet",
+            ),
+            (
+                AgentArgs {
+                    dev: true,
+                    port_offset: 60_000,
+                    ..AgentArgs::default()
+                },
+                "is above 65535",
+            ),
+            (
+                AgentArgs {
+                    dev: true,
+                    config: config(&unknown.path().join("agent.hcl")),
+                    ..AgentArgs::default()
+                },
+                "agent.hcl:2:1: ",
+            ),
+            (
+                AgentArgs {
+                    dev: true,
+                    config: config(empty.path()),
+                    ..AgentArgs::default()
+                },
+                "there is no *.hcl or *.json",
+            ),
+            (
+                AgentArgs {
+                    config: config(Path::new("/no/such/file")),
+                    ..AgentArgs::default()
+                },
+                "can't read the configuration /no/such/file",
+            ),
+        ] {
+            let error = args.config().expect_err(reason).to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_offset_moves_every_port_but_zero() {
+        let mut config = AgentConfig::default();
+        config.ports.serf = 0;
+        shift_ports(&mut config, 10).expect("within the range");
+        assert_eq!(
+            (config.ports.http, config.ports.rpc, config.ports.serf),
+            (4656, 4657, 0)
+        );
+        assert_eq!(
+            (config.catalog.http_port, config.catalog.dns_port),
+            (8510, 8610)
+        );
+        assert_eq!(
+            (config.edge.ports, config.edge.ui_port),
+            (vec![10_009], 10_008)
+        );
+    }
+
+    #[test]
+    fn a_dev_agent_outside_loopback_finds_its_address_out() {
+        let bind = Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let args = AgentArgs {
+            dev: true,
+            bind,
+            ..AgentArgs::default()
+        };
+        let config = args.config().expect("a configuration");
+        assert_eq!(config.advertise_addr, None);
+        assert_eq!(config.client.network_interface, "");
+        let args = AgentArgs {
+            dev: true,
+            ..AgentArgs::default()
+        };
+        let config = args.config().expect("a configuration");
+        assert_eq!(config.client.network_interface, "lo");
+    }
+}

@@ -1,0 +1,48 @@
+//! The signals that end an agent.
+
+use std::fmt;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Received {
+    Interrupt,
+    Terminate,
+    Hangup,
+}
+
+impl fmt::Display for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+            Self::Hangup => "SIGHUP",
+        })
+    }
+}
+
+pub(in crate::cli) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on, signals no longer end the process by themselves.
+    pub(in crate::cli) fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    pub(in crate::cli) async fn next(&mut self) -> Received {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => Received::Interrupt,
+            _ = self.terminate.recv() => Received::Terminate,
+            _ = self.hangup.recv() => Received::Hangup,
+        }
+    }
+}
