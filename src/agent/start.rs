@@ -24,6 +24,9 @@ use crate::server::{self, Requests, Routers, Server};
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The version of Nomad whose job files and APIs are the measure.
+const NOMAD_VERSION: &str = "0.8.7";
+
 /// A running agent.
 pub struct Agent {
     pub identity: Arc<Identity>,
@@ -233,10 +236,14 @@ async fn node(
     fingerprint: Fingerprint,
 ) -> Node {
     let mut attributes = fingerprint.attributes;
-    attributes.insert("nomad.version".to_owned(), VERSION.to_owned());
+    // Job files ask for it in constraints, and tools gate on it.
+    attributes.insert("nomad.version".to_owned(), NOMAD_VERSION.to_owned());
     attributes.insert("drover.version".to_owned(), VERSION.to_owned());
     attributes.insert("unique.hostname".to_owned(), fingerprint.hostname);
-    let drivers = world.containers.drivers().await;
+    let mut drivers = world.containers.drivers().await;
+    for info in drivers.values_mut() {
+        info.update_time = world.clock.now();
+    }
     for (name, info) in drivers.iter().filter(|(_, info)| info.detected) {
         attributes.insert(format!("driver.{name}"), "1".to_owned());
         attributes.extend(info.attributes.clone());
