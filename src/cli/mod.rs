@@ -1,0 +1,48 @@
+//! The command line: what was typed becomes what is meant, and what comes back is printed.
+//!
+//! One file for each group of commands. Each command is a struct of flags with a `run`.
+
+mod agent;
+mod alloc;
+mod alloc_logs;
+mod api;
+mod catalog;
+mod connection;
+mod eval;
+mod example_backend;
+mod exit;
+mod format;
+mod go_flags;
+mod help;
+mod http;
+mod job;
+mod job_file;
+mod job_run;
+mod job_status;
+mod lookup;
+mod monitor;
+mod node;
+mod node_eligibility;
+mod placement;
+mod programs;
+mod quickstart;
+mod server;
+mod status;
+mod terminal;
+mod version;
+
+#[cfg(test)]
+mod golden;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use logic::time::Time;
+
+pub(crate) use programs::run;
+
+/// The wall clock: how long ago things happened is told by it.
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = since.map_or(0, |since| since.as_nanos());
+    Time(i64::try_from(nanos).unwrap_or(i64::MAX))
+}

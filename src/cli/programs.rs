@@ -1,0 +1,282 @@
+//! Which program is meant, by the name it was called with, and which of its commands.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Parser, Subcommand};
+
+use super::agent::{self, AgentArgs};
+use super::alloc::{AllocCommand, AllocStatus};
+use super::alloc_logs::AllocLogs;
+use super::catalog::{CatalogCommand, Members};
+use super::eval::{EvalCommand, EvalStatus};
+use super::example_backend::{self, ExampleBackendArgs};
+use super::exit::{Exit, Failure, Outcome};
+use super::job::{JobCommand, JobInit, JobInspect, JobStop, JobValidate};
+use super::job_run::JobRun;
+use super::job_status::JobStatus;
+use super::node::{NodeCommand, NodeStatus};
+use super::quickstart::{self, QuickstartArgs};
+use super::server::{self, ServerCommand};
+use super::status::Status;
+use super::version::Program;
+use super::{go_flags, help, terminal};
+
+/// Drover's commands, Nomad's among them.
+#[derive(Parser, Debug)]
+#[command(disable_version_flag = true, subcommand_required = true)]
+struct Drover {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Quickstart(QuickstartArgs),
+    Agent(Box<AgentArgs>),
+    /// Everything about jobs
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Look at allocations, and read what their tasks wrote
+    #[command(subcommand)]
+    Alloc(AllocCommand),
+    /// Look at nodes
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Look at evaluations
+    #[command(subcommand)]
+    Eval(EvalCommand),
+    /// Look at servers
+    #[command(subcommand)]
+    Server(ServerCommand),
+    Members(Members),
+    /// Look at the catalog of services
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
+    Status(Status),
+    /// Print the version
+    Version,
+    Run(JobRun),
+    Stop(JobStop),
+    Logs(AllocLogs),
+    Inspect(JobInspect),
+    Validate(JobValidate),
+    Init(JobInit),
+    JobStatus(JobStatus),
+    NodeStatus(NodeStatus),
+    AllocStatus(AllocStatus),
+    EvalStatus(EvalStatus),
+    ServerMembers(server::Members),
+    ExampleBackend(ExampleBackendArgs),
+    /// Supervise one task; agents start it
+    #[command(hide = true)]
+    Executor {
+        /// What to run
+        spec: String,
+    },
+}
+
+/// Consul's commands.
+#[derive(Parser, Debug)]
+#[command(disable_version_flag = true, subcommand_required = true)]
+struct Consul {
+    #[command(subcommand)]
+    command: ConsulCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConsulCommand {
+    Members(Members),
+    /// Look at the catalog of services
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
+    /// Print the version
+    Version,
+}
+
+/// Does what the arguments (the program's name first) say.
+pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let mut arguments = arguments.into_iter();
+    let called = arguments.next().unwrap_or_default();
+    let called = Path::new(&called).file_name().unwrap_or_default();
+    let mut program = Program::called(&called.to_string_lossy());
+    let mut arguments: Vec<_> = arguments.collect();
+    if program == Program::Drover
+        && let Some(anchor) = arguments.first().and_then(|name| name.to_str())
+        && Program::called(anchor) != Program::Drover
+    {
+        program = Program::called(anchor);
+        arguments.remove(0);
+    }
+    let outcome = match arguments.first().and_then(|first| first.to_str()) {
+        None if arguments.is_empty() && program != Program::Fabio => {
+            terminal::complain(&help::short(program));
+            Ok(Exit::NoCommand)
+        }
+        Some("-h" | "-help" | "--help") => {
+            terminal::print(&help::short(program));
+            Ok(Exit::Done)
+        }
+        Some("help") if arguments.len() == 1 && program != Program::Fabio => {
+            terminal::print(&help::short(program));
+            Ok(Exit::Done)
+        }
+        Some("-v" | "-version" | "--version") => {
+            terminal::print(&program.version());
+            Ok(Exit::Done)
+        }
+        None | Some(_) => dispatch(program, arguments),
+    };
+    outcome.unwrap_or_else(|failure| failure.tell())
+}
+
+fn dispatch(program: Program, arguments: Vec<OsString>) -> Outcome {
+    if let Some(later) = help::later(program, &arguments) {
+        terminal::complain(&later);
+        return Ok(help::exit_of_later(&arguments));
+    }
+    match program {
+        Program::Drover | Program::Nomad => match parsed::<Drover>(program, arguments)? {
+            Ok(drover) => drover.command.run(program),
+            Err(exit) => Ok(exit),
+        },
+        Program::Consul => match parsed::<Consul>(program, arguments)? {
+            Ok(consul) => consul.command.run(),
+            Err(exit) => Ok(exit),
+        },
+        Program::Fabio => {
+            let text = "the edge proxy on its own isn't supported yet: it runs in every agent";
+            Err(Failure::new(text).hint("start one with `drover agent -dev`"))
+        }
+    }
+}
+
+/// What the arguments mean; or, if they ask for help or mean nothing, that has been printed.
+fn parsed<P: Parser>(
+    program: Program,
+    arguments: Vec<OsString>,
+) -> Result<Result<P, Exit>, Failure> {
+    let mut command = P::command()
+        .name(program.name())
+        .bin_name(program.name())
+        .help_template(help::TEMPLATE);
+    command = help::with_template(command);
+    command.build();
+    let arguments = go_flags::rewritten(&command, arguments).map_err(Failure::new)?;
+    let typed = [OsString::from(program.name())]
+        .into_iter()
+        .chain(arguments);
+    let matches = command.try_get_matches_from_mut(typed);
+    match matches.and_then(|matches| P::from_arg_matches(&matches)) {
+        Ok(meant) => Ok(Ok(meant)),
+        Err(error) => Ok(Err(explained(&command, &error))),
+    }
+}
+
+fn explained(command: &clap::Command, error: &clap::Error) -> Exit {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            terminal::print(&error.render().to_string());
+            return Exit::Done;
+        }
+        ErrorKind::InvalidSubcommand => {
+            if let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) {
+                return unknown(command, typed, error);
+            }
+        }
+        _ => {}
+    }
+    terminal::complain(error.render().to_string().trim_end());
+    Exit::Failed
+}
+
+/// What is said to a command that there isn't.
+fn unknown(command: &clap::Command, typed: &str, error: &clap::Error) -> Exit {
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string);
+    let usage = usage.unwrap_or_default();
+    // `Usage: drover job <COMMAND>` says below what it was looked for.
+    let groups = usage.split_whitespace().skip(2);
+    let groups: Vec<_> = groups
+        .take_while(|word| !word.starts_with(['<', '[']))
+        .collect();
+    let found = groups
+        .iter()
+        .try_fold(command, |command, group| command.find_subcommand(group));
+    let known = found.into_iter().flat_map(clap::Command::get_subcommands);
+    let known = known.filter(|known| !known.is_hide_set());
+    let closest = logic::validate::closest(typed, known.map(clap::Command::get_name));
+    let path = [&[command.get_name()], groups.as_slice()]
+        .concat()
+        .join(" ");
+    let guess = closest.map_or_else(String::new, |name| {
+        format!("; did you mean `{path} {name}`?")
+    });
+    Failure::new(format!("`{path}` has no command `{typed}`{guess}"))
+        .hint(format!("`{path} -h` lists its commands"))
+        .tell()
+}
+
+impl Command {
+    fn run(self, program: Program) -> Outcome {
+        match self {
+            Self::Agent(args) => agent::run(&args),
+            Self::Quickstart(args) => quickstart::run(&args),
+            Self::ExampleBackend(args) => example_backend::run(&args),
+            Self::Executor { spec } => {
+                let code = host::executor::run(&spec);
+                Ok(Exit::Executor(u8::try_from(code).unwrap_or(1)))
+            }
+            Self::Version => {
+                terminal::print(&program.version());
+                Ok(Exit::Done)
+            }
+            Self::Validate(command) => command.run(),
+            Self::Init(command) => command.run(),
+            Self::Job(command) => block_on(command.run()),
+            Self::Alloc(command) => block_on(command.run()),
+            Self::Node(command) => block_on(command.run()),
+            Self::Eval(command) => block_on(command.run()),
+            Self::Server(command) => block_on(command.run()),
+            Self::Members(command) => block_on(command.run()),
+            Self::Catalog(command) => block_on(command.run()),
+            Self::Status(command) => block_on(command.run()),
+            Self::Run(command) => block_on(command.run()),
+            Self::Stop(command) => block_on(command.run()),
+            Self::Logs(command) => block_on(command.run()),
+            Self::Inspect(command) => block_on(command.run()),
+            Self::JobStatus(command) => block_on(command.run()),
+            Self::NodeStatus(command) => block_on(command.run()),
+            Self::AllocStatus(command) => block_on(command.run()),
+            Self::EvalStatus(command) => block_on(command.run()),
+            Self::ServerMembers(command) => block_on(command.run()),
+        }
+    }
+}
+
+impl ConsulCommand {
+    fn run(self) -> Outcome {
+        match self {
+            Self::Members(command) => block_on(command.run()),
+            Self::Catalog(command) => block_on(command.run()),
+            Self::Version => {
+                terminal::print(&Program::Consul.version());
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+/// Runs a command that talks to an agent.
+pub(super) fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => Err(Failure::new(format!("can't start a runtime: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;
