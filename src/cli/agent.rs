@@ -1,67 +1,97 @@
-//! `agent`: runs an agent until it is told to leave.
+//! `drover agent`: a server, a client, the catalog, DNS and the edge proxy in one process, until a
+//! signal ends it.
 
 mod banner;
 mod configuration;
 pub(super) mod logging;
 pub(super) mod signals;
 
+use std::time::Duration;
+
+use agent::Agent;
+use anyhow::{Context, anyhow};
 use logic::config::AgentConfig;
 
 use super::exit::{Exit, Failure, Outcome};
-use super::terminal;
 pub(super) use configuration::{AgentArgs, dev, shift_ports};
 use logging::HeldLog;
 use signals::{Received, Signals};
 
+/// How long tasks may take to end when a dev agent leaves: the longest usual kill timeout.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
+
 pub(super) fn run(args: &AgentArgs) -> Outcome {
-    let config = args
-        .config()
-        .map_err(|error| Failure::new(format!("Error starting agent: {error:#}")))?;
-    let log = logging::to_stdout(&config.log_level, config.log_json);
-    actix_rt::System::new().block_on(serve(config, &log))
+    let ended = args.config().and_then(|config| {
+        let log = logging::to_stdout(&config.log_level, config.log_json);
+        actix_rt::System::new().block_on(serve(config, log))
+    });
+    ended.map_err(|error| Failure::new(format!("{error:#}")))
 }
 
-async fn serve(config: AgentConfig, log: &HeldLog) -> Outcome {
-    let failed = |why: String| Failure::new(format!("Error starting agent: {why}"));
-    let mut signals = Signals::listen().map_err(|error| failed(error.to_string()))?;
+async fn serve(config: AgentConfig, log: HeldLog) -> anyhow::Result<Exit> {
+    let mut signals = Signals::listen().context("can't listen for signals")?;
     let world = host::world(&config);
     let starting = agent::start(world.clone(), config.clone());
-    let agent = tokio::select! {
+    let started = tokio::select! {
         biased;
-        received = signals.next() => return Err(failed(format!("{received} came first"))),
-        started = starting => started.map_err(|error| failed(error.to_string()))?,
+        // The error tells its source itself.
+        started = starting => started.map_err(|error| anyhow!(error.to_string())),
+        _ = signals.next() => return Ok(Exit::Failed),
     };
-    let introduction = if config.log_json {
-        String::new()
-    } else {
-        let drivers = world.containers.drivers().await;
-        banner::text(&config, &agent.identity, &drivers)
+    let introduction = match &started {
+        Ok(agent) if !config.log_json => {
+            let drivers = world.containers.drivers().await;
+            banner::text(&config, &agent.identity, &drivers)
+        }
+        Ok(_) | Err(_) => String::new(),
     };
-    // A reader that has left is no reason to stop.
+    // The agent runs on even if nobody reads what it says.
     log.release(introduction.as_bytes()).unwrap_or_default();
-    let received = signals.next().await;
-    say(&config, &format!("Caught signal: {received}"));
+    let agent = started?;
+    let received = until_told_to_end(&config, &mut signals).await;
+    Ok(end(agent, &config, received, &mut signals).await)
+}
+
+async fn until_told_to_end(config: &AgentConfig, signals: &mut Signals) -> Received {
+    loop {
+        let received = signals.next().await;
+        if received == Received::Hangup && !config.dev_mode {
+            tracing::warn!("a running agent can't read its configuration again yet: restart it");
+            continue;
+        }
+        return received;
+    }
+}
+
+async fn end(
+    agent: Agent,
+    config: &AgentConfig,
+    received: Received,
+    signals: &mut Signals,
+) -> Exit {
     let gracefully = match received {
         Received::Interrupt => config.leave_on_interrupt,
         Received::Terminate => config.leave_on_terminate,
-        Received::Hangup => false,
+        Received::Hangup => true,
     };
-    if gracefully {
-        say(&config, "Gracefully shutting down agent...");
-        tokio::select! {
-            biased;
-            _ = signals.next() => return Ok(Exit::Failed),
-            () = agent.leave() => {}
-        }
+    // A dev agent's tasks have no next start to be taken up by.
+    if !gracefully && !config.dev_mode {
+        tracing::info!("{received} received: ending, without leaving");
+        return Exit::Failed;
     }
-    Ok(Exit::Done)
-}
-
-/// For people, among the logs.
-fn say(config: &AgentConfig, text: &str) {
-    if config.log_json {
-        tracing::info!("{text}");
-    } else {
-        terminal::print(&format!("==> {text}"));
+    tracing::info!("{received} received: leaving gracefully; once more ends at once");
+    tokio::select! {
+        biased;
+        again = signals.next() => {
+            tracing::warn!("{again} received: ending at once");
+            Exit::Failed
+        }
+        left = tokio::time::timeout(LEAVE_TIMEOUT, agent.leave()) => if left.is_ok() {
+            tracing::info!("left");
+            Exit::Done
+        } else {
+            tracing::warn!("some tasks haven't ended after {} s", LEAVE_TIMEOUT.as_secs());
+            Exit::Failed
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail, ensure};
 use logic::config::AgentConfig;
 
+/// Run an agent: a server, a client, or with -dev a whole cluster in one process
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct AgentArgs {
     /// A whole cluster in one process: on loopback, forgotten when it ends

@@ -1,0 +1,126 @@
+//! One agent's life: a job is run, found, served, broken, repaired and stopped.
+
+use std::fs;
+
+use crate::program::{Agent, ended, eventually, repository, signal};
+
+const JOB: &str = "hello";
+const HOST: &str = "hello.localhost";
+
+/// The job of the quickstart, published where this agent's proxy listens.
+fn job_file(agent: &Agent) -> String {
+    let path = repository().join("docs/jobs/quickstart.nomad");
+    let job = fs::read_to_string(path).expect("the job file");
+    let site = format!("{HOST}:{}", agent.proxy_port());
+    agent.write("hello.nomad", &job.replace("hello.localhost:9999", &site))
+}
+
+fn ports(agent: &Agent) -> Vec<u16> {
+    let port = |(port, _)| port;
+    agent
+        .srv("hello.service.dc1.consul.")
+        .into_iter()
+        .map(port)
+        .collect()
+}
+
+/// The process of the instance that listens there.
+fn process_at(agent: &Agent, port: u16) -> u32 {
+    let address = format!("-listen 127.0.0.1:{port} ");
+    let found = agent
+        .tasks()
+        .into_iter()
+        .find(|(_, line)| line.contains(&address));
+    found
+        .unwrap_or_else(|| panic!("no process at {port}: {:?}", agent.tasks()))
+        .0
+}
+
+#[test]
+fn a_job_is_run_found_served_repaired_and_stopped() {
+    let mut agent = Agent::dev(40);
+    let ran = agent.ask(&["job", "run", &job_file(&agent)]);
+    assert!(ran.contains("finished with status \"complete\""), "{ran}");
+    eventually("both instances pass", || {
+        (agent.passing(JOB).len() == 2).then_some(())
+    });
+    let status = agent.ask(&["job", "status", JOB]);
+    assert_eq!(status.matches(" running ").count(), 2, "{status}");
+
+    let found = eventually("DNS knows both", || {
+        Some(ports(&agent)).filter(|p| p.len() == 2)
+    });
+    eventually("both instances answer through the proxy", || {
+        let answer = agent.through_proxy(HOST).expect("the proxy answers");
+        let instance = answer.header("x-instance").unwrap_or_default();
+        instance
+            .ends_with("[1]")
+            .then(|| assert_eq!(answer.status, 200))
+    });
+
+    a_killed_instance_is_withdrawn_and_comes_back(&agent, found[0]);
+
+    let alloc = agent.nomad("GET", &format!("/v1/job/{JOB}/allocations"), "");
+    let alloc = alloc.expect("an answer").json()[0]["ID"]
+        .as_str()
+        .map(str::to_owned);
+    let logs = agent.ask(&["alloc", "logs", &alloc.expect("an id")]);
+    assert!(
+        logs.contains("httpbackendservice v1.0.0 listening on 127.0.0.1:"),
+        "{logs}"
+    );
+
+    agent.ask(&["job", "stop", JOB]);
+    eventually("all its processes end", || {
+        agent.tasks().is_empty().then_some(())
+    });
+    assert_eq!(agent.passing(JOB).len(), 0);
+    assert!(ports(&agent).is_empty());
+    assert_eq!(agent.through_proxy(HOST).expect("an answer").status, 404);
+
+    signal(agent.child.id(), "INT");
+    assert!(ended(&mut agent.child).success(), "{}", agent.log());
+    assert!(
+        agent.log().contains("leaving gracefully"),
+        "{}",
+        agent.log()
+    );
+}
+
+fn a_killed_instance_is_withdrawn_and_comes_back(agent: &Agent, port: u16) {
+    let process = process_at(agent, port);
+    signal(process, "KILL");
+    eventually("it is withdrawn", || {
+        (agent.passing(JOB).len() == 1).then_some(())
+    });
+    // The restart waits for a second, so the next requests meet a single instance.
+    eventually("it is running again, under the same port", || {
+        let answer = agent.through_proxy(HOST).expect("the proxy answers");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        (agent.passing(JOB).len() == 2).then_some(())
+    });
+    assert!(ports(agent).contains(&port));
+    assert_ne!(process_at(agent, port), process);
+}
+
+#[test]
+fn a_dev_agent_takes_its_tasks_with_it() {
+    let mut agent = Agent::dev(50);
+    agent.ask(&["job", "run", &job_file(&agent)]);
+    eventually("both instances pass", || {
+        (agent.passing(JOB).len() == 2).then_some(())
+    });
+    signal(agent.child.id(), "TERM");
+    assert!(ended(&mut agent.child).success(), "{}", agent.log());
+    assert_eq!(agent.tasks(), [], "no process is left");
+    let left = fs::read_dir(agent.folder.path())
+        .expect("readable")
+        .flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    assert!(
+        !left
+            .iter()
+            .any(|name| name.to_string_lossy().contains("drover")),
+        "{left:?}"
+    );
+}
