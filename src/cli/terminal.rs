@@ -54,10 +54,6 @@ impl Style {
         }
     }
 
-    pub(super) fn is_coloured(self) -> bool {
-        self.coloured
-    }
-
     fn paint(self, code: &str, text: &str) -> String {
         if self.coloured {
             format!("\x1b[{code}m{text}\x1b[0m")
