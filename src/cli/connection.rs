@@ -13,19 +13,19 @@ const CONSUL_PORT: u16 = 8500;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct Connection {
-    /// The agent's address [default: $NOMAD_ADDR or http://127.0.0.1:4646]
+    /// The agent's address [default: `$NOMAD_ADDR` or `http://127.0.0.1:4646`]
     #[arg(long, value_name = "ADDR")]
     address: Option<String>,
-    /// The region to ask [default: $NOMAD_REGION]
+    /// The region to ask [default: `$NOMAD_REGION`]
     #[arg(long)]
     region: Option<String>,
-    /// The namespace; there is only `default` [default: $NOMAD_NAMESPACE]
+    /// The namespace; there is only `default` [default: `$NOMAD_NAMESPACE`]
     #[arg(long)]
     namespace: Option<String>,
-    /// An access token, for agents that want one [default: $NOMAD_TOKEN]
+    /// An access token, for agents that want one [default: `$NOMAD_TOKEN`]
     #[arg(long)]
     token: Option<String>,
-    /// Print without colours, as NO_COLOR does
+    /// Print without colours, as `NO_COLOR` does
     #[arg(long)]
     no_color: bool,
 }
@@ -63,10 +63,10 @@ impl Connection {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct CatalogConnection {
-    /// The agent's address [default: $CONSUL_HTTP_ADDR or 127.0.0.1:8500]
+    /// The agent's address [default: `$CONSUL_HTTP_ADDR` or `127.0.0.1:8500`]
     #[arg(long, value_name = "ADDR")]
     http_addr: Option<String>,
-    /// An access token, for agents that want one [default: $CONSUL_HTTP_TOKEN]
+    /// An access token, for agents that want one [default: `$CONSUL_HTTP_TOKEN`]
     #[arg(long)]
     token: Option<String>,
     /// The datacenter to ask

@@ -84,14 +84,14 @@ pub(super) fn relative(at: Time, now: Time) -> String {
     let Some(first) = first else {
         return format!("0s {direction}");
     };
-    let mut text = String::new();
+    let mut amounts = Vec::new();
     for (unit, length) in UNITS.iter().skip(first).take(2) {
         if rest >= *length {
-            text.push_str(&format!("{}{unit}", rest / length));
+            amounts.push(format!("{}{unit}", rest / length));
             rest %= length;
         }
     }
-    format!("{text} {direction}")
+    format!("{} {direction}", amounts.concat())
 }
 
 /// `2026-11-24T13:12:42Z`, or `N/A` for what hasn't happened.

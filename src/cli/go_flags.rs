@@ -117,8 +117,9 @@ fn long(
         (Some(arg), Some(value)) if !takes_value(arg) => match value.to_str() {
             Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(spelled)),
             Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(None),
-            _ => Err(format!(
-                "invalid boolean value {value:?} for -{name}: write true or false"
+            Some(_) | None => Err(format!(
+                "invalid boolean value \"{}\" for -{name}: write true or false",
+                value.to_string_lossy()
             )),
         },
         (_, Some(value)) => Ok(Some(with(value))),
