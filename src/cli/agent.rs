@@ -11,6 +11,7 @@ use std::time::Duration;
 use agent::Agent;
 use anyhow::{Context, anyhow};
 use logic::config::AgentConfig;
+use ports::World;
 
 use super::exit::{Exit, Failure, Outcome};
 pub(super) use configuration::{AgentArgs, dev, shift_ports};
@@ -19,6 +20,9 @@ use signals::{Received, Signals};
 
 /// How long tasks may take to end when a dev agent leaves: the longest usual kill timeout.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// In each turn every actor runs that can; those it creates come next. None goes this deep.
+const SETTLE_TURNS: usize = 16;
 
 pub(super) fn run(args: &AgentArgs) -> Outcome {
     let ended = args.config().and_then(|config| {
@@ -31,12 +35,13 @@ pub(super) fn run(args: &AgentArgs) -> Outcome {
 async fn serve(config: AgentConfig, log: HeldLog) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("can't listen for signals")?;
     let world = host::world(&config);
-    let starting = agent::start(world.clone(), config.clone());
     let started = tokio::select! {
         biased;
-        // The error tells its source itself.
-        started = starting => started.map_err(|error| anyhow!(error.to_string())),
-        _ = signals.next() => return Ok(Exit::Failed),
+        started = start(world.clone(), config.clone()) => started,
+        _ = signals.next() => {
+            settle().await;
+            return Ok(Exit::Failed);
+        }
     };
     let introduction = match &started {
         Ok(agent) if !config.log_json => {
@@ -50,6 +55,25 @@ async fn serve(config: AgentConfig, log: HeldLog) -> anyhow::Result<Exit> {
     let agent = started?;
     let received = until_told_to_end(&config, &mut signals).await;
     Ok(end(agent, &config, received, &mut signals).await)
+}
+
+/// Starts an agent, or says in one line why it can't.
+pub(super) async fn start(world: World, config: AgentConfig) -> anyhow::Result<Agent> {
+    match agent::start(world, config).await {
+        Ok(agent) => Ok(agent),
+        Err(error) => {
+            settle().await;
+            // The error tells its source itself.
+            Err(anyhow!(error.to_string()))
+        }
+    }
+}
+
+/// Lets actors that were created begin: dropped before, they would do so outside the runtime.
+pub(super) async fn settle() {
+    for _ in 0..SETTLE_TURNS {
+        tokio::task::yield_now().await;
+    }
 }
 
 async fn until_told_to_end(config: &AgentConfig, signals: &mut Signals) -> Received {

@@ -23,7 +23,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::programs::block_on;
 use super::terminal;
 
-const PORT_DEFAULT: u16 = 8080;
+const PORT_DEFAULT: u16 = 8081;
 /// How long open requests may take once the server is told to stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
 /// How often connections that can't be accepted (too many files) are tried again.
@@ -35,10 +35,10 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// SIGTERM and SIGINT.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  $ drover example-backend -listen 127.0.0.1:8081
+  $ drover example-backend -listen 127.0.0.1:9000
   $ drover example-backend -version v2.0.0          on $NOMAD_PORT_http, as a task")]
 pub(super) struct ExampleBackendArgs {
-    /// Where to listen [default: 0.0.0.0:$NOMAD_PORT_http, or port 8080]
+    /// Where to listen [default: 0.0.0.0:$NOMAD_PORT_http, or port 8081]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
     /// The version it says it is

@@ -15,7 +15,7 @@ use logic::model::{Evaluation, Job, Value};
 use serde_json::json;
 
 use super::agent::signals::Signals;
-use super::agent::{dev, logging, shift_ports};
+use super::agent::{dev, logging, settle, shift_ports, start};
 use super::exit::{Exit, Failure, Outcome};
 use ask::Api;
 use instances::{Instances, short};
@@ -58,11 +58,13 @@ async fn show(args: &QuickstartArgs) -> anyhow::Result<Exit> {
     screen.title("Drover quickstart: a whole cluster in this process, and a web service on it");
     let started = tokio::select! {
         biased;
-        _ = signals.next() => return Ok(Exit::Failed),
-        started = agent::start(host::world(&config), config.clone()) => started,
+        _ = signals.next() => {
+            settle().await;
+            return Ok(Exit::Failed);
+        }
+        started = start(host::world(&config), config.clone()) => started,
     };
-    // The error tells its source itself.
-    let agent = started.map_err(|error| anyhow!(error.to_string()))?;
+    let agent = started?;
     let story = Story {
         at: At::of(&config)?,
         screen: &screen,
