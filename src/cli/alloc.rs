@@ -1,7 +1,9 @@
 //! `alloc status`: one allocation, its tasks, what they use and what happened to them.
 
 use clap::{Args, Subcommand};
-use logic::model::{AllocMetric, Allocation, Network, Resources, TaskEvent, TaskState};
+use logic::model::{
+    AllocMetric, Allocation, EVAL_PENDING, Evaluation, Network, Resources, TaskEvent, TaskState,
+};
 use logic::time::Time;
 use logic::{duration, id};
 use serde::Deserialize;
@@ -58,6 +60,8 @@ struct Facts {
     /// Ports and disk of the group.
     shared: SharedResources,
     usage: Option<AllocUsage>,
+    /// When a failed allocation will be placed anew.
+    replaced_at: Time,
 }
 
 impl AllocStatus {
@@ -93,6 +97,7 @@ impl AllocStatus {
         let mut facts = Facts::read(&answer)
             .map_err(|error| Failure::new(format!("Error querying allocation: {error}")))?;
         facts.usage = usage(&client, &stub.id).await;
+        facts.replaced_at = replaced_at(&client, &facts.alloc).await;
         let style = self.asked.connection.style();
         terminal::print(&facts.render(self.short, self.asked.verbose, now(), style));
         Ok(Exit::Done)
@@ -103,6 +108,20 @@ impl AllocStatus {
 pub(super) async fn usage(client: &Client, alloc_id: &str) -> Option<AllocUsage> {
     let path = format!("/v1/client/allocation/{alloc_id}/stats");
     client.get(&path).await.ok()
+}
+
+/// When the evaluation is due that places a failed allocation anew, if there is one.
+async fn replaced_at(client: &Client, alloc: &Allocation) -> Time {
+    if alloc.follow_up_eval_id.is_empty() {
+        return Time::NEVER;
+    }
+    let path = format!("/v1/evaluation/{}", alloc.follow_up_eval_id);
+    let eval: Evaluation = client.get(&path).await.unwrap_or_default();
+    if eval.status == EVAL_PENDING {
+        eval.wait_until
+    } else {
+        Time::NEVER
+    }
 }
 
 /// Allocations as a table.
@@ -160,6 +179,7 @@ impl Facts {
             shared: shared_resources,
             alloc: decode(&bytes)?,
             usage: None,
+            replaced_at: Time::NEVER,
         })
     }
 
@@ -212,6 +232,10 @@ impl Facts {
             if !other.is_empty() {
                 head.push((key, shown_id(other, verbose)));
             }
+        }
+        if self.replaced_at > now {
+            let at = when(self.replaced_at, now, verbose);
+            head.push(("Reschedule Eligibility", at));
         }
         if verbose {
             head.extend(counts(&alloc.metrics));

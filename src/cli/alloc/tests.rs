@@ -39,6 +39,19 @@ fn verbose_looks_as_the_anchor_shows_it() {
     assert_eq!(text, expected);
 }
 
+#[test]
+fn a_failed_allocation_tells_when_it_is_placed_anew() {
+    let facts = Facts {
+        replaced_at: Time::from_secs(1_000_000_009),
+        ..Facts::default()
+    };
+    let text = facts.head(false, Time::from_secs(1_000_000_000));
+    assert!(
+        text.ends_with("\nReschedule Eligibility = 9s from now"),
+        "{text}"
+    );
+}
+
 fn port(label: &str, value: u16) -> logic::model::Port {
     logic::model::Port {
         label: label.to_owned(),
