@@ -124,3 +124,52 @@ fn a_dev_agent_takes_its_tasks_with_it() {
         "{left:?}"
     );
 }
+
+/// A task that won't end when it is asked to.
+const STUBBORN: &str = r#"
+job "stubborn" {
+  datacenters = ["dc1"]
+  group "stubborn" {
+    task "stubborn" {
+      driver       = "raw_exec"
+      kill_timeout = "25s"
+      config {
+        command = "/bin/sh"
+        args    = ["-c", "trap '' TERM INT; echo ready; while :; do sleep 1; done"]
+      }
+    }
+  }
+}
+"#;
+
+#[test]
+fn a_second_signal_ends_the_agent_at_once() {
+    let mut agent = Agent::dev(90);
+    let file = agent.write("stubborn.nomad", STUBBORN);
+    agent.ask(&["job", "run", &file]);
+    let allocs = agent
+        .nomad("GET", "/v1/job/stubborn/allocations", "")
+        .expect("an answer");
+    let alloc = allocs.json()[0]["ID"]
+        .as_str()
+        .map(str::to_owned)
+        .expect("an id");
+    eventually("the task ignores signals", || {
+        agent
+            .ask(&["alloc", "logs", &alloc])
+            .contains("ready")
+            .then_some(())
+    });
+    signal(agent.child.id(), "INT");
+    eventually("it is leaving", || {
+        agent.log().contains("leaving gracefully").then_some(())
+    });
+    assert!(
+        agent.child.try_wait().expect("waited for").is_none(),
+        "it waits for the task"
+    );
+    let asked = std::time::Instant::now();
+    signal(agent.child.id(), "INT");
+    assert_eq!(ended(&mut agent.child).code(), Some(1), "{}", agent.log());
+    assert!(asked.elapsed().as_secs() < 10, "{:?}", asked.elapsed());
+}

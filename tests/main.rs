@@ -1,5 +1,7 @@
 //! The program from outside, as its users meet it; and the repository's own rules.
 
+#![expect(clippy::print_stderr, reason = "tests tell what they skip")]
+
 #[cfg(test)]
 mod agent;
 #[cfg(test)]

@@ -305,12 +305,12 @@ impl Drop for Agent {
         }
         if std::thread::panicking() {
             eprintln!("--- the agent's log ---\n{}", self.log());
-            for (pid, _) in self.tasks() {
-                Command::new("kill")
-                    .args(["-9", &pid.to_string()])
-                    .status()
-                    .ok();
-            }
+        }
+        for (pid, _) in self.tasks() {
+            Command::new("kill")
+                .args(["-9", &pid.to_string()])
+                .status()
+                .ok();
         }
     }
 }

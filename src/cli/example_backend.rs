@@ -38,7 +38,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
   $ drover example-backend -listen 127.0.0.1:9000
   $ drover example-backend -version v2.0.0          on $NOMAD_PORT_http, as a task")]
 pub(super) struct ExampleBackendArgs {
-    /// Where to listen [default: 0.0.0.0:$NOMAD_PORT_http, or port 8081]
+    /// Where to listen [default: port 8081, or the one a job gives it]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
     /// The version it says it is

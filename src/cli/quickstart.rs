@@ -208,7 +208,7 @@ impl Story<'_> {
         };
         self.screen.event("dns", &format!("SRV {SRV_NAME}:"));
         for record in records {
-            self.screen.detail(&record.data.to_string());
+            Screen::detail(&record.data.to_string());
         }
         Ok(())
     }
@@ -232,7 +232,7 @@ impl Story<'_> {
                 answer.status,
                 body.trim()
             );
-            self.screen.detail(&text);
+            Screen::detail(&text);
         }
         Ok(())
     }
@@ -249,6 +249,9 @@ impl Story<'_> {
             0 => String::new(),
             _ => format!(" -address=http://{}", self.at.http),
         };
+        let drover = std::env::args()
+            .next()
+            .unwrap_or_else(|| "drover".to_owned());
         let dns = self.at.dns.port();
         let commands = [
             (format!("curl {site}"), "ask the service"),
@@ -257,11 +260,17 @@ impl Story<'_> {
                 "where the instances are",
             ),
             (
-                format!("drover job status{agent} {JOB}"),
+                format!("{drover} job status{agent} {JOB}"),
                 "the job and its allocations",
             ),
-            (format!("drover node status{agent}"), "the cluster's nodes"),
-            (format!("drover job stop{agent} {JOB}"), "stop the service"),
+            (
+                format!("{drover} node status{agent}"),
+                "the cluster's nodes",
+            ),
+            (
+                format!("{drover} job stop{agent} {JOB}"),
+                "stop the service",
+            ),
         ];
         self.screen.list("Try in another terminal:", &commands);
         self.screen.line("Press Ctrl-C to stop everything.");

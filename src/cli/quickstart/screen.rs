@@ -34,7 +34,7 @@ impl Screen {
     }
 
     /// Belongs to the event above.
-    pub(super) fn detail(&self, text: &str) {
+    pub(super) fn detail(text: &str) {
         write(&format!(
             "{:width$}{text}\n",
             "",
