@@ -108,7 +108,7 @@ impl Drop for WatchedPanics {
 fn watch_panics(sight: &Sight) -> WatchedPanics {
     let sight = sight.clone();
     std::panic::set_hook(Box::new(move |panic| {
-        Cluster::panicked(&sight, panic.to_string())
+        Cluster::panicked(&sight, panic.to_string());
     }));
     WatchedPanics
 }

@@ -94,7 +94,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TraceLayer {
         let ours = ["agent", "logic", "jobspec", "ports", "sim"]
             .iter()
             .any(|name| target.split("::").next() == Some(name));
-        if !ours && !(self.packets && target.starts_with("turmoil")) {
+        let packet = self.packets && target.starts_with("turmoil");
+        if !ours && !packet {
             return;
         }
         let mut fields = Fields::default();

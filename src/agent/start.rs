@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use actix::{Actor, Addr};
+use logic::catalog::View;
 use logic::config::AgentConfig;
 use logic::model::{CatalogNode, Node, Resources, ServiceInstance};
 use ports::errors::NetworkError;
@@ -36,7 +37,7 @@ pub struct Agent {
     pub edge: Option<Edge>,
     pub dns: Option<Addr<DnsListener>>,
     /// The agent's replica of the catalog.
-    pub view: Subscriber<Arc<logic::catalog::View>>,
+    pub view: Subscriber<Arc<View>>,
     dev_mode: bool,
 }
 
@@ -61,32 +62,21 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let sockets = Sockets::open(&world, &config).await?;
     let fingerprint = world.machine.fingerprint();
     let identity = client::node_identity(&world).await?;
-    let address = advertised(&config, &fingerprint);
-    let name = if config.name.is_empty() {
-        fingerprint.hostname.clone()
-    } else {
-        config.name.clone()
-    };
-    let me = Arc::new(Identity {
-        node_id: identity.id.clone(),
-        name: name.clone(),
-        address,
-        version: VERSION,
-    });
-
-    let server = if config.server.enabled {
-        Some(server::start(&world, &config).await?)
-    } else {
-        None
-    };
+    let me = Arc::new(who(&config, &fingerprint, &identity));
     let rpc = Rpc::new(world.clone(), servers(&config));
     let node = node(&world, &config, &identity, &me, fingerprint).await;
     let catalog_node = catalog_node(&node);
     let own = own_services(&config, &me);
     let registers_node = !config.client.enabled;
     let (catalog, view) = Catalog::new(catalog_node.clone(), rpc.clone(), own, registers_node);
-    let catalog = catalog.start();
+    let (dns, edge) = outlets(&world, &config, &view).await?;
 
+    let server = if config.server.enabled {
+        Some(server::start(&world, &config).await?)
+    } else {
+        None
+    };
+    let catalog = catalog.start();
     let api = Api {
         world: world.clone(),
         config: Arc::clone(&config),
@@ -95,48 +85,12 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         rpc: rpc.clone(),
         view: view.clone(),
     };
-    let routers = Routers {
-        nomad: api::nomad(api.clone()),
-        consul: api::consul(api),
-    };
-    if let (Some(server), Some(listener)) = (&server, sockets.rpc) {
-        let datacenter = config.datacenter.clone();
-        Requests::new(listener, server.clone(), routers.clone(), datacenter).start();
-    }
-    actix_rt::spawn(http_listener::serve(
-        sockets.http,
-        routers.nomad,
-        world.clock.clone(),
-    ));
-    if let Some(listener) = sockets.catalog_http {
-        actix_rt::spawn(http_listener::serve(
-            listener,
-            routers.consul,
-            world.clock.clone(),
-        ));
-    }
-    let dns = if config.catalog.enabled {
-        let bound = dns::start(&world, &config.catalog, config.bind_addr, view.clone()).await;
-        Some(bound.map_err(listening("DNS", "catalog { dns_port }"))?)
-    } else {
-        None
-    };
-    let edge = if config.edge.enabled {
-        let bound = edge::start(&world, &config.edge, config.bind_addr, view.clone()).await;
-        Some(bound.map_err(listening("the edge proxy", "edge { ports, ui_port }"))?)
-    } else {
-        None
-    };
-    let client = config.client.enabled.then(|| {
-        Client::new(
-            world.clone(),
-            rpc.clone(),
-            catalog.clone(),
-            node,
-            catalog_node,
-        )
-        .start()
-    });
+    sockets.serve(api);
+    let client = config
+        .client
+        .enabled
+        .then(|| Client::new(world, rpc, catalog.clone(), node, catalog_node).start());
+    let dev_mode = config.dev_mode;
     Ok(Agent {
         identity: me,
         server,
@@ -145,8 +99,43 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         edge,
         dns,
         view,
-        dev_mode: config.dev_mode,
+        dev_mode,
     })
+}
+
+/// DNS and the edge, which answer from the catalog's replica.
+async fn outlets(
+    world: &World,
+    config: &AgentConfig,
+    view: &Subscriber<Arc<View>>,
+) -> Result<(Option<Addr<DnsListener>>, Option<Edge>), StartError> {
+    let dns = if config.catalog.enabled {
+        let bound = dns::start(world, &config.catalog, config.bind_addr, view.clone()).await;
+        Some(bound.map_err(listening("DNS", "catalog { dns_port }"))?)
+    } else {
+        None
+    };
+    let edge = if config.edge.enabled {
+        let bound = edge::start(world, &config.edge, config.bind_addr, view.clone()).await;
+        Some(bound.map_err(listening("the edge proxy", "edge { ports, ui_port }"))?)
+    } else {
+        None
+    };
+    Ok((dns, edge))
+}
+
+fn who(config: &AgentConfig, fingerprint: &Fingerprint, identity: &NodeIdentity) -> Identity {
+    let name = if config.name.is_empty() {
+        &fingerprint.hostname
+    } else {
+        &config.name
+    };
+    Identity {
+        node_id: identity.id.clone(),
+        name: name.clone(),
+        address: advertised(config, fingerprint),
+        version: VERSION,
+    }
 }
 
 /// Listeners are opened before anything is started: a busy port leaves nothing half done.
@@ -182,6 +171,27 @@ impl Sockets {
             rpc,
             catalog_http,
         })
+    }
+
+    /// Answers what comes in.
+    fn serve(self, api: Api) {
+        let clock = api.world.clock.clone();
+        let (server, datacenter) = (api.server.clone(), api.config.datacenter.clone());
+        let routers = Routers {
+            nomad: api::nomad(api.clone()),
+            consul: api::consul(api),
+        };
+        if let (Some(server), Some(listener)) = (server, self.rpc) {
+            Requests::new(listener, server, routers.clone(), datacenter).start();
+        }
+        actix_rt::spawn(http_listener::serve(
+            self.http,
+            routers.nomad,
+            clock.clone(),
+        ));
+        if let Some(listener) = self.catalog_http {
+            actix_rt::spawn(http_listener::serve(listener, routers.consul, clock));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Watches an evaluation: what it places, why it can't, and whether what it placed comes up.
 //!
-//! [`Progress`] says what is new in each look; [`Monitor`] looks until there is nothing to wait for.
+//! [`Progress`] says what is new in each look; [`Monitor`] looks until there is nothing to wait
+//! for.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -117,7 +117,7 @@ impl Default for ServerConfig {
         Self {
             enabled: false,
             bootstrap_expect: 1,
-            heartbeat_ttl_ms: 2_500,
+            heartbeat_ttl_ms: 5_000,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Everything Drover decides: pure data, pure functions and pure state machines.
 //!
 //! Nothing in this crate reads a clock, draws randomness, does IO or is async. Time comes in as
-//! a [`time::Time`] argument, ids come in from the caller, and what must happen goes out as a value.
+//! a [`time::Time`] argument, ids come in from the caller, and what must happen goes out as a
+//! value.
 
 pub mod catalog;
 pub mod config;

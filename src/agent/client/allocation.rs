@@ -9,7 +9,7 @@ use logic::model::{self, Node, TASK_DEAD, TaskState};
 use ports::World;
 use tokio::sync::oneshot;
 
-use super::client::{AllocChanged, AllocEnded, Client};
+use super::node::{AllocChanged, AllocEnded, Client};
 use super::task::{self, Task};
 use crate::catalog::Catalog;
 

@@ -50,7 +50,7 @@ pub struct Task {
     world: World,
     node: Arc<Node>,
     alloc: Arc<model::Allocation>,
-    task: model::Task,
+    asked: model::Task,
     catalog: Addr<Catalog>,
     allocation: Addr<Allocation>,
     machine: Machine,
@@ -99,7 +99,7 @@ impl Task {
             world,
             node,
             alloc,
-            task,
+            asked: task,
             catalog,
             allocation,
             machine,
@@ -112,7 +112,7 @@ impl Task {
     fn key(&self) -> TaskKey {
         TaskKey {
             alloc_id: self.alloc.id.clone(),
-            task: self.task.name.clone(),
+            task: self.asked.name.clone(),
         }
     }
 
@@ -149,7 +149,7 @@ impl Task {
             }
         }
         self.allocation.do_send(TaskChanged {
-            task: self.task.name.clone(),
+            task: self.asked.name.clone(),
             state,
         });
     }
@@ -233,7 +233,7 @@ impl Task {
     /// The withdrawal has been sent by the time this runs; wait until it is known, then kill.
     fn stop_task(&mut self, delay: Duration, timeout: Duration, ctx: &mut Context<Self>) {
         let (world, key) = (self.world.clone(), self.key());
-        let signal = self.task.kill_signal.clone();
+        let signal = self.asked.kill_signal.clone();
         let withdrawn = self.catalog.send(Withdraw {
             owner: self.owner(),
         });
@@ -262,11 +262,11 @@ impl Task {
     }
 
     fn offers(&self) -> Vec<Offer> {
-        let env = environment::variables(&self.alloc, &self.task, &self.node);
-        let mut offers = services::offers(&self.alloc, Some(&self.task), &self.node, &env);
+        let env = environment::variables(&self.alloc, &self.asked, &self.node);
+        let mut offers = services::offers(&self.alloc, Some(&self.asked), &self.node, &env);
         // The group's own services are up when its first task is.
         let first = self.alloc.group().and_then(|group| group.tasks.first());
-        if first.is_some_and(|first| first.name == self.task.name) {
+        if first.is_some_and(|first| first.name == self.asked.name) {
             offers.extend(services::offers(&self.alloc, None, &self.node, &env));
         }
         offers
@@ -313,11 +313,11 @@ impl Task {
     }
 
     fn spec(&self) -> TaskSpec {
-        let env = environment::variables(&self.alloc, &self.task, &self.node);
-        let resources = self.alloc.task_resources.get(&self.task.name);
-        let resources = resources.unwrap_or(&self.task.resources);
+        let env = environment::variables(&self.alloc, &self.asked, &self.node);
+        let resources = self.alloc.task_resources.get(&self.asked.name);
+        let resources = resources.unwrap_or(&self.asked.resources);
         let config = self
-            .task
+            .asked
             .config
             .iter()
             .map(|(key, value)| {
@@ -329,19 +329,19 @@ impl Task {
             .collect();
         TaskSpec {
             key: self.key(),
-            driver: self.task.driver.clone(),
+            driver: self.asked.driver.clone(),
             config,
-            user: self.task.user.clone(),
+            user: self.asked.user.clone(),
             cpu: resources.cpu,
             memory_mb: resources.memory_mb,
             ports: self.port_mappings(),
-            logs: self.task.log_config.clone(),
+            logs: self.asked.log_config.clone(),
             labels: BTreeMap::from([
                 ("com.drover.job".to_owned(), self.alloc.job_id.clone()),
                 ("com.drover.alloc_name".to_owned(), self.alloc.name.clone()),
                 ("com.drover.node_id".to_owned(), self.node.id.clone()),
             ]),
-            kill_signal: self.task.kill_signal.clone(),
+            kill_signal: self.asked.kill_signal.clone(),
             env,
         }
     }
@@ -349,11 +349,11 @@ impl Task {
     fn port_mappings(&self) -> Vec<PortMapping> {
         self.alloc
             .ports()
-            .filter(|(owner, _)| owner.is_empty() || *owner == self.task.name)
+            .filter(|(owner, _)| owner.is_empty() || *owner == self.asked.name)
             .map(|(_, assigned)| {
                 let label = &assigned.label;
-                let given = environment::port(&self.alloc, &self.task.name, label);
-                let inside = environment::container_port(&self.alloc, &self.task, label);
+                let given = environment::port(&self.alloc, &self.asked.name, label);
+                let inside = environment::container_port(&self.alloc, &self.asked, label);
                 PortMapping {
                     label: label.clone(),
                     host_ip: given.map_or_else(|| self.node.address.clone(), |(ip, _, _)| ip),
@@ -386,7 +386,7 @@ impl Actor for Task {
         let ran_before = self
             .alloc
             .task_states
-            .get(&self.task.name)
+            .get(&self.asked.name)
             .is_some_and(|state| state.state == TASK_RUNNING || state.restarts > 0);
         if ran_before {
             self.take_up(ctx);
@@ -409,7 +409,7 @@ impl Handler<Update> for Task {
 
     fn handle(&mut self, update: Update, ctx: &mut Self::Context) {
         self.alloc = update.alloc;
-        self.task = update.task;
+        self.asked = update.task;
         if self.serving {
             self.serve(ctx);
         }

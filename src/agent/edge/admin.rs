@@ -124,7 +124,8 @@ fn page(rows: &[Row]) -> String {
     let mut page = String::from(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <title>Routes</title>\n<style>\n\
-         body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em }\n\
+         body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em;\n\
+         padding: 0 1em }\n\
          table { border-collapse: collapse; width: 100% }\n\
          th, td { border-bottom: 1px solid #ccc; padding: .3em .6em; text-align: left }\n\
          </style>\n</head>\n<body>\n<h1>Routes</h1>\n",

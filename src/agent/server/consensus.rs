@@ -63,10 +63,8 @@ impl Consensus {
 
     fn flush(&mut self, ctx: &mut Context<Self>) {
         let at = self.world.clock.now();
-        let mut index = self.log.last_index();
         let (mut entries, mut reply_to) = (Vec::new(), Vec::new());
-        for waiting in self.waiting.drain(..) {
-            index += 1;
+        for (index, waiting) in (self.log.last_index() + 1..).zip(self.waiting.drain(..)) {
             entries.push(Entry {
                 index,
                 at,

@@ -63,7 +63,7 @@ impl Actor for Evaluation {
             applier: self.applier.clone(),
         };
         ctx.spawn(
-            run.to_the_end()
+            run.run_to_the_end()
                 .into_actor(self)
                 .map(|(), evaluation, ctx| {
                     evaluation.broker.do_send(Finished {
@@ -84,7 +84,7 @@ struct Run {
 }
 
 impl Run {
-    async fn to_the_end(self) {
+    async fn run_to_the_end(self) {
         if let Err(error) = self.attempts().await {
             tracing::error!(eval = self.eval.id, %error, "an evaluation was given up");
         }

@@ -45,7 +45,9 @@ fn pieces() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_bytes_are_a_job_or_a_list_of_problems(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_a_job_or_a_list_of_problems(
+        bytes in prop::collection::vec(any::<u8>(), 0..300)
+    ) {
         fuzz_job_file(&bytes);
     }
 

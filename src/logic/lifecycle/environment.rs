@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Allocation, Node, Task, Value};
+use crate::model::{Allocation, Node, Port, Task, Value};
 use crate::schedule::feasible::resolve;
 
 /// The variables a task finds in its environment: those every task gets, then its own.
@@ -40,38 +40,15 @@ pub fn variables(alloc: &Allocation, task: &Task, node: &Node) -> BTreeMap<Strin
             put(&format!("NOMAD_META_{}", key.to_uppercase()), value);
         }
     }
-    let ip_of = |label: &str| port(alloc, &task.name, label).map(|(ip, _, _)| ip);
     for (owner, assigned) in alloc.ports() {
-        let label = &assigned.label;
-        let inside = container_port(alloc, task, label).unwrap_or(assigned.value);
-        let ip = ip_of(label).unwrap_or_else(|| node.address.clone());
-        if owner.is_empty() || owner == task.name {
-            put(&format!("NOMAD_PORT_{label}"), &inside.to_string());
-            put(&format!("NOMAD_IP_{label}"), &ip);
-            put(
-                &format!("NOMAD_ADDR_{label}"),
-                &format!("{ip}:{}", assigned.value),
-            );
-            put(
-                &format!("NOMAD_HOST_PORT_{label}"),
-                &assigned.value.to_string(),
-            );
-            put(&format!("NOMAD_HOST_IP_{label}"), &ip);
-            put(
-                &format!("NOMAD_HOST_ADDR_{label}"),
-                &format!("{ip}:{}", assigned.value),
-            );
-        } else {
-            put(
-                &format!("NOMAD_ADDR_{owner}_{label}"),
-                &format!("{ip}:{}", assigned.value),
-            );
-            put(&format!("NOMAD_IP_{owner}_{label}"), &ip);
-            put(
-                &format!("NOMAD_PORT_{owner}_{label}"),
-                &assigned.value.to_string(),
-            );
-        }
+        let foreign = !owner.is_empty() && owner != task.name;
+        env.extend(of_port(
+            alloc,
+            task,
+            node,
+            assigned,
+            foreign.then_some(owner),
+        ));
     }
     let own: Vec<_> = task
         .env
@@ -80,6 +57,36 @@ pub fn variables(alloc: &Allocation, task: &Task, node: &Node) -> BTreeMap<Strin
         .collect();
     env.extend(own);
     env
+}
+
+/// The variables that tell of one port: its own, or that of another task of the group.
+fn of_port(
+    alloc: &Allocation,
+    task: &Task,
+    node: &Node,
+    assigned: &Port,
+    other_task: Option<&str>,
+) -> Vec<(String, String)> {
+    let (label, value) = (&assigned.label, assigned.value);
+    let ip = port(alloc, other_task.unwrap_or(&task.name), label)
+        .map_or_else(|| node.address.clone(), |(ip, _, _)| ip);
+    let address = format!("{ip}:{value}");
+    if let Some(other) = other_task {
+        return vec![
+            (format!("NOMAD_ADDR_{other}_{label}"), address),
+            (format!("NOMAD_IP_{other}_{label}"), ip),
+            (format!("NOMAD_PORT_{other}_{label}"), value.to_string()),
+        ];
+    }
+    let inside = container_port(alloc, task, label).unwrap_or(value);
+    vec![
+        (format!("NOMAD_PORT_{label}"), inside.to_string()),
+        (format!("NOMAD_IP_{label}"), ip.clone()),
+        (format!("NOMAD_ADDR_{label}"), address.clone()),
+        (format!("NOMAD_HOST_PORT_{label}"), value.to_string()),
+        (format!("NOMAD_HOST_IP_{label}"), ip),
+        (format!("NOMAD_HOST_ADDR_{label}"), address),
+    ]
 }
 
 /// The address and host port of a task's (or its group's) port, and its number in the container
@@ -170,7 +177,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Job, Network, Port, Resources};
+    use crate::model::{Job, Network, Resources};
 
     fn alloc() -> Allocation {
         let network = Network {

@@ -53,7 +53,7 @@ pub enum Input {
 }
 
 /// What has to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Ask the driver to get the task ready.
     Prepare,

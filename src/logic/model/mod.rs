@@ -8,6 +8,7 @@ mod catalog;
 mod evaluation;
 mod job;
 mod node;
+mod policy;
 mod service;
 mod value;
 
@@ -16,6 +17,7 @@ pub use catalog::*;
 pub use evaluation::*;
 pub use job::*;
 pub use node::*;
+pub use policy::*;
 pub use service::*;
 pub use value::Value;
 

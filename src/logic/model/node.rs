@@ -80,7 +80,7 @@ pub struct Node {
     /// Unix seconds.
     pub status_updated_at: i64,
     pub events: Vec<NodeEvent>,
-    /// Ports that something other than our tasks listens on there, 20000 to 32000 and those reserved.
+    /// Ports that something other than our tasks listens on there.
     pub used_ports: BTreeSet<u16>,
     pub create_index: u64,
     pub modify_index: u64,

@@ -56,7 +56,8 @@ pub fn tracked(failed: &Allocation, now: Time) -> RescheduleTracker {
     tracker
 }
 
-/// When it failed; later changes of a failed allocation's row are the servers' own and follow at once.
+/// When it failed; later changes of a failed allocation's row are the servers' own and follow at
+/// once.
 fn failed_at(alloc: &Allocation) -> Time {
     Time(alloc.modify_time)
 }

@@ -129,7 +129,8 @@ pub(super) struct Held<'n> {
 }
 
 impl Held<'_> {
-    /// What keeps one more allocation from fitting, if anything. Free dynamic ports aren't looked for.
+    /// What keeps one more allocation from fitting, if anything. Free dynamic ports aren't looked
+    /// for.
     pub(super) fn lack(&self, group: &TaskGroup, asked: &Resources) -> Option<Lack> {
         self.lack_of_resources(asked)
             .or_else(|| ports::reserved(group, self.node, self.usage, self.releasing).err())

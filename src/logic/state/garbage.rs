@@ -76,7 +76,8 @@ impl Store {
         self.touch(Topic::Evals, now);
     }
 
-    /// Jobs that were stopped, and batch jobs that have done their work; with all that is left of them.
+    /// Jobs that were stopped, and batch jobs that have done their work; with all that is left of
+    /// them.
     fn collect_jobs(&mut self, before: Time, now: &mut Applying) {
         let dead: Vec<String> = self
             .jobs()

@@ -1,3 +1,5 @@
+//! What makes a job invalid, and what is said about it.
+
 use super::*;
 use crate::model::Job;
 

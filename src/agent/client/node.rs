@@ -362,7 +362,9 @@ impl Client {
             if changed && client.registered {
                 node.drivers = drivers;
                 let now = client.world.clock.now();
-                node.drivers.values_mut().for_each(|info| info.update_time = now);
+                node.drivers
+                    .values_mut()
+                    .for_each(|info| info.update_time = now);
                 client.node = Arc::new(node);
                 client.update_registration(ctx);
             }
