@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use logic::model::Allocation;
 
 use crate::cluster::Order;
@@ -178,7 +178,11 @@ async fn machine_lost(user: &User) -> Result<()> {
 }
 
 async fn job_stopped(user: &User) -> Result<()> {
+    let probing = CLIENTS.map(|host| tokio::task::spawn_local(probe(user.clone(), host)));
     user.api("DELETE", "/v1/job/httpbackend", None).await?;
+    for probe in probing {
+        probe.await.context("a probe panicked")??;
+    }
     user.eventually("nothing runs any more", SOON, || async {
         let list = user
             .api("GET", "/v1/job/httpbackend/allocations", None)
@@ -204,6 +208,18 @@ async fn job_stopped(user: &User) -> Result<()> {
         .await?;
     }
     Ok(())
+}
+
+/// A service that is stopped in order answers until it has no route: nobody sees an error.
+async fn probe(user: User, host: &str) -> Result<()> {
+    loop {
+        let answer = user.through_edge(host, SITE).await?;
+        match answer.status {
+            200 => {}
+            404 => return Ok(()),
+            _ => bail!("while the job is stopped, the edge of {host} answers {answer:?}"),
+        }
+    }
 }
 
 fn pick(user: &User, count: usize) -> usize {

@@ -286,10 +286,10 @@ impl Handler<Withdraw> for Catalog {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, withdraw: Withdraw, ctx: &mut Self::Context) -> Self::Result {
-        if self.offered.remove(&withdraw.owner).is_none() {
-            return Box::pin(async {});
+        if self.offered.remove(&withdraw.owner).is_some() {
+            self.rebuild();
         }
-        self.rebuild();
+        // Also who asks again is answered only when the servers know.
         let (done, known) = oneshot::channel();
         self.waiting.push(done);
         self.send(ctx);

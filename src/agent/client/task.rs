@@ -23,6 +23,8 @@ use crate::catalog::{Catalog, Serve, Withdraw};
 /// How long a stop waits for the servers to learn that the task is withdrawn: routes to it are
 /// gone then, so that it isn't killed under a request.
 const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
+/// How long agents may take to see in their replicas what the servers know.
+const REPLICAS_FOLLOW: Duration = Duration::from_millis(100);
 
 /// The task isn't wanted any more.
 #[derive(Message)]
@@ -230,16 +232,21 @@ impl Task {
         }));
     }
 
-    /// The withdrawal has been sent by the time this runs; wait until it is known, then kill.
+    /// Kills the task once nobody is sent to it any more: when the servers know that it is
+    /// withdrawn, and every agent's replica has had time to follow.
     fn stop_task(&mut self, delay: Duration, timeout: Duration, ctx: &mut Context<Self>) {
         let (world, key) = (self.world.clone(), self.key());
         let signal = self.asked.kill_signal.clone();
         let withdrawn = self.catalog.send(Withdraw {
             owner: self.owner(),
         });
+        let routed_to = !self.offers().is_empty();
         let asking = async move {
-            // Servers that can't be reached must not keep a task from being stopped.
-            tokio::time::timeout(WITHDRAWN_WITHIN, withdrawn).await.ok();
+            if routed_to {
+                // Servers that can't be reached must not keep a task from being stopped.
+                tokio::time::timeout(WITHDRAWN_WITHIN, withdrawn).await.ok();
+                tokio::time::sleep(REPLICAS_FOLLOW).await;
+            }
             tokio::time::sleep(delay).await;
             world.containers.stop(&key, &signal, timeout).await
         };

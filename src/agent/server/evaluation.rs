@@ -129,7 +129,19 @@ impl Run {
 
     fn decide(&self, snapshot: &Store) -> Decision {
         let mut ids = Ids::at(self.world.random.next_u64(), snapshot.index());
-        schedule(snapshot, &self.eval, self.world.clock.now(), &mut ids)
+        let began = self.world.clock.monotonic();
+        let mut decision = schedule(snapshot, &self.eval, self.world.clock.now(), &mut ids);
+        let took = self
+            .world
+            .clock
+            .monotonic()
+            .saturating_sub(began)
+            .as_nanos();
+        let each = took / (decision.plan.places.len().max(1) as u128);
+        for alloc in &mut decision.plan.places {
+            alloc.metrics.allocation_time = i64::try_from(each).unwrap_or(i64::MAX);
+        }
+        decision
     }
 
     async fn store(&self, evals: Vec<model::Evaluation>) -> Result<(), ProposeError> {

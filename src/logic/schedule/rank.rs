@@ -240,10 +240,18 @@ impl<'a> Search<'a> {
         let avoid: BTreeSet<usize> = avoid.iter().filter_map(|node| self.find(node)).collect();
         while let Some(best) = self.best(&avoid) {
             let node = self.candidates[best.at].node;
-            match room.held(node).assign(self.group, ids) {
+            let held = room.held(node);
+            match held.assign(self.group, ids) {
                 Ok(networks) => {
                     let mut metric = self.metric.clone();
-                    metric.scores.insert(score_key(node), best.score);
+                    let fit = fit(&held, &self.group.resources());
+                    metric.scores.insert(score_key(node, "binpack"), fit);
+                    if best.score < fit {
+                        let penalty = best.score - fit;
+                        metric
+                            .scores
+                            .insert(score_key(node, "job-anti-affinity"), penalty);
+                    }
                     return Ok(Chosen {
                         node: Arc::clone(node),
                         networks,
@@ -309,7 +317,7 @@ pub(super) fn fit_on(
     match networks {
         Ok(networks) => {
             let score = fit(&held, &asked);
-            metric.scores.insert(score_key(node), score);
+            metric.scores.insert(score_key(node, "binpack"), score);
             Ok(Chosen {
                 node: Arc::clone(node),
                 networks,
@@ -342,8 +350,8 @@ fn one_less(counts: &mut BTreeMap<String, u64>, label: &str) {
     }
 }
 
-fn score_key(node: &Node) -> String {
-    format!("{}.binpack", node.id)
+fn score_key(node: &Node, scorer: &str) -> String {
+    format!("{}.{scorer}", node.id)
 }
 
 /// Best fit as Google published it for clusters: 0 for an empty node to 18 for a full one.
