@@ -64,6 +64,8 @@ pub struct Client {
     reports: BTreeMap<String, AllocReport>,
     reporting: bool,
     registered: bool,
+    /// The servers are being asked what should run here; that never ends.
+    watching: bool,
     /// Containers of allocations nobody wants any more are removed once, after the first list.
     swept: bool,
     leaving: bool,
@@ -94,6 +96,7 @@ impl Client {
             reports: BTreeMap::new(),
             reporting: false,
             registered: false,
+            watching: false,
             swept: false,
             leaving: false,
         }
@@ -129,7 +132,7 @@ impl Client {
                         client.registered = true;
                         client.catalog.do_send(NodeRegistered);
                         client.beat(ctx);
-                        if !client.swept {
+                        if !std::mem::replace(&mut client.watching, true) {
                             client.watch(0, ctx);
                         }
                     }
