@@ -40,6 +40,13 @@ pub struct Server {
 
 /// Recovers the state from disk and starts the server's actors.
 pub async fn start(world: &World, config: &AgentConfig) -> Result<Server, StartError> {
+    let expected = config.server.bootstrap_expect;
+    if expected > 1 {
+        tracing::warn!(
+            "bootstrap_expect is {expected}, but servers don't join each other yet: this one \
+             is a cluster of its own; run one server, and clients with `servers` set to it"
+        );
+    }
     let (log, store) = log::Log::open(world, config.dev_mode)?;
     let pending: Vec<_> = store.pending_evals().cloned().collect();
     let founded = store.seed() != 0;

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, bail};
 use logic::config::AgentConfig;
 
 /// Run an agent: a server, a client, or with -dev a whole cluster in one process
@@ -68,7 +68,6 @@ impl AgentArgs {
         self.override_by_flags(&mut config);
         shift_ports(&mut config, self.port_offset)?;
         jobspec::check_agent_config(&config).map_err(|why| anyhow!(why))?;
-        check_servers(&config)?;
         Ok(config)
     }
 
@@ -132,16 +131,6 @@ pub(in crate::cli) fn shift_ports(config: &mut AgentConfig, offset: u16) -> anyh
             *port = shifted.with_context(|| format!("port {port} + {offset} is above 65535"))?;
         }
     }
-    Ok(())
-}
-
-fn check_servers(config: &AgentConfig) -> anyhow::Result<()> {
-    let count = config.server.bootstrap_expect;
-    ensure!(
-        count <= 1 || !config.server.enabled,
-        "bootstrap_expect is {count}: more than one server isn't supported yet, \
-         it comes with the next release; set it to 1"
-    );
     Ok(())
 }
 
@@ -254,14 +243,6 @@ mod tests {
                     ..AgentArgs::default()
                 },
                 "no data_dir",
-            ),
-            (
-                AgentArgs {
-                    dev: true,
-                    bootstrap_expect: Some(3),
-                    ..AgentArgs::default()
-                },
-                "more than one server isn't supported yet",
             ),
             (
                 AgentArgs {
