@@ -103,6 +103,26 @@ fn a_killed_instance_is_withdrawn_and_comes_back(agent: &Agent, port: u16) {
     assert_ne!(process_at(agent, port), process);
 }
 
+/// The walk-through's own file, but for the folder.
+#[test]
+fn the_walk_throughs_agent_file_starts_an_agent() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let data = folder.path().join("nomad.d");
+    let text = format!(
+        "// agent.hcl\n\ndata_dir = \"{}\"\n\nserver {{\n  enabled = true\n  \
+         bootstrap_expect = 3\n}}\n\nclient {{\n  enabled = true\n}}\n",
+        data.display()
+    );
+    let file = folder.path().join("agent.hcl");
+    fs::write(&file, text).expect("written");
+    let file = file.to_str().expect("text").to_owned();
+    let agent = Agent::start(folder, 240, &["-config", &file, "-bind", "127.0.0.1"]);
+    assert!(data.join("server").is_dir(), "the log is kept");
+    eventually("it warns that it works alone", || {
+        agent.log().contains("bootstrap_expect is 3").then_some(())
+    });
+}
+
 #[test]
 fn a_dev_agent_takes_its_tasks_with_it() {
     let mut agent = Agent::dev(50);

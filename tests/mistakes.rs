@@ -58,8 +58,6 @@ fn configuration_mistakes_are_placed() {
     assert!(said.contains("/no/such/file"), "{said}");
     let said = refused(&["-server"]);
     assert!(said.contains("data_dir"), "{said}");
-    let said = refused(&["-dev", "-bootstrap-expect=3"]);
-    assert!(said.contains("isn't supported yet"), "{said}");
 }
 
 /// Files of the collection whose text is fine: what they ask for can't be had, or nothing is

@@ -30,8 +30,23 @@ pub(crate) fn drover() -> Command {
     command
 }
 
+/// Runs a command that should end by itself; one that doesn't is ended, and fails its test.
 pub(crate) fn run(command: &mut Command) -> Output {
-    command.output().expect("drover can be run")
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("drover can be run");
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().expect("it can be waited for").is_none() {
+        if Instant::now() > deadline {
+            child.kill().expect("it can be killed");
+            let output = child.wait_with_output().expect("its output");
+            panic!(
+                "{command:?} runs on after {PATIENCE:?}: {}",
+                text(&output.stdout)
+            );
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    child.wait_with_output().expect("its output")
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
@@ -158,13 +173,19 @@ impl Agent {
     /// Returns when the agent answers. `offset` moves its ports; every test has its own.
     pub(crate) fn dev(offset: u16) -> Self {
         let folder = tempfile::tempdir().expect("a temporary directory");
+        Self::start(folder, offset, &["-dev"])
+    }
+
+    /// An agent with these flags; returns once its node is ready.
+    pub(crate) fn start(folder: TempDir, offset: u16, args: &[&str]) -> Self {
         let log = File::create(folder.path().join("log")).expect("a log file");
         let own = Path::new(env!("CARGO_BIN_EXE_drover"))
             .parent()
             .expect("a folder");
         let path = std::env::var("PATH").unwrap_or_default();
         let child = drover()
-            .args(["agent", "-dev", "-port-offset", &offset.to_string()])
+            .args(["agent", "-port-offset", &offset.to_string()])
+            .args(args)
             .env("TMPDIR", folder.path())
             .env("PATH", format!("{}:{path}", own.display()))
             .stderr(log.try_clone().expect("a second handle"))
