@@ -76,11 +76,10 @@ http {
 END
 }
 
-start_backend() {
+backend_config() {
   nginx_config backend 1 "server { listen 127.0.0.1:9000 reuseport; default_type text/plain;
     location / { return 200 '$BODY
 '; } }"
-  start backend 9000 "$NGINX" -c "$work/backend.conf"
 }
 
 start_nginx() {
@@ -115,18 +114,48 @@ END
 
 start_drover() {
   if [ -n "${EDGE_COMMAND:-}" ]; then
+    start backend 9000 "$NGINX" -c "$work/backend.conf"
     # shellcheck disable=SC2086
     start drover 9999 $EDGE_COMMAND
     return
   fi
   [ -x "$DROVER" ] || { echo "edge.sh: $DROVER is missing; run cargo build --release" >&2; exit 2; }
-  start drover 9999 "$DROVER" agent -dev
-  local service='{"Name":"bench","Address":"127.0.0.1","Port":9000,"Tags":["urlprefix-/"],
-    "Check":{"TTL":"10m","Status":"passing"}}'
-  for _ in $(seq 100); do
-    curl -s -f -m 1 -X PUT -d "$service" http://127.0.0.1:8500/v1/agent/service/register && return
-    sleep 0.1
-  done
+  start drover 9999 "$DROVER" agent -dev -log-level=warn
+  # The backend is a job like any other: Drover runs it, checks it and routes to it.
+  cat >"$work/bench.nomad" <<END
+job "bench" {
+  datacenters = ["dc1"]
+  group "bench" {
+    task "backend" {
+      driver = "raw_exec"
+      config {
+        command = "$NGINX"
+        args    = ["-c", "$work/backend.conf"]
+      }
+      resources {
+        network {
+          port "http" {
+            static = 9000
+          }
+        }
+      }
+      service {
+        name = "bench"
+        port = "http"
+        tags = ["urlprefix-/"]
+        check {
+          type     = "http"
+          path     = "/"
+          interval = "10s"
+          timeout  = "2s"
+        }
+      }
+    }
+  }
+}
+END
+  until curl -s -f -m 1 http://127.0.0.1:4646/v1/agent/self >/dev/null; do sleep 0.1; done
+  "$DROVER" job run "$work/bench.nomad" >/dev/null
 }
 
 # Clock ticks that a process and its children have used.
@@ -157,10 +186,9 @@ round() { # NAME: appends requests a second and CPU seconds for 100,000 requests
 
 median() { sort -n "$1" | awk '{ v[NR] = $1 } END { print (v[int((NR + 1) / 2)] + v[int((NR + 2) / 2)]) / 2 }'; }
 
-start_backend
-await backend
-start_nginx
+backend_config
 start_drover
+start_nginx
 proxies="drover nginx"
 if command -v "$HAPROXY" >/dev/null; then
   start_haproxy
