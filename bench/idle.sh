@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # An idle dev agent: time until its API answers, and resident memory 10 s later.
-# Usage: bench/idle.sh [RUNS]   (needs target/release/drover and curl)
+# Usage: bench/idle.sh [RUNS]   (needs curl, and target/release/drover or $DROVER)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${1:-5}
 for run in $(seq "$runs"); do
     began=$(date +%s%N)
-    target/release/drover agent -dev -log-level=warn >/dev/null &
+    ${DROVER:-target/release/drover} agent -dev -log-level=warn >/dev/null &
     agent=$!
     until curl -sf http://127.0.0.1:4646/v1/agent/self >/dev/null; do
         kill -0 $agent || exit 1
