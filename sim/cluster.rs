@@ -1,11 +1,11 @@
 //! A cluster of simulated machines, each running the agent that production runs.
 
-use agent::published::Subscriber;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use agent::published::Subscriber;
 use agent::state::State;
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
@@ -44,12 +44,7 @@ pub enum Order {
     /// Power on again.
     Bounce(String),
     /// Kill a container from outside.
-    Kill {
-        host: String,
-        key: TaskKey,
-    },
-    Partition(String, String),
-    Repair(String, String),
+    Kill { host: String, key: TaskKey },
 }
 
 /// What can be seen of the agents from outside of the simulation. Clones share it.
@@ -67,11 +62,6 @@ struct Seen {
 impl Sight {
     pub fn order(&self, order: Order) {
         lock(&self.0).orders.push(order);
-    }
-
-    /// The newest state of the servers, if one runs.
-    pub fn state(&self) -> Option<Arc<logic::state::Store>> {
-        lock(&self.0).servers.values().next().map(State::now)
     }
 
     fn agent(&self, host: &str, agent: &agent::Agent) {
@@ -187,8 +177,6 @@ impl Cluster<'_> {
                     bail!("{key} doesn't run on {host}");
                 }
             }
-            Order::Partition(a, b) => self.sim.partition(a.as_str(), b.as_str()),
-            Order::Repair(a, b) => self.sim.repair(a.as_str(), b.as_str()),
         }
         Ok(())
     }

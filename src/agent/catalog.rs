@@ -4,7 +4,6 @@
 //! Offers are sent as differences; after a failure, a new registration of the node, or a minute,
 //! they are sent whole, so that the servers' idea of this node can't stay wrong.
 
-use crate::published::{Publisher, Subscriber, publish};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use logic::lifecycle::services::Offer;
 use logic::model::{CHECK_CRITICAL, CatalogChange, CatalogNode, Check, ServiceInstance};
 use tokio::sync::oneshot;
 
+use crate::published::{Publisher, Subscriber, publish};
 use crate::rpc::{Request, Response, Rpc};
 
 /// Everything is sent whole this often, whatever happened.
@@ -314,9 +314,8 @@ impl Handler<CheckRan> for Catalog {
             output.truncate(end.unwrap_or(0));
         }
         if row.status != ran.status {
-            let level_is_warn = ran.status == CHECK_CRITICAL;
             let (service, check) = (&row.service_name, &row.name);
-            if level_is_warn {
+            if ran.status == CHECK_CRITICAL {
                 tracing::warn!(service, check, output, "check is now {}", ran.status);
             } else {
                 tracing::info!(service, check, "check is now {}", ran.status);

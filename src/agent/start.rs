@@ -1,7 +1,6 @@
 //! `start(world, config)`: creates the actors in order and wires them. The only place that knows
 //! them all.
 
-use crate::published::Subscriber;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use crate::dns::{self, DnsListener};
 use crate::edge::{self, Edge};
 use crate::error::StartError;
 use crate::http_listener;
+use crate::published::Subscriber;
 use crate::rpc::Rpc;
 use crate::server::{self, Requests, Routers, Server};
 

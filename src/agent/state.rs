@@ -1,10 +1,11 @@
 //! Reading the replicated state: the newest version, or the first one past an index.
 
-use crate::published::Subscriber;
 use std::sync::Arc;
 use std::time::Duration;
 
 use logic::state::Store;
+
+use crate::published::Subscriber;
 
 /// A reader's handle on the state. Cheap to clone; never blocks a writer.
 #[derive(Clone, Debug)]

@@ -47,10 +47,6 @@ impl Instance {
         self.status() == CHECK_PASSING
     }
 
-    pub fn critical(&self) -> bool {
-        self.status() == CHECK_CRITICAL
-    }
-
     /// Whether the service has a check of its own (the edge ignores one that hasn't).
     pub fn checked(&self) -> bool {
         self.checks.iter().any(|check| !check.service_id.is_empty())

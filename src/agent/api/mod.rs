@@ -20,7 +20,6 @@ mod node_proxy;
 mod nodes;
 mod query;
 
-use crate::published::Subscriber;
 use std::sync::Arc;
 
 use axum::Router;
@@ -33,6 +32,7 @@ use logic::config::AgentConfig;
 use logic::state::{Command, Reply};
 use ports::World;
 
+use crate::published::Subscriber;
 use crate::rpc::{ApiKind, Rpc};
 use crate::server::{Propose, ProposeError, Server};
 use errors::Failure;

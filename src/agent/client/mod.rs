@@ -5,6 +5,7 @@ mod health_check;
 mod identity;
 mod node;
 mod probe;
+mod sweep;
 mod task;
 
 pub use allocation::Allocation;

@@ -13,6 +13,7 @@ use logic::model::{self, AllocReport, CatalogNode, Node};
 use ports::World;
 
 use super::allocation::{Allocation, Stop, Update};
+use super::sweep;
 use crate::catalog::{Catalog, NodeRegistered};
 use crate::rpc::{NodeProof, Request, Response, Rpc};
 
@@ -294,29 +295,13 @@ impl Client {
 
     /// Removes containers of allocations that should not run here (any more).
     fn sweep(&mut self, ctx: &mut Context<Self>) {
-        let world = self.world.clone();
-        let wanted: BTreeSet<String> = self
+        let wanted = self
             .running
             .keys()
             .chain(self.deferred.keys())
             .cloned()
             .collect();
-        let sweeping = async move {
-            let tasks = world.containers.list().await.unwrap_or_default();
-            for key in tasks
-                .into_iter()
-                .filter(|key| !wanted.contains(&key.alloc_id))
-            {
-                tracing::warn!(task = %key, "removing a task that nobody wants any more");
-                world
-                    .containers
-                    .stop(&key, "", Duration::from_secs(5))
-                    .await
-                    .ok();
-                world.containers.remove(&key).await.ok();
-            }
-        };
-        ctx.spawn(sweeping.into_actor(self));
+        ctx.spawn(sweep::sweep(self.world.clone(), wanted).into_actor(self));
     }
 
     fn report_soon(&mut self, ctx: &mut Context<Self>) {

@@ -6,18 +6,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
+use logic::lifecycle::health::Verdict;
 use logic::lifecycle::services::Probe;
 use ports::World;
 
 /// How much of an answer's body is read; the rest is not waited for.
 const BODY_BYTES_MAX: usize = 4_096;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Passing,
-    Warning,
-    Critical,
-}
 
 /// Runs a probe; returns what it means and a line that says what happened.
 pub(super) async fn run(world: World, probe: Probe, timeout: Duration) -> (Verdict, String) {

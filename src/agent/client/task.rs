@@ -376,6 +376,9 @@ impl Task {
         let (world, spec) = (self.world.clone(), self.spec());
         let asking = async move { world.containers.reattach(&spec).await };
         ctx.spawn(asking.into_actor(self).map(|found, task, ctx| {
+            if let Err(error) = &found {
+                tracing::warn!(task = %task.key(), %error, "the driver can't say whether it runs");
+            }
             let input = if matches!(found, Ok(true)) {
                 Input::Reattached
             } else {

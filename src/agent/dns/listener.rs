@@ -1,6 +1,5 @@
 //! The actor of the DNS port: a task for datagrams, a task a connection. They end with it.
 
-use crate::published::Subscriber;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::wire::{self, Source, Transport};
+use crate::published::Subscriber;
 
 /// Questions are short; what is longer than this is cut off and then malformed.
 const QUESTION_BYTES_MAX: usize = 4096;

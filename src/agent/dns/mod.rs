@@ -8,7 +8,6 @@ mod listener;
 mod tests;
 mod wire;
 
-use crate::published::Subscriber;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -17,6 +16,8 @@ use logic::catalog::View;
 use logic::config::CatalogConfig;
 use ports::World;
 use ports::errors::NetworkError;
+
+use crate::published::Subscriber;
 
 pub use self::listener::{DescribeAddress, DnsListener};
 

@@ -1,6 +1,5 @@
 //! Whole messages, over loopback and without it.
 
-use crate::published::{Publisher, publish};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -20,6 +19,7 @@ use tokio::time::timeout;
 use super::wire::{Source, Transport, reply};
 use super::*;
 use crate::edge::loopback::world;
+use crate::published::{Publisher, publish};
 
 /// A service with so many instances.
 fn view(instances: u8) -> View {

@@ -18,7 +18,6 @@ mod tests;
 mod upgrade;
 mod worker;
 
-use crate::published::Subscriber;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -38,6 +37,7 @@ pub use self::route_table::{DescribeRoutes, RouteTable};
 
 use self::proxy_listener::Means;
 use crate::http_listener;
+use crate::published::Subscriber;
 
 /// What the proxy counts, since the agent started.
 #[derive(Debug, Default)]

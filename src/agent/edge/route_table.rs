@@ -2,7 +2,6 @@
 //!
 //! Requests in flight keep the table they began with; no request ever waits for the table.
 
-use crate::published::Subscriber;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -11,6 +10,8 @@ use arc_swap::ArcSwap;
 use futures_util::stream;
 use logic::catalog::View;
 use logic::routes::{Rejected, Row, Table};
+
+use crate::published::Subscriber;
 
 /// Tells the routes there are, in the order of `/api/routes`.
 #[derive(Debug, Message)]

@@ -1,6 +1,5 @@
 //! The whole edge on loopback: raw clients on one side, raw or hyper backends on the other.
 
-use crate::published::{Publisher, publish};
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -24,6 +23,7 @@ use tokio::time::timeout;
 
 use super::loopback::world;
 use super::*;
+use crate::published::{Publisher, publish};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -10,7 +10,6 @@ mod plan_applier;
 mod requests;
 mod state_store;
 
-use crate::published::publish;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +27,7 @@ pub use requests::{Requests, Routers};
 pub use state_store::StateStore;
 
 use crate::error::StartError;
+use crate::published::publish;
 use crate::state::State;
 
 /// A running server.

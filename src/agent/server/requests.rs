@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, AsyncContext, Context, WrapFuture};
 use axum::Router;
 use logic::model::{AllocReport, Node};
 use logic::state::{Command, Topic};
@@ -66,19 +66,6 @@ impl Actor for Requests {
         if let Some(listener) = self.listener.take() {
             ctx.spawn(accept(listener, self.answering.clone()).into_actor(self));
         }
-    }
-}
-
-/// Takes no more connections.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Stop;
-
-impl Handler<Stop> for Requests {
-    type Result = ();
-
-    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
-        ctx.stop();
     }
 }
 

@@ -1,6 +1,5 @@
 //! `StateStore`: holds the state, applies the log to it, and publishes every new version.
 
-use crate::published::Publisher;
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message, Recipient};
@@ -9,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::consensus::{Applied, ProposeError, SnapshotTaken};
 use super::eval_broker::Enqueue;
+use crate::published::Publisher;
 
 /// Entries that are agreed and durable, in order.
 #[derive(Message)]

@@ -1,6 +1,7 @@
 //! How a node runs an allocation: restarts, the state of its tasks, its services and variables.
 
 pub mod environment;
+pub mod health;
 pub mod restart;
 pub mod services;
 pub mod task;

@@ -8,7 +8,6 @@ use super::Network;
 use crate::serial::lenient;
 use crate::time::Time;
 
-pub const NODE_INIT: &str = "initializing";
 pub const NODE_READY: &str = "ready";
 pub const NODE_DOWN: &str = "down";
 

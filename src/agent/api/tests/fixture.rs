@@ -1,6 +1,5 @@
 //! A running server with a node, a job that runs on it, and its service.
 
-use crate::published::{Publisher, publish};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use tower_service::Service;
 
 use super::super::{Api, Identity, consul, nomad};
 use super::world::TestWorld;
+use crate::published::{Publisher, publish};
 use crate::rpc::Rpc;
 use crate::server;
 
