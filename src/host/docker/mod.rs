@@ -43,6 +43,11 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the last output of an ended container may take to arrive.
 const LAST_OUTPUT: Duration = Duration::from_secs(3);
 
+/// The exit code of a container ended by SIGKILL, and how long the engine may take to say that
+/// it was for want of memory.
+const KILLED: i64 = 137;
+const REASON_WITHIN: Duration = Duration::from_millis(150);
+
 /// How long asking for the engine's health may take.
 const INFO_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -198,6 +203,7 @@ impl Inner {
                 }
                 Ok(Some(found)) => {
                     if let Some(exit) = found.state.as_ref().and_then(exit_of) {
+                        let exit = self.with_reason(key, exit).await;
                         let _ = timeout(LAST_OUTPUT, self.followers.finished(key)).await;
                         return exit;
                     }
@@ -212,6 +218,20 @@ impl Inner {
             }
             sleep(pause).await;
         }
+    }
+
+    /// The engine learns that a container ran out of memory apart from its end, now and then
+    /// a moment later.
+    async fn with_reason(&self, key: &TaskKey, mut exit: Exit) -> Exit {
+        let asked_until = Instant::now() + REASON_WITHIN;
+        while exit.code == KILLED && !exit.out_of_memory && Instant::now() < asked_until {
+            sleep(REASON_WITHIN / 5).await;
+            let Ok(Some(found)) = self.inspect(key).await else {
+                break;
+            };
+            exit = found.state.as_ref().and_then(exit_of).unwrap_or(exit);
+        }
+        exit
     }
 
     async fn kill(&self, key: &TaskKey, signal: &str) -> Result<bool, ContainersError> {
@@ -456,5 +476,25 @@ impl Driver for Docker {
 
     fn usage<'a>(&'a self, key: &'a TaskKey) -> Asked<'a, Result<TaskUsage, ContainersError>> {
         Box::pin(self.inner.usage(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_for_want_of_memory_is_told() {
+        let ended = |oom_killed| ContainerState {
+            status: Some(ContainerStateStatusEnum::EXITED),
+            running: Some(false),
+            exit_code: Some(KILLED),
+            oom_killed,
+            ..ContainerState::default()
+        };
+        for (told, expected) in [(Some(true), true), (Some(false), false), (None, false)] {
+            let exit = exit_of(&ended(told)).expect("it has ended");
+            assert_eq!((exit.code, exit.out_of_memory), (KILLED, expected));
+        }
     }
 }
