@@ -9,6 +9,7 @@ pub mod client;
 pub mod dns;
 pub mod edge;
 pub mod error;
+pub mod gossip;
 pub mod http_listener;
 pub mod published;
 pub mod rpc;

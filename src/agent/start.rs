@@ -8,6 +8,7 @@ use std::sync::Arc;
 use actix::{Actor, Addr};
 use logic::catalog::View;
 use logic::config::AgentConfig;
+use logic::membership::Member;
 use logic::model::{CatalogNode, Node, Resources, ServiceInstance};
 use ports::errors::NetworkError;
 use ports::{Fingerprint, Listener, World};
@@ -18,6 +19,7 @@ use crate::client::{self, Client, NodeIdentity};
 use crate::dns::{self, DnsListener};
 use crate::edge::{self, Edge};
 use crate::error::StartError;
+use crate::gossip::Gossip;
 use crate::http_listener;
 use crate::published::Subscriber;
 use crate::rpc::Rpc;
@@ -32,6 +34,7 @@ const NOMAD_VERSION: &str = "0.8.7";
 pub struct Agent {
     pub identity: Arc<Identity>,
     pub server: Option<Server>,
+    pub gossip: Gossip,
     pub client: Option<Addr<Client>>,
     pub catalog: Addr<Catalog>,
     pub edge: Option<Edge>,
@@ -64,6 +67,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let identity = client::node_identity(&world).await?;
     let me = Arc::new(who(&config, &fingerprint, &identity));
     let rpc = Rpc::new(world.clone(), servers(&config));
+    let gossip = Gossip::start(&world, &config, member(&world, &config, &me)).await?;
     let node = node(&world, &config, &identity, &me, fingerprint).await;
     let catalog_node = catalog_node(&node);
     let own = own_services(&config, &me);
@@ -82,6 +86,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         config: Arc::clone(&config),
         identity: Arc::clone(&me),
         server: server.clone(),
+        gossip: gossip.clone(),
         rpc: rpc.clone(),
         view: view.clone(),
     };
@@ -94,6 +99,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     Ok(Agent {
         identity: me,
         server,
+        gossip,
         client,
         catalog,
         edge,
@@ -101,6 +107,24 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         view,
         dev_mode,
     })
+}
+
+/// What the agent says of itself to the others.
+fn member(world: &World, config: &AgentConfig, me: &Identity) -> Member {
+    Member {
+        id: me.node_id.clone(),
+        name: me.name.clone(),
+        region: config.region.clone(),
+        datacenter: config.datacenter.clone(),
+        address: me.address,
+        serf_port: config.ports.serf,
+        rpc_port: config.ports.rpc,
+        http_port: config.ports.http,
+        server: config.server.enabled,
+        bootstrap_expect: config.server.bootstrap_expect,
+        version: VERSION.to_owned(),
+        generation: u64::try_from(world.clock.now().0).unwrap_or_default(),
+    }
 }
 
 /// DNS and the edge, which answer from the catalog's replica.

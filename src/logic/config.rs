@@ -25,6 +25,15 @@ pub struct AgentConfig {
     /// Leave gracefully on SIGINT / SIGTERM.
     pub leave_on_interrupt: bool,
     pub leave_on_terminate: bool,
+    /// Agents to find the others through: `host[:port]`, of gossip unless a port is given. Asked
+    /// again and again until one answers.
+    pub join: Vec<String>,
+    /// Those of `start_join`: an agent that reaches none of them doesn't start.
+    pub start_join: Vec<String>,
+    /// The cluster's 32-byte key in base64; empty: agents talk in the clear.
+    pub encrypt: String,
+    /// The HTTP address of a Consul whose catalog servers find each other through.
+    pub consul_address: Option<String>,
     pub server: ServerConfig,
     pub client: ClientConfig,
     pub catalog: CatalogConfig,
@@ -47,6 +56,10 @@ impl Default for AgentConfig {
             log_json: false,
             leave_on_interrupt: true,
             leave_on_terminate: true,
+            join: Vec::new(),
+            start_join: Vec::new(),
+            encrypt: String::new(),
+            consul_address: None,
             server: ServerConfig::default(),
             client: ClientConfig::default(),
             catalog: CatalogConfig::default(),

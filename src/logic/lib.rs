@@ -11,6 +11,7 @@ pub mod duration;
 pub mod id;
 pub mod invariants;
 pub mod lifecycle;
+pub mod membership;
 pub mod model;
 pub mod routes;
 pub mod schedule;

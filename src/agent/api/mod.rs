@@ -32,6 +32,7 @@ use logic::config::AgentConfig;
 use logic::state::{Command, Reply};
 use ports::World;
 
+use crate::gossip::Gossip;
 use crate::published::Subscriber;
 use crate::rpc::{ApiKind, Rpc};
 use crate::server::{Propose, ProposeError, Server};
@@ -52,6 +53,7 @@ pub struct Api {
     pub identity: Arc<Identity>,
     /// Set on agents that are servers; others pass requests on.
     pub server: Option<Server>,
+    pub gossip: Gossip,
     pub rpc: Rpc,
     /// This agent's replica of the catalog.
     pub view: Subscriber<Arc<View>>,

@@ -1,6 +1,7 @@
 //! The server half of an agent: the log, the state, the scheduler and the nodes' leases.
 
 mod consensus;
+mod control;
 mod eval_broker;
 mod evaluation;
 mod garbage;
@@ -20,6 +21,7 @@ use logic::state::Command;
 use ports::World;
 
 pub use consensus::{Consensus, Propose, ProposeError};
+pub use control::{Health, Peer, PeerHealth};
 pub use eval_broker::EvalBroker;
 pub use heartbeats::Heartbeats;
 pub use plan_applier::PlanApplier;

@@ -10,6 +10,7 @@ use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use logic::catalog::View;
 use logic::config::AgentConfig;
+use logic::membership::Member;
 use logic::model::{
     AllocReport, CHECK_PASSING, CLIENT_RUNNING, CatalogChange, CatalogNode, Check, DriverInfo,
     Node, Resources, ServiceInstance, TASK_RUNNING, TaskEvent, TaskState,
@@ -21,6 +22,7 @@ use tower_service::Service;
 
 use super::super::{Api, Identity, consul, nomad};
 use super::world::TestWorld;
+use crate::gossip::Gossip;
 use crate::published::{Publisher, publish};
 use crate::rpc::Rpc;
 use crate::server;
@@ -106,6 +108,7 @@ impl Agent {
         let api = Api {
             rpc: Rpc::new(machine.world.clone(), servers),
             world: machine.world.clone(),
+            gossip: Gossip::alone(member()),
             config: Arc::new(config),
             identity: Arc::new(Identity {
                 node_id: NODE_ID.to_owned(),
@@ -294,4 +297,22 @@ pub(super) fn check_web(status: &str) -> Command {
         ..CatalogChange::default()
     };
     Command::ChangeCatalog { change }
+}
+
+/// The agent as its gossip knows it.
+fn member() -> Member {
+    Member {
+        id: NODE_ID.to_owned(),
+        name: NODE.to_owned(),
+        region: "global".to_owned(),
+        datacenter: "dc1".to_owned(),
+        address: [10, 0, 0, 2].into(),
+        serf_port: 4648,
+        rpc_port: 4647,
+        http_port: 4646,
+        server: true,
+        bootstrap_expect: 1,
+        version: crate::VERSION.to_owned(),
+        generation: 1,
+    }
 }
