@@ -5,11 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use logic::catalog::Contents;
+use logic::election::PreVote;
 use logic::model::{AllocReport, Allocation, CatalogChange, CatalogNode, Node};
 use ports::{Stream, World};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::server::{
+    Applied, Health, Proposal, ProposeError, RaftRequest, RaftResponse, ServerNode,
+};
 use crate::wire;
 
 /// How long a server may take to answer, beyond the time it was asked to wait.
@@ -24,7 +28,7 @@ pub struct NodeProof {
     pub secret: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
     RegisterNode {
         node: Box<Node>,
@@ -56,6 +60,23 @@ pub enum Request {
     },
     /// An HTTP API request that only a server can answer.
     Http(HttpRequest),
+    // Between servers.
+    /// What one server's log asks of another's.
+    Raft(Box<RaftRequest>),
+    /// Changes somebody asked another server for.
+    Propose(Vec<Proposal>),
+    /// Would it vote for the asker?
+    PreVote(PreVote),
+    /// Begins a cluster of these servers.
+    Begin(Vec<ServerNode>),
+    /// How far a state must be to hold everything that was acknowledged.
+    ReadIndex,
+    /// The leader is about to go; the one asked is to lead.
+    TakeOver,
+    /// Takes the server of this id or address out of the cluster.
+    RemoveServer(String),
+    /// How the servers are.
+    Health,
 }
 
 impl Request {
@@ -70,12 +91,20 @@ impl Request {
             | Self::Heartbeat { .. }
             | Self::ReportAllocs { .. }
             | Self::RegisterCatalogNode { .. }
-            | Self::ChangeCatalog { .. } => Duration::ZERO,
+            | Self::ChangeCatalog { .. }
+            | Self::Raft(_)
+            | Self::Propose(_)
+            | Self::PreVote(_)
+            | Self::Begin(_)
+            | Self::ReadIndex
+            | Self::TakeOver
+            | Self::RemoveServer(_)
+            | Self::Health => Duration::ZERO,
         }
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Response {
     Done,
     /// The lease is renewed; the next heartbeat is due well before `ttl_ms` is over.
@@ -91,6 +120,16 @@ pub enum Response {
     /// The server doesn't know the node, or counts it as down: it must register again.
     Unregistered,
     Refused(String),
+    /// The server knows no leader; another one may.
+    NoLeader(String),
+    Raft(Box<RaftResponse>),
+    Proposed(Vec<Result<Applied, ProposeError>>),
+    PreVote {
+        granted: bool,
+    },
+    /// `None` while nothing was ever written.
+    ReadIndex(Option<u64>),
+    Health(Health),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
