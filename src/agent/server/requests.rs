@@ -17,6 +17,8 @@ use crate::wire;
 
 /// A connection that asks nothing for this long is closed.
 const IDLE_WITHIN: Duration = Duration::from_secs(120);
+/// How long a node waits for this server to learn what another told it already.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(1);
 /// No request waits longer than this for a change.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// After a failed accept (out of file descriptors, most likely).
@@ -104,14 +106,19 @@ impl Answering {
     async fn answer(&self, request: Request) -> Response {
         match request {
             Request::RegisterNode { node, catalog } => {
-                self.propose(Command::RegisterNode { node, catalog }).await
+                self.register_node(Command::RegisterNode { node, catalog })
+                    .await
             }
             Request::Heartbeat { proof } => self.heartbeat(proof).await,
             Request::WatchAllocs {
                 proof,
                 after,
+                min_index,
                 wait_ms,
-            } => self.watch_allocs(proof, after, wait(wait_ms)).await,
+            } => {
+                self.watch_allocs(proof, after, min_index, wait(wait_ms))
+                    .await
+            }
             Request::ReportAllocs { proof, reports } => self.report(proof, reports).await,
             Request::WatchCatalog { after, wait_ms } => {
                 let changed = |index| index > after;
@@ -130,6 +137,16 @@ impl Answering {
                 self.propose(Command::ChangeCatalog { change }).await
             }
             Request::Http(request) => self.http(request).await,
+        }
+    }
+
+    async fn register_node(&self, command: Command) -> Response {
+        match self.server.consensus.send(Propose(command)).await {
+            Ok(Ok(applied)) => Response::Registered {
+                index: applied.index,
+            },
+            Ok(Err(error)) => Response::Refused(error.to_string()),
+            Err(_) => Response::Refused("the server is stopping".to_owned()),
         }
     }
 
@@ -173,7 +190,18 @@ impl Answering {
         }
     }
 
-    async fn watch_allocs(&self, proof: NodeProof, after: u64, within: Duration) -> Response {
+    async fn watch_allocs(
+        &self,
+        proof: NodeProof,
+        after: u64,
+        min_index: u64,
+        within: Duration,
+    ) -> Response {
+        let recent = |store: &logic::state::Store| store.index() >= min_index;
+        let state = &self.server.state;
+        if !recent(&*state.once(CATCH_UP_WITHIN, recent).await) {
+            return Response::NoLeader("its state is older than what the node knows".to_owned());
+        }
         if let Err(response) = self.proven(&proof) {
             return response;
         }
