@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Raised whenever a message type changes.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Longer frames are refused before anything is allocated for them.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;

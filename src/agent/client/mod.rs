@@ -3,9 +3,11 @@
 mod allocation;
 mod health_check;
 mod identity;
+mod kept;
 mod node;
 mod probe;
 mod sweep;
+mod take_up;
 mod task;
 
 pub use allocation::Allocation;

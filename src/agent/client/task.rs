@@ -11,13 +11,15 @@ use actix::{
 };
 use logic::lifecycle::environment;
 use logic::lifecycle::services::{self, CheckPlan, Offer};
-use logic::lifecycle::task::{Effect, Input, Machine};
+use logic::lifecycle::task::{Effect, Input, Machine, Saved};
 use logic::model::{self, JOB_BATCH, Node, RestartPolicy, TASK_DEAD, TASK_RUNNING, TaskState};
 use ports::errors::ContainersError;
 use ports::{PortMapping, TaskKey, TaskSpec, World};
 
-use super::allocation::{Allocation, TaskChanged};
+use super::allocation::{Allocation, TaskChanged, TaskSettled};
 use super::health_check::{self, HealthCheck};
+use super::kept::KeptTask;
+use super::take_up::{self, Found};
 use crate::catalog::{Catalog, Serve, Withdraw};
 
 /// How long a stop waits for the servers to learn that the task is withdrawn: routes to it are
@@ -48,6 +50,31 @@ pub struct CheckGaveUp {
     pub check: String,
 }
 
+/// A check's status changed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct CheckSaid {
+    pub(super) check_id: String,
+    pub(super) status: &'static str,
+}
+
+/// The servers (still) want the task: it may be started if it isn't running.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Confirm;
+
+/// What is known of a task when its actor starts.
+#[derive(Clone, Debug)]
+pub(super) enum Past {
+    /// The servers placed it here just now.
+    New,
+    /// The servers want it here, and an earlier run of the agent may have started it.
+    Unknown,
+    /// What an earlier run of the agent knew. It is looked for, but not started before the
+    /// servers have said that they still want it.
+    Kept(Box<KeptTask>),
+}
+
 pub struct Task {
     world: World,
     node: Arc<Node>,
@@ -59,11 +86,21 @@ pub struct Task {
     checks: Vec<Addr<HealthCheck>>,
     timer: Option<SpawnHandle>,
     serving: bool,
+    /// The last status of each check, while the task is up.
+    health: BTreeMap<String, String>,
+    /// An earlier run of the agent may have started it.
+    look_first: bool,
+    looking: bool,
+    /// Why it is to stop, once it is known whether it runs.
+    stop_wanted: Option<String>,
+    /// The servers want it.
+    confirmed: bool,
+    /// It doesn't run, and isn't started before the servers have said that they want it.
+    held: bool,
 }
 
 /// What is known of a task before its actor has looked: its past, not yet confirmed.
-pub(super) fn waiting(known: Option<&TaskState>) -> TaskState {
-    let mut state = known.cloned().unwrap_or_default();
+pub(super) fn waiting(mut state: TaskState) -> TaskState {
     if state.state != TASK_DEAD {
         model::TASK_PENDING.clone_into(&mut state.state);
     }
@@ -78,6 +115,7 @@ impl Task {
         task: model::Task,
         catalog: Addr<Catalog>,
         allocation: Addr<Allocation>,
+        past: Past,
     ) -> Self {
         let job = alloc.job.as_ref();
         let kind = job.map_or(model::JOB_SERVICE, |job| job.r#type.as_str());
@@ -92,11 +130,26 @@ impl Task {
             task.kill_timeout(),
             task.shutdown_delay,
         );
-        let known = alloc.task_states.get(&task.name).cloned();
-        let machine = match known {
-            Some(state) => machine.with_state(state),
-            None => machine,
+        let told = alloc.task_states.get(&task.name).cloned();
+        let ran = told
+            .as_ref()
+            .is_some_and(|state| state.state == TASK_RUNNING || state.restarts > 0);
+        let confirmed = !matches!(past, Past::Kept(_));
+        let (look_first, kept) = match past {
+            Past::Kept(kept) => (true, *kept),
+            Past::New | Past::Unknown => {
+                let machine = Saved {
+                    state: told.unwrap_or_else(|| machine.state().clone()),
+                    ..Saved::default()
+                };
+                let kept = KeptTask {
+                    machine,
+                    ..KeptTask::default()
+                };
+                (ran || matches!(past, Past::Unknown), kept)
+            }
         };
+        let machine = machine.resumed(kept.machine);
         Self {
             world,
             node,
@@ -108,6 +161,12 @@ impl Task {
             checks: Vec::new(),
             timer: None,
             serving: false,
+            health: kept.checks,
+            look_first,
+            looking: false,
+            stop_wanted: None,
+            confirmed,
+            held: false,
         }
     }
 
@@ -150,9 +209,17 @@ impl Task {
                 tracing::warn!(task = %key, message, "{}", event.r#type);
             }
         }
+        self.tell();
+    }
+
+    /// Tells the allocation how the task is.
+    fn tell(&self) {
         self.allocation.do_send(TaskChanged {
             task: self.asked.name.clone(),
-            state,
+            kept: KeptTask {
+                machine: self.machine.saved(),
+                checks: self.health.clone(),
+            },
         });
     }
 
@@ -280,7 +347,12 @@ impl Task {
     }
 
     fn serve(&mut self, ctx: &mut Context<Self>) {
-        let offers = self.offers();
+        let mut offers = self.offers();
+        for plan in offers.iter_mut().flat_map(|offer| &mut offer.checks) {
+            if let Some(status) = self.health.get(&plan.row.check_id) {
+                plan.row.status.clone_from(status);
+            }
+        }
         self.stop_checks();
         self.serving = true;
         for plan in offers.iter().flat_map(|offer| &offer.checks) {
@@ -299,7 +371,7 @@ impl Task {
             self.world.clone(),
             plan.clone(),
             self.catalog.clone(),
-            ctx.address().recipient(),
+            ctx.address(),
         )
         .start()
     }
@@ -312,6 +384,7 @@ impl Task {
 
     fn withdraw(&mut self) {
         self.stop_checks();
+        self.health.clear();
         if std::mem::take(&mut self.serving) {
             self.catalog.do_send(Withdraw {
                 owner: self.owner(),
@@ -373,19 +446,47 @@ impl Task {
 
     /// Takes up the task if an earlier run of the agent left it running, else starts it.
     fn take_up(&mut self, ctx: &mut Context<Self>) {
-        let (world, spec) = (self.world.clone(), self.spec());
-        let asking = async move { world.containers.reattach(&spec).await };
-        ctx.spawn(asking.into_actor(self).map(|found, task, ctx| {
-            if let Err(error) = &found {
-                tracing::warn!(task = %task.key(), %error, "the driver can't say whether it runs");
-            }
-            let input = if matches!(found, Ok(true)) {
-                Input::Reattached
-            } else {
-                Input::Received
-            };
-            task.step(input, ctx);
+        self.looking = true;
+        let looking = take_up::look(
+            self.world.clone(),
+            self.spec(),
+            self.machine.waits(),
+            !self.machine.state().started_at.is_never(),
+        );
+        ctx.spawn(looking.into_actor(self).map(|found, task, ctx| {
+            task.looking = false;
+            task.found(found, ctx);
+            task.settled();
         }));
+    }
+
+    fn found(&mut self, found: Found, ctx: &mut Context<Self>) {
+        if found == Found::Running {
+            self.step(Input::Reattached, ctx);
+        }
+        if let Some(reason) = self.stop_wanted.take() {
+            self.step(Input::Stop { reason }, ctx);
+            return;
+        }
+        match found {
+            Found::Running => {}
+            Found::Ended => self.step(Input::NotFound, ctx),
+            Found::Nothing if self.confirmed => self.step(Input::NotFound, ctx),
+            Found::Nothing => {
+                self.held = true;
+                tracing::info!(
+                    task = %self.key(),
+                    "it doesn't run any more: it is started when a server says that it is wanted"
+                );
+            }
+        }
+    }
+
+    /// It is known whether an earlier run of the agent left it running.
+    fn settled(&self) {
+        self.allocation.do_send(TaskSettled {
+            task: self.asked.name.clone(),
+        });
     }
 }
 
@@ -393,15 +494,15 @@ impl Actor for Task {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let ran_before = self
-            .alloc
-            .task_states
-            .get(&self.asked.name)
-            .is_some_and(|state| state.state == TASK_RUNNING || state.restarts > 0);
-        if ran_before {
+        if self.machine.dead() {
+            self.tell();
+            self.settled();
+            self.remove(ctx);
+        } else if self.look_first {
             self.take_up(ctx);
         } else {
             self.step(Input::Received, ctx);
+            self.settled();
         }
     }
 }
@@ -410,7 +511,33 @@ impl Handler<Stop> for Task {
     type Result = ();
 
     fn handle(&mut self, Stop { reason }: Stop, ctx: &mut Self::Context) {
-        self.step(Input::Stop { reason }, ctx);
+        if self.looking {
+            self.stop_wanted = Some(reason);
+        } else {
+            self.step(Input::Stop { reason }, ctx);
+        }
+    }
+}
+
+impl Handler<Confirm> for Task {
+    type Result = ();
+
+    fn handle(&mut self, _: Confirm, ctx: &mut Self::Context) {
+        self.confirmed = true;
+        if std::mem::take(&mut self.held) {
+            self.step(Input::NotFound, ctx);
+        }
+    }
+}
+
+impl Handler<CheckSaid> for Task {
+    type Result = ();
+
+    fn handle(&mut self, CheckSaid { check_id, status }: CheckSaid, _: &mut Self::Context) {
+        if self.serving {
+            self.health.insert(check_id, status.to_owned());
+            self.tell();
+        }
     }
 }
 
