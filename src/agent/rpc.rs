@@ -132,7 +132,7 @@ impl Request {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Response {
     Done,
     /// The lease is renewed; the next heartbeat is due well before `ttl_ms` is over.

@@ -87,7 +87,7 @@ impl Api {
                 let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 Err(Failure::new(status, refusal.to_string()))
             }
-            Ok(Err(error @ ProposeError::Log(_))) => Err(Failure::new(
+            Ok(Err(error @ (ProposeError::Log(_) | ProposeError::NoLeader(_)))) => Err(Failure::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 error.to_string(),
             )),

@@ -202,7 +202,6 @@ impl Answering {
         match self.server.consensus.send(Propose(command)).await {
             Ok(Ok(_)) => Response::Done,
             Ok(Err(ProposeError::Refused(refusal))) => Response::Refused(refusal.to_string()),
-            Ok(Err(ProposeError::Refused(refusal))) => Response::Refused(refusal.to_string()),
             Ok(Err(error)) => Response::NoLeader(error.to_string()),
             Err(_) => stopping(),
         }

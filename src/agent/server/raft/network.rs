@@ -22,7 +22,7 @@ pub enum RaftRequest {
     Snapshot(InstallSnapshotRequest<TypeConfig>),
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum RaftResponse {
     Append(Result<AppendEntriesResponse<u64>, RaftError<u64>>),
     Vote(Result<VoteResponse<u64>, RaftError<u64>>),
