@@ -234,13 +234,13 @@ fn a_task_that_is_gone_is_started_again_and_one_that_ended_is_not() {
 fn what_is_saved_survives_as_json_and_without_fields_of_later_versions() {
     let mut before = running();
     before.step(at(9), exited(1));
-    let text = serde_json::to_string(&before.saved()).unwrap();
+    let text = serde_json::to_string(&before.saved()).expect("JSON");
     assert_eq!(
-        serde_json::from_str::<Saved>(&text).unwrap(),
+        serde_json::from_str::<Saved>(&text).expect("JSON"),
         before.saved()
     );
     assert_eq!(
-        serde_json::from_str::<Saved>("{}").unwrap(),
+        serde_json::from_str::<Saved>("{}").expect("JSON"),
         Saved::default()
     );
 }
