@@ -304,7 +304,7 @@ fn a_restarted_agent_goes_on_without_servers() {
 
 #[test]
 fn the_catalog_keeps_every_instance_over_a_restart_of_the_agent() {
-    for seed in 0..5 {
+    for seed in 0..3 {
         play(seed, async |scene| {
             let tasks = scene.job().await?;
             scene.guard(Some(2));
@@ -316,7 +316,7 @@ fn the_catalog_keeps_every_instance_over_a_restart_of_the_agent() {
                     Ok(())
                 });
                 named.await?;
-                scene.pass(Duration::from_secs(12)).await;
+                scene.pass(Duration::from_secs(8)).await;
             }
             for key in tasks.keys() {
                 let starts = scene.starts(key).await?;
@@ -325,6 +325,33 @@ fn the_catalog_keeps_every_instance_over_a_restart_of_the_agent() {
             Ok(())
         });
     }
+}
+
+#[test]
+fn tasks_are_taken_up_though_their_engine_cannot_be_reached() {
+    play(11, async |scene| {
+        let tasks = scene.job().await?;
+        scene.guard(Some(2));
+        scene.machine.set_engine_reachable(false);
+        scene.restart_agent(Duration::from_secs(1)).await?;
+        scene.pass(Duration::from_secs(30)).await;
+        scene.machine.set_engine_reachable(true);
+        scene.pass(Duration::from_secs(10)).await;
+        scene.guard(None);
+        let victim = ids(&tasks)[0].clone();
+        ensure!(scene.machine.kill_container(&victim), "it runs");
+        let again = scene
+            .user
+            .eventually("it is started again", RESTARTED_WITHIN, || async {
+                let starts = scene.starts(&victim).await?;
+                ensure!(starts == 2, "{starts} starts");
+                Ok(())
+            });
+        again.await?;
+        let starts = scene.starts(&ids(&tasks)[1]).await?;
+        ensure!(starts == 1, "the other was started {starts} times");
+        Ok(())
+    });
 }
 
 #[test]

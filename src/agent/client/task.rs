@@ -22,6 +22,7 @@ use super::allocation::{Allocation, TaskChanged};
 use super::health_check::{self, HealthCheck};
 use super::kept::KeptTask;
 use crate::catalog::{Catalog, Serve, Withdraw};
+use take_up::Known;
 
 /// How long a stop waits for the servers to learn that the task is withdrawn: routes to it are
 /// gone then, so that it isn't killed under a request.
@@ -91,6 +92,7 @@ pub struct Task {
     health: BTreeMap<String, String>,
     /// An earlier run of the agent may have started it.
     look_first: bool,
+    known: Known,
     looking: bool,
     /// Why it is to stop, once it is known whether it runs.
     stop_wanted: Option<String>,
@@ -152,6 +154,7 @@ impl Task {
                 (ran || matches!(past, Past::Unknown), kept)
             }
         };
+        let known = Known::of(&kept.machine);
         let machine = machine.resumed(kept.machine);
         Self {
             world,
@@ -166,6 +169,7 @@ impl Task {
             serving: false,
             health: kept.checks,
             look_first,
+            known,
             looking: false,
             stop_wanted: None,
             confirmed,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
-use logic::lifecycle::task::Input;
-use logic::model::CHECK_PASSING;
+use logic::lifecycle::task::{Input, Saved};
+use logic::model::{CHECK_PASSING, TASK_RUNNING};
 use ports::errors::ContainersError;
 use ports::{TaskSpec, World};
 
@@ -24,6 +24,9 @@ const CHECKED_WITHIN: Duration = Duration::from_secs(3);
 enum Found {
     /// It runs, or ended while nobody looked: waiting for its end tells.
     Running,
+    /// It ran, and its driver can't be asked: tasks outlive their engine, so that it is taken to
+    /// run on, as its checks will tell, until the driver says how it ended.
+    Unseen,
     /// It is the one whose end is known already.
     Ended,
     Nothing,
@@ -33,12 +36,7 @@ impl Task {
     /// Takes up the task if an earlier run of the agent left it running, else starts it.
     pub(super) fn take_up(&mut self, ctx: &mut Context<Self>) {
         self.looking = true;
-        let looking = look(
-            self.world.clone(),
-            self.spec(),
-            self.machine.waits(),
-            !self.machine.state().started_at.is_never(),
-        );
+        let looking = look(self.world.clone(), self.spec(), self.known);
         ctx.spawn(looking.into_actor(self).map(|found, task, ctx| {
             task.looking = false;
             task.found(found, ctx);
@@ -70,7 +68,10 @@ impl Task {
     }
 
     fn found(&mut self, found: Found, ctx: &mut Context<Self>) {
-        if found == Found::Running {
+        if found == Found::Unseen {
+            ctx.spawn(follow_again(self.world.clone(), self.spec()).into_actor(self));
+        }
+        if matches!(found, Found::Running | Found::Unseen) {
             self.step(Input::Reattached, ctx);
         }
         if let Some(reason) = self.stop_wanted.take() {
@@ -78,7 +79,7 @@ impl Task {
             return;
         }
         match found {
-            Found::Running => {}
+            Found::Running | Found::Unseen => {}
             Found::Ended => self.step(Input::NotFound, ctx),
             Found::Nothing if self.confirmed => self.step(Input::NotFound, ctx),
             Found::Nothing => {
@@ -99,13 +100,38 @@ impl Task {
     }
 }
 
-/// `ended`: its end was seen by the earlier run of the agent. `ran`: it was started here; it may
-/// run on though its engine can't be reached, so that an answer is waited for.
-async fn look(world: World, spec: TaskSpec, ended: bool, ran: bool) -> Found {
+/// What was known of a task when the agent was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It ran.
+    Up,
+    /// It had ended and was to be started again.
+    Ended,
+    /// It had been started before.
+    Started,
+    /// Nothing: most likely it never was here.
+    Nothing,
+}
+
+impl Known {
+    pub(super) fn of(saved: &Saved) -> Self {
+        if saved.wake_at.is_some() {
+            Self::Ended
+        } else if saved.state.state == TASK_RUNNING {
+            Self::Up
+        } else if saved.state.started_at.is_never() {
+            Self::Nothing
+        } else {
+            Self::Started
+        }
+    }
+}
+
+async fn look(world: World, spec: TaskSpec, known: Known) -> Found {
     let mut told = false;
     loop {
         match world.containers.reattach(&spec).await {
-            Ok(true) if ended => {
+            Ok(true) if known == Known::Ended => {
                 let ends = world.containers.wait(&spec.key);
                 return match tokio::time::timeout(ENDED_WITHIN, ends).await {
                     Ok(_) => Found::Ended,
@@ -115,18 +141,33 @@ async fn look(world: World, spec: TaskSpec, ended: bool, ran: bool) -> Found {
             }
             Ok(true) => return Found::Running,
             Ok(false) => return Found::Nothing,
-            Err(error @ (ContainersError::Unreachable(_) | ContainersError::TimedOut(_)))
-                if ran =>
-            {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(task = %spec.key, %error, "the driver can't say whether it runs: it is asked again");
-                }
-                tokio::time::sleep(ASK_AGAIN).await;
-            }
             Err(error) => {
-                tracing::warn!(task = %spec.key, %error, "the driver can't say whether it runs");
-                return Found::Nothing;
+                let passes = matches!(
+                    error,
+                    ContainersError::Unreachable(_) | ContainersError::TimedOut(_)
+                );
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(task = %spec.key, %error, "the driver can't say whether it runs");
+                }
+                match known {
+                    Known::Up if passes => return Found::Unseen,
+                    Known::Ended | Known::Started if passes => {
+                        tokio::time::sleep(ASK_AGAIN).await;
+                    }
+                    Known::Up | Known::Ended | Known::Started | Known::Nothing => {
+                        return Found::Nothing;
+                    }
+                }
             }
         }
+    }
+}
+
+/// Has the driver follow a task again, as soon as it can be reached.
+async fn follow_again(world: World, spec: TaskSpec) {
+    while let Err(ContainersError::Unreachable(_) | ContainersError::TimedOut(_)) =
+        world.containers.reattach(&spec).await
+    {
+        tokio::time::sleep(ASK_AGAIN).await;
     }
 }

@@ -206,7 +206,6 @@ fn a_task_that_waited_for_its_restart_waits_on() {
     let saved = before.saved();
     assert_eq!(saved.wake_at, Some(at(24)));
     let mut after = machine().resumed(saved.clone());
-    assert!(after.waits());
     assert_eq!(
         after.step(at(12), Input::NotFound),
         [Effect::WakeAt(at(24))]
