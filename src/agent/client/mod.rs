@@ -7,7 +7,6 @@ mod kept;
 mod node;
 mod probe;
 mod sweep;
-mod take_up;
 mod task;
 
 pub use allocation::Allocation;

@@ -1,6 +1,9 @@
 //! `Task`: one task on this node. The machine in `logic::lifecycle::task` decides; this actor
 //! asks the driver, keeps the task's services in the catalog, and reports.
 
+mod spec;
+mod take_up;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +12,17 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message,
     SpawnHandle, WrapFuture,
 };
-use logic::lifecycle::environment;
-use logic::lifecycle::services::{self, CheckPlan, Offer};
+use logic::lifecycle::services::CheckPlan;
 use logic::lifecycle::task::{Effect, Input, Machine, Saved};
 use logic::model::{self, JOB_BATCH, Node, RestartPolicy, TASK_DEAD, TASK_RUNNING, TaskState};
 use ports::errors::ContainersError;
-use ports::{PortMapping, TaskKey, TaskSpec, World};
+use ports::{TaskKey, World};
 
-use super::allocation::{Allocation, TaskChanged, TaskSettled};
+use super::allocation::{Allocation, TaskChanged};
 use super::health_check::{self, HealthCheck};
 use super::kept::KeptTask;
-use super::take_up::{self, Found};
 use crate::catalog::{Catalog, Serve, Withdraw};
+use take_up::Known;
 
 /// How long a stop waits for the servers to learn that the task is withdrawn: routes to it are
 /// gone then, so that it isn't killed under a request.
@@ -90,11 +92,14 @@ pub struct Task {
     health: BTreeMap<String, String>,
     /// An earlier run of the agent may have started it.
     look_first: bool,
+    known: Known,
     looking: bool,
     /// Why it is to stop, once it is known whether it runs.
     stop_wanted: Option<String>,
     /// The servers want it.
     confirmed: bool,
+    /// It was found running, and what its checks said before isn't known.
+    unchecked: bool,
     /// It doesn't run, and isn't started before the servers have said that they want it.
     held: bool,
 }
@@ -149,6 +154,7 @@ impl Task {
                 (ran || matches!(past, Past::Unknown), kept)
             }
         };
+        let known = Known::of(&kept.machine);
         let machine = machine.resumed(kept.machine);
         Self {
             world,
@@ -163,9 +169,11 @@ impl Task {
             serving: false,
             health: kept.checks,
             look_first,
+            known,
             looking: false,
             stop_wanted: None,
             confirmed,
+            unchecked: false,
             held: false,
         }
     }
@@ -335,17 +343,6 @@ impl Task {
         }));
     }
 
-    fn offers(&self) -> Vec<Offer> {
-        let env = environment::variables(&self.alloc, &self.asked, &self.node);
-        let mut offers = services::offers(&self.alloc, Some(&self.asked), &self.node, &env);
-        // The group's own services are up when its first task is.
-        let first = self.alloc.group().and_then(|group| group.tasks.first());
-        if first.is_some_and(|first| first.name == self.asked.name) {
-            offers.extend(services::offers(&self.alloc, None, &self.node, &env));
-        }
-        offers
-    }
-
     fn serve(&mut self, ctx: &mut Context<Self>) {
         let mut offers = self.offers();
         for plan in offers.iter_mut().flat_map(|offer| &mut offer.checks) {
@@ -385,108 +382,12 @@ impl Task {
     fn withdraw(&mut self) {
         self.stop_checks();
         self.health.clear();
+        self.checked();
         if std::mem::take(&mut self.serving) {
             self.catalog.do_send(Withdraw {
                 owner: self.owner(),
             });
         }
-    }
-
-    fn spec(&self) -> TaskSpec {
-        let env = environment::variables(&self.alloc, &self.asked, &self.node);
-        let resources = self.alloc.task_resources.get(&self.asked.name);
-        let resources = resources.unwrap_or(&self.asked.resources);
-        let config = self
-            .asked
-            .config
-            .iter()
-            .map(|(key, value)| {
-                (
-                    key.clone(),
-                    environment::interpolate_value(value, &env, &self.node),
-                )
-            })
-            .collect();
-        TaskSpec {
-            key: self.key(),
-            driver: self.asked.driver.clone(),
-            config,
-            user: self.asked.user.clone(),
-            cpu: resources.cpu,
-            memory_mb: resources.memory_mb,
-            ports: self.port_mappings(),
-            logs: self.asked.log_config.clone(),
-            labels: BTreeMap::from([
-                ("com.drover.job".to_owned(), self.alloc.job_id.clone()),
-                ("com.drover.alloc_name".to_owned(), self.alloc.name.clone()),
-                ("com.drover.node_id".to_owned(), self.node.id.clone()),
-            ]),
-            kill_signal: self.asked.kill_signal.clone(),
-            env,
-        }
-    }
-
-    fn port_mappings(&self) -> Vec<PortMapping> {
-        self.alloc
-            .ports()
-            .filter(|(owner, _)| owner.is_empty() || *owner == self.asked.name)
-            .map(|(_, assigned)| {
-                let label = &assigned.label;
-                let given = environment::port(&self.alloc, &self.asked.name, label);
-                let inside = environment::container_port(&self.alloc, &self.asked, label);
-                PortMapping {
-                    label: label.clone(),
-                    host_ip: given.map_or_else(|| self.node.address.clone(), |(ip, _, _)| ip),
-                    host_port: assigned.value,
-                    container_port: inside.unwrap_or(assigned.value),
-                }
-            })
-            .collect()
-    }
-
-    /// Takes up the task if an earlier run of the agent left it running, else starts it.
-    fn take_up(&mut self, ctx: &mut Context<Self>) {
-        self.looking = true;
-        let looking = take_up::look(
-            self.world.clone(),
-            self.spec(),
-            self.machine.waits(),
-            !self.machine.state().started_at.is_never(),
-        );
-        ctx.spawn(looking.into_actor(self).map(|found, task, ctx| {
-            task.looking = false;
-            task.found(found, ctx);
-            task.settled();
-        }));
-    }
-
-    fn found(&mut self, found: Found, ctx: &mut Context<Self>) {
-        if found == Found::Running {
-            self.step(Input::Reattached, ctx);
-        }
-        if let Some(reason) = self.stop_wanted.take() {
-            self.step(Input::Stop { reason }, ctx);
-            return;
-        }
-        match found {
-            Found::Running => {}
-            Found::Ended => self.step(Input::NotFound, ctx),
-            Found::Nothing if self.confirmed => self.step(Input::NotFound, ctx),
-            Found::Nothing => {
-                self.held = true;
-                tracing::info!(
-                    task = %self.key(),
-                    "it doesn't run any more: it is started when a server says that it is wanted"
-                );
-            }
-        }
-    }
-
-    /// It is known whether an earlier run of the agent left it running.
-    fn settled(&self) {
-        self.allocation.do_send(TaskSettled {
-            task: self.asked.name.clone(),
-        });
     }
 }
 
@@ -537,6 +438,9 @@ impl Handler<CheckSaid> for Task {
         if self.serving {
             self.health.insert(check_id, status.to_owned());
             self.tell();
+            if self.unchecked && self.passes() {
+                self.checked();
+            }
         }
     }
 }

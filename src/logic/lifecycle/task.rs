@@ -164,11 +164,6 @@ impl Machine {
         }
     }
 
-    /// Whether it had ended and waits for its next start.
-    pub fn waits(&self) -> bool {
-        self.wake_at.is_some()
-    }
-
     pub fn state(&self) -> &TaskState {
         &self.state
     }

@@ -55,8 +55,8 @@ impl Client {
                     }
                 }
                 None if alloc.server_terminal() => {
-                    let waited = self.deferred.remove(&alloc.id).is_some();
-                    if alloc.client_terminal() && !waited {
+                    let was_deferred = self.deferred.remove(&alloc.id).is_some();
+                    if alloc.client_terminal() && !was_deferred {
                         continue;
                     }
                     if self.listed {
