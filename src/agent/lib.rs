@@ -13,6 +13,7 @@ pub mod gossip;
 pub mod http_listener;
 pub mod published;
 pub mod rpc;
+pub mod seal;
 pub mod server;
 mod start;
 pub mod state;
