@@ -129,9 +129,8 @@ const NOMAD_LATER: [&[&str]; 31] = [
 ];
 
 /// Commands of Consul 1.8 that this build hasn't.
-const CONSUL_LATER: [&[&str]; 26] = [
+const CONSUL_LATER: [&[&str]; 25] = [
     &["acl"],
-    &["agent"],
     &["config"],
     &["connect"],
     &["debug"],
@@ -173,12 +172,7 @@ pub(super) fn later(program: Program, arguments: &[OsString]) -> Option<String> 
     let typed = words(arguments);
     let known = commands.iter().find(|command| typed.starts_with(command))?;
     let name = format!("{} {}", program.name(), known.join(" "));
-    let instead = if name == "consul agent" {
-        ": `drover agent` is the catalog's agent too"
-    } else {
-        ""
-    };
-    Some(format!("`{name}` isn't supported yet{instead}"))
+    Some(format!("`{name}` isn't supported yet"))
 }
 
 /// A plan that can't be made isn't a plan with changes, which is what 1 means there.

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
-use super::agent::{self, AgentArgs};
+use super::agent::{self, AgentArgs, ConsulAgentArgs};
 use super::alloc::{AllocCommand, AllocStatus};
 use super::alloc_logs::AllocLogs;
 use super::catalog::{CatalogCommand, Members};
@@ -87,6 +87,7 @@ struct Consul {
 
 #[derive(Debug, Subcommand)]
 enum ConsulCommand {
+    Agent(Box<ConsulAgentArgs>),
     Members(Members),
     /// Look at the catalog of services
     #[command(subcommand)]
@@ -257,6 +258,7 @@ impl Command {
 impl ConsulCommand {
     fn run(self) -> Outcome {
         match self {
+            Self::Agent(args) => agent::run_consul(&args),
             Self::Members(command) => block_on(command.run()),
             Self::Catalog(command) => block_on(command.run()),
             Self::Version => {
