@@ -59,9 +59,6 @@ pub fn check_agent_config(config: &AgentConfig) -> Result<(), String> {
             "neither server nor client is enabled: enable one of them, or try -dev".to_owned(),
         );
     }
-    if config.server.enabled && config.server.bootstrap_expect == 0 {
-        return Err("bootstrap_expect is 0: it must be the number of servers".to_owned());
-    }
     for address in config.join.iter().chain(&config.start_join) {
         join::check_address(address).map_err(|(message, hint)| format!("{message}: {hint}"))?;
     }
@@ -70,6 +67,13 @@ pub fn check_agent_config(config: &AgentConfig) -> Result<(), String> {
     }
     let finds_others =
         !config.join.is_empty() || !config.start_join.is_empty() || config.consul_address.is_some();
+    if config.server.enabled && config.server.bootstrap_expect == 0 && !finds_others {
+        return Err(
+            "bootstrap_expect is 0: it must be the number of servers, unless there are some to \
+             join"
+                .to_owned(),
+        );
+    }
     if !config.server.enabled && config.client.servers.is_empty() && !finds_others {
         return Err(
             "this client knows no server: set `servers` or `server_join` in `client`, or -join, \

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use logic::membership::{Known, Member, MemberStatus};
+use logic::membership::{Known, Member, MemberStatus, Members};
 use serde_json::{Value, json};
 
 use super::Api;
@@ -11,7 +11,12 @@ use crate::server::Server;
 /// Everybody that gossip knows, by name.
 pub(super) fn by_name(api: &Api) -> Vec<Known> {
     let members = api.gossip.members();
-    let mut known: Vec<_> = members.borrow().iter().cloned().collect();
+    let members = members.borrow();
+    sorted(&members)
+}
+
+fn sorted(members: &Members) -> Vec<Known> {
+    let mut known: Vec<_> = members.iter().cloned().collect();
     known.sort_by(|a, b| {
         let key = |known: &Known| (known.member.full_name(), known.member.id.clone());
         key(a).cmp(&key(b))
@@ -123,4 +128,46 @@ pub(super) fn raft_stats(api: &Api, server: &Server) -> Value {
         "num_peers": others.count().to_string(),
         "state": state,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(id: &str, name: &str, region: &str) -> (String, Known) {
+        let member = Member {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            region: region.to_owned(),
+            datacenter: "dc1".to_owned(),
+            address: [10, 0, 0, 1].into(),
+            serf_port: 4648,
+            rpc_port: 4647,
+            http_port: 4646,
+            server: true,
+            bootstrap_expect: 3,
+            version: "0.1.0".to_owned(),
+            generation: 1,
+        };
+        let status = MemberStatus::Alive;
+        (id.to_owned(), Known { member, status })
+    }
+
+    #[test]
+    fn members_are_listed_by_name_and_those_of_one_name_by_id() {
+        let members = Members(
+            [
+                known("1", "b", "eu"),
+                known("3", "a", "us"),
+                known("2", "a", "us"),
+                known("4", "a", "eu"),
+            ]
+            .into(),
+        );
+        let ids: Vec<_> = sorted(&members)
+            .into_iter()
+            .map(|known| known.member.id)
+            .collect();
+        assert_eq!(ids, ["4", "2", "3", "1"]);
+    }
 }

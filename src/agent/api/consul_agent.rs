@@ -114,24 +114,30 @@ pub(super) async fn own(State(api): State<Api>, query: Query) -> Response {
 
 /// The agents of the datacenter; with `?wan` the servers of all, under their full names.
 pub(super) async fn members(State(api): State<Api>, query: Query) -> Response {
-    let wan = query.has("wan");
     let known = cluster::by_name(&api);
-    let wanted = known.into_iter().filter(|known| {
-        let here = known.member.datacenter == api.config.datacenter;
-        if wan { known.member.server } else { here }
-    });
-    let members: Vec<_> = wanted
+    query.json(&if query.has("wan") {
+        servers_everywhere(known)
+    } else {
+        agents_of(&api.config.datacenter, known)
+    })
+}
+
+fn agents_of(datacenter: &str, known: Vec<Known>) -> Vec<Value> {
+    let here = |known: &&Known| known.member.datacenter == datacenter;
+    known.iter().filter(here).map(member).collect()
+}
+
+fn servers_everywhere(known: Vec<Known>) -> Vec<Value> {
+    let servers = known.into_iter().filter(|known| known.member.server);
+    servers
         .map(|mut known| {
-            if wan {
-                let Member {
-                    name, datacenter, ..
-                } = &known.member;
-                known.member.name = format!("{name}.{datacenter}");
-            }
+            let Member {
+                name, datacenter, ..
+            } = &known.member;
+            known.member.name = format!("{name}.{datacenter}");
             member(&known)
         })
-        .collect();
-    query.json(&members)
+        .collect()
 }
 
 pub(super) async fn join(
@@ -192,5 +198,57 @@ fn not_filtered(query: &Query) -> Result<(), Failure> {
         Err(Failure::bad_request("`filter` isn't supported yet"))
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(name: &str, datacenter: &str, server: bool, status: MemberStatus) -> Known {
+        let member = Member {
+            id: format!("id of {name}"),
+            name: name.to_owned(),
+            region: "global".to_owned(),
+            datacenter: datacenter.to_owned(),
+            address: [10, 0, 0, 1].into(),
+            serf_port: 8301,
+            rpc_port: 8300,
+            http_port: 0,
+            server,
+            bootstrap_expect: 3,
+            version: "0.1.0".to_owned(),
+            generation: 1,
+        };
+        Known { member, status }
+    }
+
+    /// Name, role and status of each.
+    fn shown(members: &[Value]) -> Vec<(&str, &str, u64)> {
+        let cells = members.iter().map(|member| {
+            (
+                member["Name"].as_str().unwrap_or_default(),
+                member["Tags"]["role"].as_str().unwrap_or_default(),
+                member["Status"].as_u64().unwrap_or_default(),
+            )
+        });
+        cells.collect()
+    }
+
+    #[test]
+    fn members_are_the_datacenters_agents_or_all_servers() {
+        let all = vec![
+            known("a", "dc1", true, MemberStatus::Alive),
+            known("b", "dc1", false, MemberStatus::Failed),
+            known("c", "dc2", true, MemberStatus::Left),
+        ];
+        assert_eq!(
+            shown(&agents_of("dc1", all.clone())),
+            [("a", "consul", 1), ("b", "node", 4)]
+        );
+        assert_eq!(
+            shown(&servers_everywhere(all)),
+            [("a.dc1", "consul", 1), ("c.dc2", "consul", 3)]
+        );
     }
 }

@@ -102,15 +102,17 @@ pub(crate) struct AgentArgs {
 
 impl AgentArgs {
     pub(super) fn config(&self) -> anyhow::Result<Configured> {
-        let base = if self.dev {
+        let mut base = if self.dev {
             dev()
         } else {
             AgentConfig::default()
         };
+        base.server.bootstrap_expect = UNSAID;
         let mut configured = read_files(base, &self.config)?;
         let config = &mut configured.config;
         self.override_by_flags(config);
         self.override_cluster(config);
+        settle_beginning(config);
         shift_ports(config, self.port_offset)?;
         jobspec::check_agent_config(config).map_err(|why| anyhow!(why))?;
         Ok(configured)
@@ -174,6 +176,19 @@ impl AgentArgs {
             let address = address.strip_prefix("http://").unwrap_or(address);
             config.consul_address = Some(address.trim_end_matches('/').to_owned());
         }
+    }
+}
+
+/// A `bootstrap_expect` that nobody has given. As such it stays for servers that join others: two
+/// clusters would never become one.
+pub(super) const UNSAID: u32 = 0;
+
+/// A server that has nobody to join begins a cluster of its own.
+pub(super) fn settle_beginning(config: &mut AgentConfig) {
+    let joins =
+        !config.join.is_empty() || !config.start_join.is_empty() || config.consul_address.is_some();
+    if config.server.bootstrap_expect == UNSAID && (config.dev_mode || !joins) {
+        config.server.bootstrap_expect = 1;
     }
 }
 
@@ -381,6 +396,24 @@ mod tests {
         assert_eq!(config.consul_address.as_deref(), Some("127.0.0.1:8500"));
         assert_eq!(config.client.meta.len(), 2);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
+    }
+
+    #[test]
+    fn a_server_that_joins_others_begins_no_cluster_unless_told() {
+        let expect = |join: &[&str], given| {
+            let args = AgentArgs {
+                server: true,
+                data_dir: Some("/x".to_owned()),
+                join: join.iter().map(|address| (*address).to_owned()).collect(),
+                bootstrap_expect: given,
+                ..AgentArgs::default()
+            };
+            let configured = args.config().expect("a configuration");
+            configured.config.server.bootstrap_expect
+        };
+        assert_eq!(expect(&[], None), 1);
+        assert_eq!(expect(&["a"], None), 0);
+        assert_eq!(expect(&["a"], Some(3)), 3);
     }
 
     #[test]

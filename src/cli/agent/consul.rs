@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use jobspec::Configured;
 use logic::config::AgentConfig;
 
-use super::configuration::read_files;
+use super::configuration::{UNSAID, read_files, settle_beginning};
 
 // Consul's ports, where they aren't ours.
 const RPC_PORT: u16 = 8300;
@@ -117,6 +117,7 @@ fn base(dev: bool) -> AgentConfig {
     config.ports.http = 0;
     config.addresses.http = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
     config.server.enabled = dev;
+    config.server.bootstrap_expect = UNSAID;
     config.client.enabled = false;
     config.edge.enabled = false;
     config
@@ -134,6 +135,7 @@ impl ConsulAgentArgs {
         let config = &mut configured.config;
         self.override_by_flags(config)?;
         self.override_addresses(config);
+        settle_beginning(config);
         if !config.server.enabled {
             bail!(
                 "an agent of the catalog that is no server isn't supported yet: add -server, or \

@@ -223,6 +223,10 @@ fn an_agent_needs_a_place_for_its_state_and_something_to_do() {
         ),
         ("data_dir = \"/x\"", "neither server nor client"),
         (
+            "data_dir = \"/x\"\nserver {\n enabled = true\n bootstrap_expect = 0\n}",
+            "bootstrap_expect is 0",
+        ),
+        (
             "data_dir = \"/x\"\nclient {\n enabled = true\n}",
             "knows no server",
         ),
@@ -230,6 +234,8 @@ fn an_agent_needs_a_place_for_its_state_and_something_to_do() {
         let error = with(text).expect_err(text);
         assert!(error.contains(expected), "{error}");
     }
+    let joins = "data_dir = \"/x\"\nserver {\n enabled = true\n bootstrap_expect = 0\n retry_join = [\"a\"]\n}";
+    assert_eq!(with(joins), Ok(()));
     assert_eq!(check_agent_config(&AgentConfig::dev()), Ok(()));
 }
 
