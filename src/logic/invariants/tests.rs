@@ -163,6 +163,7 @@ fn an_unchecked_plan_is_noticed() {
     cluster.store.apply(Entry {
         index,
         at,
+        proposal: String::new(),
         command: Command::ApplyPlan { plan },
     });
     let broken = check(&cluster.store).unwrap_err();

@@ -12,6 +12,8 @@ pub struct Entry {
     pub index: u64,
     /// The proposer's clock when it was proposed: the only time an entry knows.
     pub at: Time,
+    /// Chosen by the proposer: an entry that repeats one changes nothing. Empty: none.
+    pub proposal: String,
     pub command: Command,
 }
 
@@ -125,6 +127,8 @@ impl Refusal {
 /// What applying an entry did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
+    /// The entry that did it: an earlier one, if this one repeated its proposal.
+    pub index: u64,
     pub reply: Result<Reply, Refusal>,
     /// Evaluations that now wait for a scheduler.
     pub pending: Vec<Evaluation>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, Topic};
+use super::{Proposed, Store, Topic};
 use crate::model::{
     Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, Node, ServiceInstance,
 };
@@ -26,6 +26,8 @@ pub struct Dump {
     pub catalog_nodes: Vec<Arc<CatalogNode>>,
     pub services: Vec<Arc<ServiceInstance>>,
     pub checks: Vec<Arc<Check>>,
+    /// Oldest first.
+    pub proposals: Vec<Arc<Proposed>>,
 }
 
 impl Store {
@@ -48,6 +50,7 @@ impl Store {
             catalog_nodes: self.catalog_nodes.values().cloned().collect(),
             services: self.services.values().cloned().collect(),
             checks: self.checks.values().cloned().collect(),
+            proposals: self.proposed().cloned().collect(),
         }
     }
 
@@ -102,6 +105,9 @@ impl Store {
             store
                 .checks
                 .insert_shared((check.node.clone(), check.check_id.clone()), check);
+        }
+        for proposed in dump.proposals {
+            store.remember(proposed);
         }
         store
     }

@@ -12,6 +12,7 @@ mod evals;
 mod garbage;
 mod jobs;
 mod nodes;
+mod proposals;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use command::{Command, Entry, Outcome, Refusal, Reply};
 pub use dump::Dump;
 pub use jobs::{GroupSummary, JobSummary};
+pub use proposals::Proposed;
 pub use usage::Usage;
 
 use crate::id::Ids;
@@ -67,6 +69,8 @@ pub struct Store {
     catalog_nodes: Table<String, CatalogNode>,
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
+    proposals: Table<String, Proposed>,
+    proposals_by_index: Table<u64, String>,
 }
 
 /// What an entry's handlers share while it is applied.
@@ -78,23 +82,32 @@ struct Applying {
 }
 
 impl Store {
-    /// Applies one entry. Entries that were applied already change nothing.
+    /// Applies one entry. Entries and proposals that were applied already change nothing.
     pub fn apply(&mut self, entry: Entry) -> Outcome {
-        if entry.index <= self.index {
-            return Outcome {
-                reply: Ok(Reply::Done),
-                pending: Vec::new(),
-            };
+        let is_new = entry.index > self.index;
+        self.index = self.index.max(entry.index);
+        if let Some(first) = self.outcome_of(&entry.proposal) {
+            return first;
         }
-        self.index = entry.index;
         let mut applying = Applying {
             index: entry.index,
             at: entry.at,
             ids: Ids::at(self.seed, entry.index),
             pending: Vec::new(),
         };
-        let reply = self.dispatch(entry.command, &mut applying);
+        let reply = if is_new {
+            let reply = self.dispatch(entry.command, &mut applying);
+            self.remember(Arc::new(Proposed {
+                id: entry.proposal,
+                index: entry.index,
+                reply: reply.clone(),
+            }));
+            reply
+        } else {
+            Ok(Reply::Done)
+        };
         Outcome {
+            index: entry.index,
             reply,
             pending: applying.pending,
         }

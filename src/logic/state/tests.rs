@@ -84,10 +84,12 @@ fn old_entries_change_nothing() {
     cluster.run(&service("web", 2));
     let before = cluster.store.clone();
     for entry in cluster.log.clone() {
+        let index = entry.index;
         let outcome = cluster.store.apply(entry);
         assert_eq!(
             outcome,
             Outcome {
+                index,
                 reply: Ok(Reply::Done),
                 pending: Vec::new()
             }

@@ -122,6 +122,7 @@ impl Cluster {
         let entry = Entry {
             index: self.store.index() + 1,
             at: self.now,
+            proposal: String::new(),
             command,
         };
         self.log.push(entry.clone());
