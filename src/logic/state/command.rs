@@ -63,7 +63,7 @@ pub enum Command {
     UpdateEvals {
         evals: Vec<Evaluation>,
     },
-    /// A plan that has been checked.
+    /// A plan: what of it the state has no room for by now is left out.
     ApplyPlan {
         plan: Box<Plan>,
     },
@@ -91,6 +91,11 @@ pub enum Reply {
     Evaluated {
         eval_id: String,
         job_modify_index: u64,
+    },
+    /// What was left out of a plan: node ids with the reasons. Not empty: the scheduler has to
+    /// look again.
+    Planned {
+        refused: Vec<(String, String)>,
     },
 }
 

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Proposed, Store, Topic};
 use crate::model::{
-    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, Node, ServiceInstance,
+    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, Node, NodeId, ServiceInstance,
 };
+use crate::table::Table;
 
 /// All rows; whatever can be derived from them isn't written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,7 @@ pub struct Dump {
     pub jobs: Vec<Arc<Job>>,
     pub versions: Vec<Arc<Job>>,
     pub nodes: Vec<Arc<Node>>,
+    pub node_room_index: Vec<(String, u64)>,
     pub allocs: Vec<Arc<Allocation>>,
     pub node_alloc_index: Vec<(String, u64)>,
     pub evals: Vec<Arc<Evaluation>>,
@@ -28,6 +30,11 @@ pub struct Dump {
     pub checks: Vec<Arc<Check>>,
     /// Oldest first.
     pub proposals: Vec<Arc<Proposed>>,
+}
+
+fn indexes(table: &Table<NodeId, u64>) -> Vec<(NodeId, u64)> {
+    let rows = table.iter();
+    rows.map(|(node, index)| (node.clone(), **index)).collect()
 }
 
 impl Store {
@@ -40,12 +47,9 @@ impl Store {
             jobs: self.jobs.values().cloned().collect(),
             versions: self.versions.values().cloned().collect(),
             nodes: self.nodes.values().cloned().collect(),
+            node_room_index: indexes(&self.node_room_index),
             allocs: self.allocs.values().cloned().collect(),
-            node_alloc_index: self
-                .node_alloc_index
-                .iter()
-                .map(|(node, index)| (node.clone(), **index))
-                .collect(),
+            node_alloc_index: indexes(&self.node_alloc_index),
             evals: self.evals.values().cloned().collect(),
             catalog_nodes: self.catalog_nodes.values().cloned().collect(),
             services: self.services.values().cloned().collect(),
@@ -83,6 +87,7 @@ impl Store {
                 .insert((alloc.node_id.clone(), alloc.id.clone()), ());
             store.allocs.insert_shared(alloc.id.clone(), alloc);
         }
+        store.node_room_index = dump.node_room_index.into_iter().collect();
         store.node_alloc_index = dump.node_alloc_index.into_iter().collect();
         for eval in dump.evals {
             store

@@ -57,6 +57,8 @@ pub struct Store {
     jobs: Table<JobId, Job>,
     versions: Table<(JobId, u64), Job>,
     nodes: Table<NodeId, Node>,
+    /// When a node last had less room than before: what runs there from before may not fit.
+    node_room_index: Table<NodeId, u64>,
     allocs: Table<AllocId, Allocation>,
     allocs_by_job: Table<(JobId, AllocId), ()>,
     allocs_by_node: Table<(NodeId, AllocId), ()>,
@@ -142,8 +144,8 @@ impl Store {
                 Ok(Reply::Done)
             }
             Command::ApplyPlan { plan } => {
-                self.apply_plan(*plan, now);
-                Ok(Reply::Done)
+                let refused = self.apply_plan(*plan, now);
+                Ok(Reply::Planned { refused })
             }
             Command::ChangeCatalog { change } => {
                 self.change_catalog(change, now);
@@ -204,6 +206,11 @@ impl Store {
 
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.nodes.values()
+    }
+
+    /// When a node joined or last had less room than before.
+    pub fn node_room_index(&self, node_id: &str) -> u64 {
+        self.node_room_index.get(node_id).map_or(0, |index| **index)
     }
 
     pub fn alloc(&self, id: &str) -> Option<&Arc<Allocation>> {
