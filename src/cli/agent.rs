@@ -118,20 +118,15 @@ async fn end(
         Received::Terminate => config.leave_on_terminate,
         Received::Hangup => true,
     };
-    // A dev agent's tasks have no next start to be taken up by.
-    if !gracefully && !config.dev_mode {
-        tracing::info!("{received} received: ending, without leaving");
-        return Exit::Failed;
-    }
-    tracing::info!("{received} received: leaving gracefully; once more ends at once");
+    tracing::info!("{received} received: ending; once more ends at once");
     tokio::select! {
         biased;
         again = signals.next() => {
             tracing::warn!("{again} received: ending at once");
             Exit::Failed
         }
-        left = tokio::time::timeout(LEAVE_TIMEOUT, agent.leave()) => if left.is_ok() {
-            tracing::info!("left");
+        left = tokio::time::timeout(LEAVE_TIMEOUT, agent.end(gracefully)) => if left.is_ok() {
+            tracing::info!("ended");
             Exit::Done
         } else {
             tracing::warn!("some tasks haven't ended after {} s", LEAVE_TIMEOUT.as_secs());
