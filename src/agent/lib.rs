@@ -11,6 +11,7 @@ pub mod edge;
 pub mod error;
 pub mod gossip;
 pub mod http_listener;
+pub mod planted;
 pub mod published;
 pub mod rpc;
 pub mod server;
