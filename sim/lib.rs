@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod cluster;
+mod connection;
 pub mod containers;
 pub mod disk;
 mod engine;
