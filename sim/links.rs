@@ -76,8 +76,15 @@ impl Links {
         }
     }
 
-    pub(crate) fn heal(&mut self, sim: &turmoil::Sim<'_>) {
-        self.cut.clear();
+    /// Everything works again. Connections that may have lost something are reset.
+    pub(crate) fn heal(&mut self, sim: &turmoil::Sim<'_>, sight: &Sight) {
+        for (from, to) in std::mem::take(&mut self.cut) {
+            for (host, peer) in [(&from, &to), (&to, &from)] {
+                if let Ok(machine) = sight.machine(host) {
+                    machine.sever(sim.lookup(peer.as_str()));
+                }
+            }
+        }
         for (a, b) in std::mem::take(&mut self.held) {
             sim.release(a.as_str(), b.as_str());
             // Released links are whole ones: what is still to be blocked has to be told anew.
@@ -89,8 +96,8 @@ impl Links {
         }
     }
 
-    /// Tells turmoil what has changed, and resets connections over links that work again.
-    pub(crate) fn apply(&mut self, sim: &turmoil::Sim<'_>, sight: &Sight) {
+    /// Tells turmoil what has changed.
+    pub(crate) fn apply(&mut self, sim: &turmoil::Sim<'_>) {
         let mut blocked = self.cut.clone();
         for host in &self.dark {
             for other in self.names.iter().filter(|other| *other != host) {
@@ -103,11 +110,6 @@ impl Links {
         }
         for (from, to) in self.blocked.difference(&blocked) {
             sim.repair_oneway(from.as_str(), to.as_str());
-            for (host, peer) in [(from, to), (to, from)] {
-                if let Ok(machine) = sight.machine(host) {
-                    machine.sever(sim.lookup(peer.as_str()));
-                }
-            }
         }
         self.blocked = blocked;
     }
@@ -120,11 +122,6 @@ impl Links {
             || !(self.blocked.contains(&pair)
                 || self.blocked.contains(&back)
                 || self.held.contains(&sorted(a, b)))
-    }
-
-    /// Every machine is reached by all others.
-    pub(crate) fn whole(&self) -> bool {
-        self.blocked.is_empty() && self.held.is_empty()
     }
 
     /// By host: those it exchanges messages with.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use sim::run::{Outcome, reproduce, run};
+use sim::run::{Options, Outcome, reproduce, run, run_with};
 use sim::scenarios::{self, Scenario};
 
 /// Runs Drover's agents in a deterministic simulator: same seed, same history.

@@ -45,6 +45,15 @@ impl AgentSeen {
         let leader = self.server.as_ref().and_then(Server::leader);
         leader.is_some_and(|leader| leader.name == self.name)
     }
+
+    /// The server's term, if it is one of several.
+    pub(crate) fn term(&self) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn store(&self) -> Option<Arc<Store>> {
+        self.server.as_ref().map(|server| server.state.now())
+    }
 }
 
 impl Sight {

@@ -162,6 +162,10 @@ impl SimHost {
         lock(&self.0.disk).full = full;
     }
 
+    pub(crate) fn disk_is_full(&self) -> bool {
+        lock(&self.0.disk).full
+    }
+
     /// While slow, everything that touches the disk takes a hundred times as long.
     pub fn set_disk_slow(&self, slow: bool) {
         lock(&self.0.disk).slow = slow;
