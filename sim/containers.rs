@@ -112,6 +112,7 @@ impl SimContainers {
             exit: exit.clone(),
         };
         engine.tasks.insert(spec.key.clone(), task);
+        *engine.starts.entry(spec.key.clone()).or_default() += 1;
         drop(engine);
         let docker = spec.driver == "docker";
         self.host.spawn(move || async move {

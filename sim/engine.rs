@@ -55,6 +55,8 @@ pub(crate) struct Engine {
     pub(crate) failing_pulls: BTreeSet<String>,
     pub(crate) tasks: BTreeMap<TaskKey, Task>,
     pub(crate) logs: BTreeMap<(TaskKey, bool), Vec<u8>>,
+    /// How often each task was started.
+    pub(crate) starts: BTreeMap<TaskKey, u64>,
     random: Random,
     pub(crate) reachable: bool,
 }
@@ -108,6 +110,7 @@ impl Engine {
             failing_pulls: BTreeSet::new(),
             tasks: BTreeMap::new(),
             logs: BTreeMap::new(),
+            starts: BTreeMap::new(),
             random: Random::seeded(0),
             reachable: true,
         }

@@ -78,11 +78,11 @@ impl Promise {
 
 /// How it went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    pub acknowledged: u64,
-    pub failed: u64,
+pub(crate) struct Tally {
+    pub(crate) acknowledged: u64,
+    pub(crate) failed: u64,
     /// The longest an acknowledged write took.
-    pub slowest: Duration,
+    pub(crate) slowest: Duration,
 }
 
 #[derive(Default)]
@@ -93,14 +93,14 @@ struct Shared {
 }
 
 /// Users at work, until [`Load::finish`].
-pub struct Load {
+pub(crate) struct Load {
     user: User,
     shared: Rc<Shared>,
     users: Vec<JoinHandle<Result<()>>>,
 }
 
 impl Load {
-    pub fn start(user: &User, users: usize) -> Self {
+    pub(crate) fn start(user: &User, users: usize) -> Self {
         let shared = Rc::<Shared>::default();
         let users = (1..=users).map(|number| {
             let writer = Writer {
@@ -117,13 +117,8 @@ impl Load {
         }
     }
 
-    /// How it has gone so far.
-    pub fn tally(&self) -> Tally {
-        self.shared.tally.get()
-    }
-
     /// Ends the writing, and reads everything that was promised from every server.
-    pub async fn finish(self) -> Result<Tally> {
+    pub(crate) async fn finish(self) -> Result<Tally> {
         self.shared.over.set(true);
         for user in self.users {
             user.await.context("a user panicked")??;
@@ -195,7 +190,9 @@ impl Writer {
         };
         let index = {
             let promises = self.shared.promises.borrow();
-            promises.get(subject).map_or(Some(0), |promise| promise.index)
+            promises
+                .get(subject)
+                .map_or(Some(0), |promise| promise.index)
         };
         let began = self.user.now();
         let written = write(&self.user, &server, subject, wanted, index).await;
@@ -280,7 +277,7 @@ fn any(user: &User) -> String {
     picked.unwrap_or_else(|| "server-1".to_owned())
 }
 
-fn job(name: &str, number: u64, index: Option<u64>) -> Value {
+pub(crate) fn job(name: &str, number: u64, index: Option<u64>) -> Value {
     let task = json!({
         "Name": "task",
         "Driver": "docker",
@@ -316,9 +313,12 @@ async fn write(
     index: Option<u64>,
 ) -> Result<Written> {
     let (port, method, path, body) = match (subject, content) {
-        (Subject::Job(name), Content::Written(number)) => {
-            (4646, "PUT", "/v1/jobs".to_owned(), Some(job(name, number, index)))
-        }
+        (Subject::Job(name), Content::Written(number)) => (
+            4646,
+            "PUT",
+            "/v1/jobs".to_owned(),
+            Some(job(name, number, index)),
+        ),
         (Subject::Job(name), Content::Stopped | Content::Nothing) => {
             (4646, "DELETE", format!("/v1/job/{name}"), None)
         }

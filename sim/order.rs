@@ -18,25 +18,60 @@ pub enum Order {
     LeaveAgent(String),
     StartAgent(String),
     /// No message passes between a machine of `a` and one of `b`.
-    Partition { a: Vec<String>, b: Vec<String> },
+    Partition {
+        a: Vec<String>,
+        b: Vec<String>,
+    },
     /// No message passes from a machine of `from` to one of `to`; the other way they do.
-    PartitionOneWay { from: Vec<String>, to: Vec<String> },
+    PartitionOneWay {
+        from: Vec<String>,
+        to: Vec<String>,
+    },
     /// Messages between two machines wait until all is healed.
-    Hold { a: String, b: String },
+    Hold {
+        a: String,
+        b: String,
+    },
     /// Messages between two machines take up to so long.
-    Latency { a: String, b: String, up_to: Duration },
+    Latency {
+        a: String,
+        b: String,
+        up_to: Duration,
+    },
     /// A machine loses so many thousandths of its datagrams; on its connections, where lost
     /// segments are sent again, messages take up to 400 ms instead.
-    Loss { host: String, permille: u64 },
+    Loss {
+        host: String,
+        permille: u64,
+    },
     /// Ends partitions, holds, latencies and losses.
     Heal,
-    SlowDisk { host: String, slow: bool },
-    DiskFull { host: String, full: bool },
+    SlowDisk {
+        host: String,
+        slow: bool,
+    },
+    DiskFull {
+        host: String,
+        full: bool,
+    },
     /// A machine's calendar is off by so many milliseconds.
-    Skew { host: String, millis: i64 },
-    FreezeClock { host: String, frozen: bool },
+    Skew {
+        host: String,
+        millis: i64,
+    },
+    FreezeClock {
+        host: String,
+        frozen: bool,
+    },
     /// Kill a container from outside.
-    Kill { host: String, key: TaskKey },
+    Kill {
+        host: String,
+        key: TaskKey,
+    },
     /// An image's registry stops answering a machine, or answers again.
-    PullFails { host: String, image: String, failing: bool },
+    PullFails {
+        host: String,
+        image: String,
+        failing: bool,
+    },
 }

@@ -81,8 +81,7 @@ pub fn run_with(scenario: &Scenario, options: Options) -> Outcome {
     let layer = TraceLayer::new(trace.clone(), options.packets);
     let subscriber = tracing_subscriber::registry().with(layer);
     planted::plant(options.planted);
-    let played =
-        tracing::subscriber::with_default(subscriber, || play(scenario, options, trace));
+    let played = tracing::subscriber::with_default(subscriber, || play(scenario, options, trace));
     planted::plant(None);
     played
 }

@@ -114,6 +114,11 @@ impl Sight {
         leading.map(|(host, _)| host).collect()
     }
 
+    /// The term a server is in.
+    pub fn term(&self, host: &str) -> Option<u64> {
+        lock(&self.0).agents.get(host)?.term()
+    }
+
     /// The states of the servers that run, by host.
     pub fn stores(&self) -> BTreeMap<String, Arc<Store>> {
         let agents = lock(&self.0).agents.clone();

@@ -201,6 +201,26 @@ impl User {
         .await
     }
 
+    /// Registers a job of one small task at this server.
+    pub async fn register_small(&self, server: &str, name: &str) -> Result<Value> {
+        let job = crate::load::job(name, 1, None);
+        self.api_at(server, "PUT", "/v1/jobs", Some(&job)).await
+    }
+
+    /// Waits until this server's agent runs and knows what the others knew before.
+    pub async fn caught_up(&self, server: &str, within: Duration) -> Result<()> {
+        let stores = self.sight.stores();
+        let newest = stores.values().map(|store| store.index()).max();
+        let what = format!("{server} has caught up");
+        self.eventually(&what, within, || async {
+            let stores = self.sight.stores();
+            let index = stores.get(server).context("it doesn't run")?.index();
+            ensure!(Some(index) >= newest, "it is at {index} of {newest:?}");
+            Ok(())
+        })
+        .await
+    }
+
     /// Waits until everything is as it should be: all agents run, all servers know the same, every
     /// job runs as often as it should, and the machines run that and nothing else.
     pub async fn settled(&self, within: Duration) -> Result<()> {

@@ -128,6 +128,12 @@ impl SimHost {
         }
     }
 
+    /// How often a task was started here, over all boots.
+    pub fn starts(&self, key: &TaskKey) -> u64 {
+        let engine = lock(&self.0.engine);
+        engine.starts.get(key).copied().unwrap_or_default()
+    }
+
     /// What the tasks that run were promised together: MHz and MB of memory.
     pub fn promised(&self) -> (i64, i64) {
         if self.is_up() {

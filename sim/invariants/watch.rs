@@ -224,9 +224,7 @@ impl Watch {
                 continue;
             };
             let both = ((**agent.view.borrow()).clone(), (**routes.load()).clone());
-            if let Err(broken) =
-                logic::invariants::check_list(logic::invariants::ROUTING, &both)
-            {
+            if let Err(broken) = logic::invariants::check_list(logic::invariants::ROUTING, &both) {
                 wrong.insert(host.clone(), format!("on {host}: {broken}"));
             }
         }
@@ -283,7 +281,10 @@ impl Watch {
                 unwanted.insert(format!("{host} {key}"), detail);
                 continue;
             };
-            let system = alloc.job.as_ref().is_some_and(|job| job.r#type == JOB_SYSTEM);
+            let system = alloc
+                .job
+                .as_ref()
+                .is_some_and(|job| job.r#type == JOB_SYSTEM);
             let place = if system { host.as_str() } else { "" };
             let slot = format!("{} {} {place}", alloc.name, key.task);
             if let Some(other) = names.insert(slot.clone(), alloc.id.clone()) {
@@ -340,7 +341,10 @@ mod tests {
         assert!(look(BTreeMap::new(), 4).is_ok());
         assert!(look(wrong(), 5).is_ok());
         let error = look(wrong(), 8).expect_err("three seconds are too long");
-        assert!(error.to_string().starts_with("nothing-unwanted-runs: "), "{error}");
+        assert!(
+            error.to_string().starts_with("nothing-unwanted-runs: "),
+            "{error}"
+        );
     }
 
     #[test]
