@@ -14,6 +14,7 @@ pub mod http_listener;
 pub mod planted;
 pub mod published;
 pub mod rpc;
+pub mod seal;
 pub mod server;
 mod start;
 pub mod state;

@@ -3,6 +3,7 @@
 
 mod banner;
 mod configuration;
+mod consul;
 pub(super) mod logging;
 pub(super) mod signals;
 
@@ -10,11 +11,15 @@ use std::time::Duration;
 
 use agent::Agent;
 use anyhow::{Context, anyhow};
+use jobspec::Configured;
 use logic::config::AgentConfig;
 use ports::World;
 
 use super::exit::{Exit, Failure, Outcome};
+use super::terminal;
+use configuration::one_line;
 pub(super) use configuration::{AgentArgs, dev, shift_ports};
+pub(super) use consul::ConsulAgentArgs;
 use logging::HeldLog;
 use signals::{Received, Signals};
 
@@ -25,16 +30,31 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
 const SETTLE_TURNS: usize = 16;
 
 pub(super) fn run(args: &AgentArgs) -> Outcome {
-    let ended = args.config().and_then(|config| {
+    run_configured(args.config())
+}
+
+/// `consul agent`: a server of the catalog.
+pub(super) fn run_consul(args: &ConsulAgentArgs) -> Outcome {
+    run_configured(args.config())
+}
+
+fn run_configured(configured: anyhow::Result<Configured>) -> Outcome {
+    let ended = configured.and_then(|Configured { config, warnings }| {
+        for warning in &warnings {
+            terminal::complain(&format!("warning: {}", one_line(warning)));
+        }
         let log = logging::to_stdout(&config.log_level, config.log_json);
         actix_rt::System::new().block_on(serve(config, log))
     });
     ended.map_err(|error| Failure::new(format!("{error:#}")))
 }
 
-async fn serve(config: AgentConfig, log: HeldLog) -> anyhow::Result<Exit> {
+async fn serve(mut config: AgentConfig, log: HeldLog) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("can't listen for signals")?;
     let world = host::world(&config);
+    if consul::must_find_its_address(&config) {
+        config.advertise_addr = world.machine.fingerprint().address;
+    }
     let started = tokio::select! {
         biased;
         started = start(world.clone(), config.clone()) => started,
