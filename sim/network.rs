@@ -219,7 +219,7 @@ impl Network for SimNetwork {
             if host == "localhost" {
                 return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
             }
-            match turmoil::net::lookup_host((host.as_str(), 0)).await {
+            match turmoil::net::lookup_host((host.clone(), 0)).await {
                 Ok(found) => Ok(found.map(|address| address.ip()).collect()),
                 Err(cause) => Err(error(host, &cause)),
             }
