@@ -40,6 +40,8 @@ struct Cluster {
     sim: turmoil::Sim<'static>,
     sight: Sight,
     orders: BTreeMap<String, Arc<Mutex<Option<UnboundedSender<Order>>>>>,
+    /// What each host published last, and the statuses in it.
+    published: BTreeMap<String, Arc<Members>>,
     last: BTreeMap<(String, String), MemberStatus>,
     /// Every change of a status, and when and where it was seen.
     changes: Vec<String>,
@@ -51,7 +53,7 @@ fn network(seed: u64) -> turmoil::Builder {
     builder
         .rng_seed(seed)
         .simulation_duration(Duration::from_secs(3_600))
-        .tick_duration(Duration::from_millis(2))
+        .tick_duration(Duration::from_millis(5))
         .min_message_latency(Duration::from_millis(1))
         .max_message_latency(Duration::from_millis(5))
         .udp_capacity(4_096);
@@ -82,6 +84,7 @@ impl Cluster {
             sim: network.build(),
             sight: Sight::default(),
             orders: BTreeMap::new(),
+            published: BTreeMap::new(),
             last: BTreeMap::new(),
             changes: Vec::new(),
             names: Vec::new(),
@@ -154,7 +157,12 @@ impl Cluster {
         self.sim.step().expect("nothing panics");
         let seen = self.sight.lock().expect("no panic");
         for (host, members) in &seen.members {
-            for known in members.borrow().iter() {
+            let members = members.borrow().clone();
+            let before = self.published.insert(host.clone(), members.clone());
+            if before.is_some_and(|before| Arc::ptr_eq(&before, &members)) {
+                continue;
+            }
+            for known in members.iter() {
                 let of = (host.clone(), known.member.name.clone());
                 if self.last.get(&of) != Some(&known.status) {
                     let (at, status) = (self.sim.elapsed(), known.status.name());
@@ -199,8 +207,8 @@ impl Cluster {
         let seen = self.sight.lock().expect("no panic");
         let members = seen.members.get(host)?.borrow().clone();
         let mut all = members.iter();
-        all.find(|known| known.member.name == other)
-            .map(|known| known.status)
+        let known = all.find(|known| known.member.name == other)?;
+        Some(known.status)
     }
 
     /// These machines see each other so.
@@ -322,8 +330,11 @@ fn a_machine_that_is_cut_off_is_failed_and_two_halves_find_each_other_again() {
 
 #[test]
 fn slow_and_lossy_networks_make_nobody_fail() {
-    for seed in 0..10 {
+    for seed in 0..6 {
         let mut network = network(seed);
+        if seed % 2 == 1 {
+            network.min_message_latency(Duration::from_millis(200));
+        }
         network
             .max_message_latency(Duration::from_millis(200))
             .fail_rate(0.1);
