@@ -17,7 +17,7 @@ use super::peer::{Codec, Dice, Peer, config};
 /// How long a member that failed or left is remembered.
 const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// A suspect is told of it that often.
-const TELL_SUSPECT_EVERY: Duration = Duration::from_millis(100);
+const TELL_SUSPECT_EVERY: Duration = Duration::from_millis(60);
 /// How many agents ask a failed one every second whether it is back.
 const ASK_FAILED: u64 = 3;
 /// How many are told at once that somebody leaves; they tell the others.

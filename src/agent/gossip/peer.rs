@@ -26,7 +26,7 @@ const PROBE_EVERY: Duration = Duration::from_millis(300);
 /// How long to wait for its answer before others are asked to ask it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(120);
 /// How long a suspect has to say that it is alive.
-pub(super) const SUSPECT_FOR: Duration = Duration::from_millis(900);
+pub(super) const SUSPECT_FOR: Duration = Duration::from_millis(1_200);
 
 /// A member as foca sees it. Cheap to clone. Of two with the same id the newer one counts, and of
 /// two equally new ones the one that has left.
