@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use super::address::{Target, resolve};
-use super::membership::{Alarm, Effects, Membership};
+use super::effects::{Alarm, Effects};
+use super::membership::Membership;
 use super::packet::{DATAGRAM_BYTES_MAX, Packet, Refused};
 use super::peer::SUSPECT_FOR;
 use crate::published::Publisher;
@@ -314,10 +315,7 @@ impl Actor for Gossiper {
     }
 }
 
-async fn deliver(
-    socket: Arc<dyn Datagrams>,
-    mut letters: mpsc::Receiver<(SocketAddr, Vec<u8>)>,
-) {
+async fn deliver(socket: Arc<dyn Datagrams>, mut letters: mpsc::Receiver<(SocketAddr, Vec<u8>)>) {
     while let Some((to, datagram)) = letters.recv().await {
         if let Err(error) = socket.send(&datagram, to).await {
             tracing::debug!(%to, %error, "a gossip packet can't be sent");

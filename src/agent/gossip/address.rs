@@ -90,7 +90,16 @@ mod tests {
             let target = Target::parse(text, 4648).expect(text);
             assert_eq!(target.to_string(), read);
         }
-        for text in ["", ":4648", "a:b", "a:70000", "a:0", "http://a:1", "[a]:1", "a b"] {
+        for text in [
+            "",
+            ":4648",
+            "a:b",
+            "a:70000",
+            "a:0",
+            "http://a:1",
+            "[a]:1",
+            "a b",
+        ] {
             Target::parse(text, 4648).expect_err(text);
         }
     }

@@ -6,72 +6,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foca::{Foca, NoCustomBroadcast, Notification, Runtime, State, Timer};
+use foca::{Foca, NoCustomBroadcast, State, Timer};
 use logic::membership::{Known, Member, MemberStatus, Members};
 use ports::Random;
 
+use super::effects::{Alarm, Effects};
 use super::packet::{Hello, Packet, Rumour, Suspected, known};
 use super::peer::{Codec, Dice, Peer, config};
 
 /// How long a member that failed or left is remembered.
 const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// A suspect is told of it that often.
-const TELL_SUSPECT_EVERY: Duration = Duration::from_millis(100);
+const TELL_SUSPECT_EVERY: Duration = Duration::from_millis(60);
 /// How many agents ask a failed one every second whether it is back.
 const ASK_FAILED: u64 = 3;
 /// How many are told at once that somebody leaves; they tell the others.
 const TOLD_OF_LEAVING: usize = 64;
-
-/// What is to be done.
-#[derive(Default)]
-pub(super) struct Effects {
-    pub(super) sends: Vec<(SocketAddr, Packet)>,
-    pub(super) alarms: Vec<(Duration, Alarm)>,
-    /// Somebody's status may be another now.
-    pub(super) changed: bool,
-    /// Tokens of greetings that were answered.
-    pub(super) answered: Vec<u64>,
-}
-
-/// What is due after a while.
-pub(super) enum Alarm {
-    Swim(Timer<Peer>),
-    TellSuspect { suspect: Peer, incarnation: u16 },
-}
-
-impl Runtime<Peer> for Effects {
-    fn notify(&mut self, notification: Notification<'_, Peer>) {
-        self.changed = match notification {
-            Notification::Active | Notification::Idle => self.changed,
-            Notification::MemberUp(_)
-            | Notification::MemberDown(_)
-            | Notification::Rename(..)
-            | Notification::Defunct
-            | Notification::Rejoin(_) => true,
-        };
-    }
-
-    fn send_to(&mut self, to: Peer, data: &[u8]) {
-        let packet = Packet::Swim(data.to_vec());
-        self.sends.push((to.member.serf_address(), packet));
-    }
-
-    fn submit_after(&mut self, event: Timer<Peer>, after: Duration) {
-        if let Timer::ChangeSuspectToDown {
-            member_id,
-            incarnation,
-            ..
-        } = &event
-        {
-            let alarm = Alarm::TellSuspect {
-                suspect: member_id.clone(),
-                incarnation: *incarnation,
-            };
-            self.alarms.push((Duration::ZERO, alarm));
-        }
-        self.alarms.push((after, Alarm::Swim(event)));
-    }
-}
 
 /// Since when one is dead, and which of its lives that was.
 struct Death {
@@ -348,6 +298,11 @@ impl Membership {
                 }
             } else if !dead {
                 news.push(member);
+            } else if self.contradicts(&member) {
+                // Seen alive here: it shall say so to those that think otherwise.
+                let dead_until = Some(member.id().member.generation);
+                let address = member.id().member.serf_address();
+                out.sends.push((address, self.hello(0, false, dead_until)));
             } else if dead_for < REMEMBERED_FOR {
                 if self.state_of(member.id()).is_none() {
                     let since = now.saturating_sub(dead_for);
@@ -360,6 +315,12 @@ impl Membership {
         }
         let others_know_less = self.alive() > 0;
         self.apply(news, others_know_less, out);
+    }
+
+    /// Whether one that another agent found silent is alive as far as this one knows.
+    fn contradicts(&self, silent: &foca::Member<Peer>) -> bool {
+        let mut alive = self.foca.iter_members();
+        alive.any(|known| known.id() == silent.id() && known.state() == State::Alive)
     }
 
     /// What follows from a change, whatever made it.
@@ -525,3 +486,6 @@ fn status(member: &foca::Member<Peer>) -> MemberStatus {
         (false, State::Down) => MemberStatus::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 mod actor;
 mod address;
+mod effects;
 mod membership;
 mod packet;
 mod peer;
@@ -37,7 +38,7 @@ const START_JOIN_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct Gossip {
     members: Subscriber<Arc<Members>>,
-    _publisher: Arc<Publisher<Arc<Members>>>,
+    publisher: Arc<Publisher<Arc<Members>>>,
     /// None: this agent talks to nobody.
     running: Option<Arc<Running>>,
 }
@@ -86,7 +87,7 @@ impl Gossip {
             seal,
             membership: Membership::new(me, world.random.clone()),
             published: gossip.members.borrow().clone(),
-            publisher: Arc::clone(&gossip._publisher),
+            publisher: Arc::clone(&gossip.publisher),
             socket: socket.into(),
             join,
         });
@@ -108,7 +109,7 @@ impl Gossip {
         let (publisher, members) = publish(Arc::new(Members([(me.id, alone)].into())));
         Self {
             members,
-            _publisher: Arc::new(publisher),
+            publisher: Arc::new(publisher),
             running: None,
         }
     }
