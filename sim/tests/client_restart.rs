@@ -211,7 +211,7 @@ impl Scene {
         let running = self.two_run().await?;
         self.two_are_healthy().await?;
         // A while later everything that was to be written is.
-        self.pass(Duration::from_secs(1)).await;
+        self.pass(Duration::from_secs(6)).await;
         running
             .into_iter()
             .map(|alloc| Ok((only_task(&alloc)?, alloc)))
@@ -235,6 +235,17 @@ impl Scene {
                 http.await.map(drop)
             })
             .await
+    }
+
+    /// Without a moment's patience.
+    async fn names_and_routes_both(&self) -> Result<()> {
+        let named = self.user.srv(CLIENT, SERVICE).await?;
+        ensure!(named.len() == 2, "DNS names {named:?}");
+        for _ in 0..4 {
+            let answer = self.user.through_edge(CLIENT, "mysite.com:9999").await?;
+            ensure!(answer.status == 200, "the edge answers {answer:?}");
+        }
+        Ok(())
     }
 
     /// Flips a bit in each file the agent keeps of its allocations.
@@ -266,6 +277,7 @@ fn a_restarted_agent_goes_on_without_servers() {
             scene.restart_agent(Duration::from_secs(2)).await?;
             scene.pass(Duration::from_secs(10)).await;
             ensure!(scene.machine.running() == ids(&tasks), "all run on");
+            scene.names_and_routes_both().await?;
 
             // It supervises them: what ends is started again after its delay.
             ensure!(scene.machine.kill_container(&victim), "it runs");
@@ -310,12 +322,7 @@ fn the_catalog_keeps_every_instance_over_a_restart_of_the_agent() {
             scene.guard(Some(2));
             for after in [0, 100, 2_000] {
                 scene.restart_agent(Duration::from_millis(after)).await?;
-                let named = scene.user.eventually("its DNS names both", SOON, || async {
-                    let named = scene.user.srv(CLIENT, SERVICE).await?;
-                    ensure!(named.len() == 2, "it names {named:?}");
-                    Ok(())
-                });
-                named.await?;
+                scene.names_and_routes_both().await?;
                 scene.pass(Duration::from_secs(8)).await;
             }
             for key in tasks.keys() {
