@@ -95,7 +95,8 @@ where
         let (machine, state) = (machine.clone(), state.clone());
         async move {
             let agent = agent::start(world(&machine), config(SERVER)).await?;
-            *state.lock().unwrap() = agent.server.as_ref().map(|server| server.state.clone());
+            *state.lock().expect("not poisoned") =
+                agent.server.as_ref().map(|server| server.state.clone());
             std::future::pending::<()>().await;
             Ok(())
         }
@@ -121,12 +122,12 @@ where
     });
     sim.client("user", async_story(story(scene.clone())));
     while !sim.step().expect("the story goes well") {
-        for order in std::mem::take(&mut *scene.orders.lock().unwrap()) {
+        for order in std::mem::take(&mut *scene.orders.lock().expect("not poisoned")) {
             match order {
                 Order::CrashServer => {
                     sim.partition(SERVER, CLIENT);
                     sim.crash(SERVER);
-                    scene.server.lock().unwrap().take();
+                    scene.server.lock().expect("not poisoned").take();
                 }
                 Order::BounceServer => {
                     sim.repair(SERVER, CLIENT);
@@ -134,8 +135,9 @@ where
                 }
             }
         }
-        let guarded = *scene.guarded.lock().unwrap();
-        if let (Some(wanted), Some(state)) = (guarded, &*scene.server.lock().unwrap()) {
+        let guarded = *scene.guarded.lock().expect("not poisoned");
+        if let (Some(wanted), Some(state)) = (guarded, &*scene.server.lock().expect("not poisoned"))
+        {
             let healthy = healthy(state);
             assert_eq!(healthy, wanted, "instances at {:?}", sim.elapsed());
         }
@@ -154,11 +156,11 @@ fn healthy(state: &State) -> usize {
 
 impl Scene {
     fn order(&self, order: Order) {
-        self.orders.lock().unwrap().push(order);
+        self.orders.lock().expect("not poisoned").push(order);
     }
 
     fn guard(&self, instances: Option<usize>) {
-        *self.guarded.lock().unwrap() = instances;
+        *self.guarded.lock().expect("not poisoned") = instances;
     }
 
     /// The machine, seen from outside of its agent.
@@ -191,7 +193,7 @@ impl Scene {
     async fn two_are_healthy(&self) -> Result<()> {
         self.user
             .eventually("two instances are healthy", SOON, || async {
-                let state = self.server.lock().unwrap().clone();
+                let state = self.server.lock().expect("not poisoned").clone();
                 let count = healthy(&state.context("there is no server")?);
                 ensure!(count == 2, "{count} are");
                 Ok(())
