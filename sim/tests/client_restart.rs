@@ -90,6 +90,21 @@ where
         server: Arc::default(),
         guarded: Arc::default(),
     };
+    add_server(&mut sim, &scene, seed);
+    add_client(&mut sim, &scene);
+    sim.client("user", async_story(story(scene.clone())));
+    while !sim.step().expect("the story goes well") {
+        scene.carry_out_orders(&mut sim);
+        let guarded = *scene.guarded.lock().expect("not poisoned");
+        let state = scene.server.lock().expect("not poisoned").clone();
+        if let (Some(wanted), Some(state)) = (guarded, state) {
+            let healthy = healthy(&state);
+            assert_eq!(healthy, wanted, "instances at {:?}", sim.elapsed());
+        }
+    }
+}
+
+fn add_server(sim: &mut turmoil::Sim<'_>, scene: &Scene, seed: u64) {
     let (machine, state) = (SimHost::new(SERVER, seed), scene.server.clone());
     sim.host(SERVER, move || {
         let (machine, state) = (machine.clone(), state.clone());
@@ -101,6 +116,10 @@ where
             Ok(())
         }
     });
+}
+
+/// A machine whose agent can be killed without it.
+fn add_client(sim: &mut turmoil::Sim<'_>, scene: &Scene) {
     let there = scene.clone();
     sim.host(CLIENT, move || {
         let scene = there.clone();
@@ -120,28 +139,6 @@ where
             }
         }
     });
-    sim.client("user", async_story(story(scene.clone())));
-    while !sim.step().expect("the story goes well") {
-        for order in std::mem::take(&mut *scene.orders.lock().expect("not poisoned")) {
-            match order {
-                Order::CrashServer => {
-                    sim.partition(SERVER, CLIENT);
-                    sim.crash(SERVER);
-                    scene.server.lock().expect("not poisoned").take();
-                }
-                Order::BounceServer => {
-                    sim.repair(SERVER, CLIENT);
-                    sim.bounce(SERVER);
-                }
-            }
-        }
-        let guarded = *scene.guarded.lock().expect("not poisoned");
-        if let (Some(wanted), Some(state)) = (guarded, &*scene.server.lock().expect("not poisoned"))
-        {
-            let healthy = healthy(state);
-            assert_eq!(healthy, wanted, "instances at {:?}", sim.elapsed());
-        }
-    }
 }
 
 async fn async_story(story: impl Future<Output = Result<()>>) -> turmoil::Result {
@@ -155,6 +152,22 @@ fn healthy(state: &State) -> usize {
 }
 
 impl Scene {
+    fn carry_out_orders(&self, sim: &mut turmoil::Sim<'_>) {
+        for order in std::mem::take(&mut *self.orders.lock().expect("not poisoned")) {
+            match order {
+                Order::CrashServer => {
+                    sim.partition(SERVER, CLIENT);
+                    sim.crash(SERVER);
+                    self.server.lock().expect("not poisoned").take();
+                }
+                Order::BounceServer => {
+                    sim.repair(SERVER, CLIENT);
+                    sim.bounce(SERVER);
+                }
+            }
+        }
+    }
+
     fn order(&self, order: Order) {
         self.orders.lock().expect("not poisoned").push(order);
     }
