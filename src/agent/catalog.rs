@@ -1,9 +1,8 @@
 //! `Catalog`: what this agent offers, kept the same on the servers, and a replica of what all
-//! agents offer, for DNS and the edge.
-//!
-//! The replica is kept on disk: an agent that starts has routes and names before it has reached a
-//! server. Offers are sent as differences; after a failure, a new registration of the node, or a minute,
-//! they are sent whole, so that the servers' idea of this node can't stay wrong.
+//! agents offer, for DNS and the edge. The replica is kept on disk: an agent that starts has
+//! routes and names before it has reached a server. Offers are sent as differences; after a
+//! failure, a new registration of the node, or a minute, they are sent whole, so that the servers'
+//! idea of this node can't stay wrong.
 
 mod replica;
 
