@@ -5,18 +5,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use logic::catalog::Contents;
+use logic::election::PreVote;
 use logic::model::{AllocReport, Allocation, CatalogChange, CatalogNode, Node};
 use ports::{Stream, World};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::Notify;
 
+use crate::seal::Seal;
+use crate::server::{
+    Applied, Health, Proposal, ProposeError, RaftRequest, RaftResponse, ServerNode,
+};
 use crate::wire;
 
 /// How long a server may take to answer, beyond the time it was asked to wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// A heartbeat goes to the next server sooner: several must fit into a lease.
 const BEAT_WITHIN: Duration = Duration::from_secs(1);
+/// A change needs a majority of the servers.
+const CHANGE_WITHIN: Duration = Duration::from_secs(12);
 /// How long a connection may take to be made.
 const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 
@@ -27,7 +34,7 @@ pub struct NodeProof {
     pub secret: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
     RegisterNode {
         node: Box<Node>,
@@ -61,6 +68,23 @@ pub enum Request {
     },
     /// An HTTP API request that only a server can answer.
     Http(HttpRequest),
+    // Between servers.
+    /// What one server's log asks of another's.
+    Raft(Box<RaftRequest>),
+    /// Changes somebody asked another server for.
+    Propose(Vec<Proposal>),
+    /// Would it vote for the asker?
+    PreVote(PreVote),
+    /// Begins a cluster of these servers.
+    Begin(Vec<ServerNode>),
+    /// How far a state must be to hold everything that was acknowledged.
+    ReadIndex,
+    /// The leader is about to go; the one asked is to lead.
+    TakeOver,
+    /// Takes the server of this id or address out of the cluster.
+    RemoveServer(String),
+    /// How the servers are.
+    Health,
 }
 
 impl Request {
@@ -75,7 +99,15 @@ impl Request {
             | Self::Heartbeat { .. }
             | Self::ReportAllocs { .. }
             | Self::RegisterCatalogNode { .. }
-            | Self::ChangeCatalog { .. } => Duration::ZERO,
+            | Self::ChangeCatalog { .. }
+            | Self::Raft(_)
+            | Self::Propose(_)
+            | Self::PreVote(_)
+            | Self::Begin(_)
+            | Self::ReadIndex
+            | Self::TakeOver
+            | Self::RemoveServer(_)
+            | Self::Health => Duration::ZERO,
         }
     }
 
@@ -89,12 +121,19 @@ impl Request {
             | Self::WatchCatalog { .. }
             | Self::RegisterCatalogNode { .. }
             | Self::ChangeCatalog { .. }
-            | Self::Http(_) => ANSWER_WITHIN + self.may_wait(),
+            | Self::Http(_)
+            | Self::Raft(_)
+            | Self::PreVote(_)
+            | Self::Begin(_)
+            | Self::ReadIndex
+            | Self::TakeOver
+            | Self::Health => ANSWER_WITHIN + self.may_wait(),
+            Self::Propose(_) | Self::RemoveServer(_) => CHANGE_WITHIN,
         }
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Response {
     Done,
     /// The lease is renewed; the next heartbeat is due well before `ttl_ms` is over.
@@ -116,6 +155,14 @@ pub enum Response {
     },
     /// This server can't answer now (it knows no leader, or its state is too old); another may.
     NoLeader(String),
+    Raft(Box<RaftResponse>),
+    Proposed(Vec<Result<Applied, ProposeError>>),
+    PreVote {
+        granted: bool,
+    },
+    /// `None` while nothing was ever written.
+    ReadIndex(Option<u64>),
+    Health(Health),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,6 +204,7 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Rpc {
     world: World,
+    seal: Seal,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -179,9 +227,16 @@ enum Silence {
 }
 
 impl Rpc {
+    /// In the clear.
     pub fn new(world: World, servers: Vec<String>) -> Self {
+        Self::sealed(world, Seal::None, servers)
+    }
+
+    /// With the cluster's key.
+    pub fn sealed(world: World, seal: Seal, servers: Vec<String>) -> Self {
         Self {
             world,
+            seal,
             shared: Arc::new(Mutex::new(Shared {
                 configured: servers.clone(),
                 servers,
@@ -314,8 +369,8 @@ impl Rpc {
     ) -> Result<Response, Silence> {
         let failing = self.failing(server);
         let exchange = async {
-            wire::write_frame(&mut stream, request).await?;
-            wire::read_frame(&mut stream).await
+            wire::write_sealed(&mut stream, &self.seal, &self.world.random, request).await?;
+            wire::read_sealed(&mut stream, &self.seal).await
         };
         let within = request.answer_within();
         let response: Result<Response, wire::Error> = tokio::select! {

@@ -4,10 +4,12 @@
 //! a [`time::Time`] argument, ids come in from the caller, and what must happen goes out as a
 //! value.
 
+pub mod autopilot;
 pub mod catalog;
 pub mod config;
 pub mod dns;
 pub mod duration;
+pub mod election;
 pub mod id;
 pub mod invariants;
 pub mod lifecycle;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::dump::Dump;
 use crate::model::{AllocReport, CatalogChange, CatalogNode, Evaluation, Job, Node, Plan};
 use crate::time::Time;
 
@@ -12,6 +13,8 @@ pub struct Entry {
     pub index: u64,
     /// The proposer's clock when it was proposed: the only time an entry knows.
     pub at: Time,
+    /// Chosen by the proposer: an entry that repeats one changes nothing. Empty: none.
+    pub proposal: String,
     pub command: Command,
 }
 
@@ -61,7 +64,7 @@ pub enum Command {
     UpdateEvals {
         evals: Vec<Evaluation>,
     },
-    /// A plan that has been checked.
+    /// A plan: what of it the state has no room for by now is left out.
     ApplyPlan {
         plan: Box<Plan>,
     },
@@ -79,6 +82,10 @@ pub enum Command {
         jobs_before: Time,
         nodes_before: Time,
     },
+    /// Replaces everything by what an operator saved before.
+    Restore {
+        dump: Box<Dump>,
+    },
 }
 
 /// What an entry's proposer learns.
@@ -89,6 +96,11 @@ pub enum Reply {
     Evaluated {
         eval_id: String,
         job_modify_index: u64,
+    },
+    /// What was left out of a plan: node ids with the reasons. Not empty: the scheduler has to
+    /// look again.
+    Planned {
+        refused: Vec<(String, String)>,
     },
 }
 
@@ -125,6 +137,8 @@ impl Refusal {
 /// What applying an entry did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
+    /// The entry that did it: an earlier one, if this one repeated its proposal.
+    pub index: u64,
     pub reply: Result<Reply, Refusal>,
     /// Evaluations that now wait for a scheduler.
     pub pending: Vec<Evaluation>,

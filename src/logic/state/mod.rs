@@ -12,6 +12,7 @@ mod evals;
 mod garbage;
 mod jobs;
 mod nodes;
+mod proposals;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use command::{Command, Entry, Outcome, Refusal, Reply};
 pub use dump::Dump;
 pub use jobs::{GroupSummary, JobSummary};
+pub use proposals::Proposed;
 pub use usage::Usage;
 
 use crate::id::Ids;
@@ -42,6 +44,16 @@ pub enum Topic {
     Catalog,
 }
 
+impl Topic {
+    const ALL: [Self; 5] = [
+        Self::Jobs,
+        Self::Nodes,
+        Self::Allocs,
+        Self::Evals,
+        Self::Catalog,
+    ];
+}
+
 /// The state of a region.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Store {
@@ -55,6 +67,8 @@ pub struct Store {
     jobs: Table<JobId, Job>,
     versions: Table<(JobId, u64), Job>,
     nodes: Table<NodeId, Node>,
+    /// When a node last had less room than before: what runs there from before may not fit.
+    node_room_index: Table<NodeId, u64>,
     allocs: Table<AllocId, Allocation>,
     allocs_by_job: Table<(JobId, AllocId), ()>,
     allocs_by_node: Table<(NodeId, AllocId), ()>,
@@ -67,6 +81,8 @@ pub struct Store {
     catalog_nodes: Table<String, CatalogNode>,
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
+    proposals: Table<String, Proposed>,
+    proposals_by_index: Table<u64, String>,
 }
 
 /// What an entry's handlers share while it is applied.
@@ -78,23 +94,32 @@ struct Applying {
 }
 
 impl Store {
-    /// Applies one entry. Entries that were applied already change nothing.
+    /// Applies one entry. Entries and proposals that were applied already change nothing.
     pub fn apply(&mut self, entry: Entry) -> Outcome {
-        if entry.index <= self.index {
-            return Outcome {
-                reply: Ok(Reply::Done),
-                pending: Vec::new(),
-            };
+        let is_new = entry.index > self.index;
+        self.index = self.index.max(entry.index);
+        if let Some(first) = self.outcome_of(&entry.proposal) {
+            return first;
         }
-        self.index = entry.index;
         let mut applying = Applying {
             index: entry.index,
             at: entry.at,
             ids: Ids::at(self.seed, entry.index),
             pending: Vec::new(),
         };
-        let reply = self.dispatch(entry.command, &mut applying);
+        let reply = if is_new {
+            let reply = self.dispatch(entry.command, &mut applying);
+            self.remember(Arc::new(Proposed {
+                id: entry.proposal,
+                index: entry.index,
+                reply: reply.clone(),
+            }));
+            reply
+        } else {
+            Ok(Reply::Done)
+        };
         Outcome {
+            index: entry.index,
             reply,
             pending: applying.pending,
         }
@@ -129,8 +154,8 @@ impl Store {
                 Ok(Reply::Done)
             }
             Command::ApplyPlan { plan } => {
-                self.apply_plan(*plan, now);
-                Ok(Reply::Done)
+                let refused = self.apply_plan(*plan, now);
+                Ok(Reply::Planned { refused })
             }
             Command::ChangeCatalog { change } => {
                 self.change_catalog(change, now);
@@ -146,6 +171,10 @@ impl Store {
                 nodes_before,
             } => {
                 self.collect_garbage(evals_before, jobs_before, nodes_before, now);
+                Ok(Reply::Done)
+            }
+            Command::Restore { dump } => {
+                self.take_over(*dump, now);
                 Ok(Reply::Done)
             }
         }
@@ -191,6 +220,11 @@ impl Store {
 
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.nodes.values()
+    }
+
+    /// When a node joined or last had less room than before.
+    pub fn node_room_index(&self, node_id: &str) -> u64 {
+        self.node_room_index.get(node_id).map_or(0, |index| **index)
     }
 
     pub fn alloc(&self, id: &str) -> Option<&Arc<Allocation>> {
