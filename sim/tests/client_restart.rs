@@ -90,16 +90,36 @@ where
         server: Arc::default(),
         guarded: Arc::default(),
     };
+    add_server(&mut sim, &scene, seed);
+    add_client(&mut sim, &scene);
+    sim.client("user", async_story(story(scene.clone())));
+    while !sim.step().expect("the story goes well") {
+        scene.carry_out_orders(&mut sim);
+        let guarded = *scene.guarded.lock().expect("not poisoned");
+        let state = scene.server.lock().expect("not poisoned").clone();
+        if let (Some(wanted), Some(state)) = (guarded, state) {
+            let healthy = healthy(&state);
+            assert_eq!(healthy, wanted, "instances at {:?}", sim.elapsed());
+        }
+    }
+}
+
+fn add_server(sim: &mut turmoil::Sim<'_>, scene: &Scene, seed: u64) {
     let (machine, state) = (SimHost::new(SERVER, seed), scene.server.clone());
     sim.host(SERVER, move || {
         let (machine, state) = (machine.clone(), state.clone());
         async move {
             let agent = agent::start(world(&machine), config(SERVER)).await?;
-            *state.lock().unwrap() = agent.server.as_ref().map(|server| server.state.clone());
+            *state.lock().expect("not poisoned") =
+                agent.server.as_ref().map(|server| server.state.clone());
             std::future::pending::<()>().await;
             Ok(())
         }
     });
+}
+
+/// A machine whose agent can be killed without it.
+fn add_client(sim: &mut turmoil::Sim<'_>, scene: &Scene) {
     let there = scene.clone();
     sim.host(CLIENT, move || {
         let scene = there.clone();
@@ -119,27 +139,6 @@ where
             }
         }
     });
-    sim.client("user", async_story(story(scene.clone())));
-    while !sim.step().expect("the story goes well") {
-        for order in std::mem::take(&mut *scene.orders.lock().unwrap()) {
-            match order {
-                Order::CrashServer => {
-                    sim.partition(SERVER, CLIENT);
-                    sim.crash(SERVER);
-                    scene.server.lock().unwrap().take();
-                }
-                Order::BounceServer => {
-                    sim.repair(SERVER, CLIENT);
-                    sim.bounce(SERVER);
-                }
-            }
-        }
-        let guarded = *scene.guarded.lock().unwrap();
-        if let (Some(wanted), Some(state)) = (guarded, &*scene.server.lock().unwrap()) {
-            let healthy = healthy(state);
-            assert_eq!(healthy, wanted, "instances at {:?}", sim.elapsed());
-        }
-    }
 }
 
 async fn async_story(story: impl Future<Output = Result<()>>) -> turmoil::Result {
@@ -153,12 +152,28 @@ fn healthy(state: &State) -> usize {
 }
 
 impl Scene {
+    fn carry_out_orders(&self, sim: &mut turmoil::Sim<'_>) {
+        for order in std::mem::take(&mut *self.orders.lock().expect("not poisoned")) {
+            match order {
+                Order::CrashServer => {
+                    sim.partition(SERVER, CLIENT);
+                    sim.crash(SERVER);
+                    self.server.lock().expect("not poisoned").take();
+                }
+                Order::BounceServer => {
+                    sim.repair(SERVER, CLIENT);
+                    sim.bounce(SERVER);
+                }
+            }
+        }
+    }
+
     fn order(&self, order: Order) {
-        self.orders.lock().unwrap().push(order);
+        self.orders.lock().expect("not poisoned").push(order);
     }
 
     fn guard(&self, instances: Option<usize>) {
-        *self.guarded.lock().unwrap() = instances;
+        *self.guarded.lock().expect("not poisoned") = instances;
     }
 
     /// The machine, seen from outside of its agent.
@@ -191,7 +206,7 @@ impl Scene {
     async fn two_are_healthy(&self) -> Result<()> {
         self.user
             .eventually("two instances are healthy", SOON, || async {
-                let state = self.server.lock().unwrap().clone();
+                let state = self.server.lock().expect("not poisoned").clone();
                 let count = healthy(&state.context("there is no server")?);
                 ensure!(count == 2, "{count} are");
                 Ok(())
@@ -211,7 +226,7 @@ impl Scene {
         let running = self.two_run().await?;
         self.two_are_healthy().await?;
         // A while later everything that was to be written is.
-        self.pass(Duration::from_secs(1)).await;
+        self.pass(Duration::from_secs(6)).await;
         running
             .into_iter()
             .map(|alloc| Ok((only_task(&alloc)?, alloc)))
@@ -235,6 +250,17 @@ impl Scene {
                 http.await.map(drop)
             })
             .await
+    }
+
+    /// Without a moment's patience.
+    async fn names_and_routes_both(&self) -> Result<()> {
+        let named = self.user.srv(CLIENT, SERVICE).await?;
+        ensure!(named.len() == 2, "DNS names {named:?}");
+        for _ in 0..4 {
+            let answer = self.user.through_edge(CLIENT, "mysite.com:9999").await?;
+            ensure!(answer.status == 200, "the edge answers {answer:?}");
+        }
+        Ok(())
     }
 
     /// Flips a bit in each file the agent keeps of its allocations.
@@ -266,6 +292,7 @@ fn a_restarted_agent_goes_on_without_servers() {
             scene.restart_agent(Duration::from_secs(2)).await?;
             scene.pass(Duration::from_secs(10)).await;
             ensure!(scene.machine.running() == ids(&tasks), "all run on");
+            scene.names_and_routes_both().await?;
 
             // It supervises them: what ends is started again after its delay.
             ensure!(scene.machine.kill_container(&victim), "it runs");
@@ -310,12 +337,7 @@ fn the_catalog_keeps_every_instance_over_a_restart_of_the_agent() {
             scene.guard(Some(2));
             for after in [0, 100, 2_000] {
                 scene.restart_agent(Duration::from_millis(after)).await?;
-                let named = scene.user.eventually("its DNS names both", SOON, || async {
-                    let named = scene.user.srv(CLIENT, SERVICE).await?;
-                    ensure!(named.len() == 2, "it names {named:?}");
-                    Ok(())
-                });
-                named.await?;
+                scene.names_and_routes_both().await?;
                 scene.pass(Duration::from_secs(8)).await;
             }
             for key in tasks.keys() {

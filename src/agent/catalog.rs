@@ -1,8 +1,10 @@
 //! `Catalog`: what this agent offers, kept the same on the servers, and a replica of what all
-//! agents offer, for DNS and the edge.
-//!
-//! Offers are sent as differences; after a failure, a new registration of the node, or a minute,
-//! they are sent whole, so that the servers' idea of this node can't stay wrong.
+//! agents offer, for DNS and the edge. The replica is kept on disk: an agent that starts has
+//! routes and names before it has reached a server. Offers are sent as differences; after a
+//! failure, a new registration of the node, or a minute, they are sent whole, so that the servers'
+//! idea of this node can't stay wrong.
+
+mod replica;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,17 +16,17 @@ use actix::{
 use logic::catalog::View;
 use logic::lifecycle::services::Offer;
 use logic::model::{CHECK_CRITICAL, CatalogChange, CatalogNode, Check, ServiceInstance};
+use ports::World;
 use tokio::sync::oneshot;
 
-use crate::published::{Publisher, Subscriber, publish};
+use crate::published::Subscriber;
 use crate::rpc::{Request, Response, Rpc};
+use replica::Replica;
 
 /// Everything is sent whole this often, whatever happened.
 const ANTI_ENTROPY: Duration = Duration::from_secs(60);
 /// Pause after a failure.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// How long one look at the servers' catalog waits for a change.
-const WATCH_MS: u64 = 30_000;
 /// Check output beyond this isn't kept (as in Consul).
 const OUTPUT_BYTES_MAX: usize = 4_096;
 
@@ -73,8 +75,8 @@ struct Rows {
 pub struct Catalog {
     node: CatalogNode,
     rpc: Rpc,
-    /// Until the actor that keeps the replica is started.
-    view: Option<Publisher<Arc<View>>>,
+    /// Until the actor that keeps it is started.
+    replica: Option<Replica>,
     offered: BTreeMap<String, Vec<Offer>>,
     rows: Rows,
     /// What the servers hold; `None` if that isn't known.
@@ -90,13 +92,14 @@ pub struct Catalog {
 
 impl Catalog {
     /// A catalog and the replica it keeps.
-    pub fn new(
+    pub async fn new(
+        world: &World,
         node: CatalogNode,
         rpc: Rpc,
         own: Vec<ServiceInstance>,
         registers_node: bool,
     ) -> (Self, Subscriber<Arc<View>>) {
-        let (view, replica) = publish(Arc::new(View::default()));
+        let (replica, view) = Replica::load(world).await;
         let offers = own
             .into_iter()
             .map(|instance| Offer {
@@ -107,7 +110,7 @@ impl Catalog {
         let mut catalog = Self {
             node,
             rpc,
-            view: Some(view),
+            replica: Some(replica),
             offered: BTreeMap::from([("agent".to_owned(), offers)]),
             rows: Rows::default(),
             agreed: None,
@@ -117,7 +120,7 @@ impl Catalog {
             restoring: !registers_node,
         };
         catalog.rebuild();
-        (catalog, replica)
+        (catalog, view)
     }
 
     /// The rows that the offers make, checks with the status they had.
@@ -238,36 +241,6 @@ fn missing<T>(before: &BTreeMap<String, T>, now: &BTreeMap<String, T>) -> Vec<St
         .collect()
 }
 
-/// Follows the servers' catalog for ever.
-async fn follow(rpc: Rpc, view: Publisher<Arc<View>>) {
-    let mut after = 0;
-    loop {
-        match rpc
-            .ask(Request::WatchCatalog {
-                after,
-                wait_ms: WATCH_MS,
-            })
-            .await
-        {
-            Ok(Response::Catalog(contents)) => {
-                if contents.index != after {
-                    after = contents.index;
-                    view.send_replace(Arc::new(View::new(contents)));
-                }
-            }
-            Ok(other) => {
-                tracing::warn!(?other, "a server answered something else than the catalog");
-                tokio::time::sleep(RETRY_AFTER).await;
-            }
-            Err(error) => {
-                // What was known last goes on being served.
-                tracing::debug!(%error, "the catalog can't be followed right now");
-                tokio::time::sleep(RETRY_AFTER).await;
-            }
-        }
-    }
-}
-
 impl Actor for Catalog {
     type Context = Context<Self>;
 
@@ -277,8 +250,8 @@ impl Actor for Catalog {
             catalog.agreed = None;
             catalog.send(ctx);
         });
-        if let Some(view) = self.view.take() {
-            ctx.spawn(follow(self.rpc.clone(), view).into_actor(self));
+        if let Some(replica) = self.replica.take() {
+            replica.start(self, self.rpc.clone(), ctx);
         }
         if self.registers_node {
             self.send(ctx);

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod catalog;
+mod checked_file;
 pub mod client;
 pub mod dns;
 pub mod edge;

@@ -82,7 +82,14 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let catalog_node = catalog_node(&node);
     let own = own_services(&config, &me);
     let registers_node = !config.client.enabled;
-    let (catalog, view) = Catalog::new(catalog_node.clone(), rpc.clone(), own, registers_node);
+    let (catalog, view) = Catalog::new(
+        &world,
+        catalog_node.clone(),
+        rpc.clone(),
+        own,
+        registers_node,
+    )
+    .await;
     let (dns, edge) = outlets(&world, &config, &view).await?;
 
     let server = if config.server.enabled {

@@ -1,5 +1,5 @@
 //! What a node keeps of its allocations on disk, so that an agent that was killed goes on where
-//! it was, without the servers: one file each, a line that tells version and checksum, then JSON.
+//! it was, without the servers: one file each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use ports::World;
 use ports::errors::DiskError;
 use serde::{Deserialize, Serialize};
 
+use crate::checked_file;
+
 const FOLDER: &str = "client/allocs";
-const MARK: &str = "drover-allocation";
-/// Raised when an older version could misread a file; fields may come without that.
-const VERSION: u32 = 1;
+const KIND: &str = "drover-allocation";
 const SET_ASIDE: &str = ".damaged-";
 
 /// What is kept of a task.
@@ -48,43 +48,6 @@ fn path(alloc_id: &str) -> String {
     format!("{FOLDER}/{alloc_id}")
 }
 
-/// FNV-1a: finds every damage that isn't made on purpose.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-fn first_line(body: &[u8]) -> String {
-    format!("{MARK} {VERSION} {:016x}", checksum(body))
-}
-
-fn encode(kept: &KeptAlloc) -> Result<Vec<u8>, String> {
-    let body = serde_json::to_vec(kept).map_err(|error| error.to_string())?;
-    Ok([first_line(&body).as_bytes(), b"\n", &body].concat())
-}
-
-fn decode(bytes: &[u8]) -> Result<KeptAlloc, String> {
-    let end = bytes.iter().position(|byte| *byte == b'\n');
-    let Some((line, rest)) = end.and_then(|end| bytes.split_at_checked(end)) else {
-        return Err("it is cut off".to_owned());
-    };
-    let body = rest.get(1..).unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
-    let mut words = line.split(' ');
-    if words.next() != Some(MARK) {
-        return Err("it is no allocation's state".to_owned());
-    }
-    let version = words.next().and_then(|word| word.parse::<u32>().ok());
-    if version.is_some_and(|version| version > VERSION) {
-        return Err("a newer version of Drover wrote it".to_owned());
-    }
-    if line != first_line(body) {
-        return Err("its checksum is wrong".to_owned());
-    }
-    serde_json::from_slice(body).map_err(|error| error.to_string())
-}
-
 /// Writes an allocation's file, or removes it if there is nothing to keep.
 pub(super) async fn write(
     world: &World,
@@ -95,7 +58,7 @@ pub(super) async fn write(
     let Some(kept) = kept else {
         return world.disk.remove(&path).await;
     };
-    let bytes = encode(kept).map_err(|reason| DiskError::Failed {
+    let bytes = checked_file::encode(KIND, kept).map_err(|reason| DiskError::Failed {
         path: path.clone(),
         reason,
     })?;
@@ -117,7 +80,7 @@ pub(super) async fn load(world: &World) -> Loaded {
     // Names with a dot are files set aside, or never completed.
     for name in names.iter().filter(|name| !name.contains('.')) {
         match world.disk.read(&path(name)).await {
-            Ok(bytes) => match decode(&bytes) {
+            Ok(bytes) => match checked_file::decode::<KeptAlloc>(KIND, &bytes) {
                 Ok(kept) if kept.alloc.id == *name => loaded.allocs.push(kept),
                 Ok(_) => {
                     set_aside(world, name, bytes).await;
@@ -180,14 +143,19 @@ mod tests {
         }
     }
 
+    fn decode(bytes: &[u8]) -> Result<KeptAlloc, String> {
+        checked_file::decode(KIND, bytes)
+    }
+
     #[test]
     fn what_is_written_is_read() {
-        assert_eq!(decode(&encode(&kept()).unwrap()), Ok(kept()));
+        let bytes = checked_file::encode(KIND, &kept()).expect("JSON");
+        assert_eq!(decode(&bytes), Ok(kept()));
     }
 
     #[test]
     fn damage_at_any_place_is_found() {
-        let whole = encode(&kept()).unwrap();
+        let whole = checked_file::encode(KIND, &kept()).expect("JSON");
         for at in 0..whole.len() {
             for bit in [0x01, 0x20, 0x80] {
                 let mut damaged = whole.clone();
@@ -200,21 +168,10 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_not_guessed_at() {
-        let body = b"{}";
-        let line = first_line(body).replacen(" 1 ", " 2 ", 1);
-        let newer = [line.as_bytes(), b"\n", body].concat();
-        let reason = decode(&newer).unwrap_err();
-        assert!(reason.contains("newer"), "{reason}");
-    }
-
-    #[test]
     fn fields_that_an_older_version_did_not_know_have_defaults() {
-        let body = br#"{"alloc":{"ID":"a1"},"later":1}"#;
-        let older = [first_line(body).as_bytes(), b"\n", body].concat();
-        assert_eq!(
-            decode(&older).map(|kept| kept.alloc.id.clone()),
-            Ok("a1".to_owned())
-        );
+        let older = serde_json::json!({ "alloc": { "ID": "a1" }, "later": 1 });
+        let older = checked_file::encode(KIND, &older).expect("JSON");
+        let alloc = decode(&older).map(|kept| kept.alloc.id.clone());
+        assert_eq!(alloc, Ok("a1".to_owned()));
     }
 }
