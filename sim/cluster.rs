@@ -2,101 +2,64 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent::published::Subscriber;
-use agent::state::State;
 use anyhow::{Context, Result, bail};
-use arc_swap::ArcSwap;
-use logic::catalog::View;
 use logic::config::AgentConfig;
-use logic::invariants;
 use logic::model::Resources;
-use logic::routes::Table;
-use ports::TaskKey;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use tokio::sync::watch;
 
+use crate::invariants::{Scene, Watch};
+use crate::life::{self, Wanted};
+use crate::links::Links;
+use crate::network::Quality;
+use crate::order::Order;
+use crate::sight::Sight;
 use crate::trace::Trace;
-use crate::world::{SimHost, lock, world};
+use crate::world::SimHost;
 
-/// The edge's current routing table, as the agent publishes it.
-type Routes = Arc<ArcSwap<Table>>;
-
-/// How long a routing table may lag behind its agent's replica of the catalog.
-const ROUTES_WITHIN: Duration = Duration::from_millis(100);
-
-/// Replicas are compared with routes every so many steps.
-const ROUTES_EVERY: u64 = 10;
-
-/// The server's name in the simulated network.
-pub const SERVER: &str = "server";
-
-/// The name of the scenario's user there.
+/// The name of the scenario's user in the simulated network.
 pub const USER: &str = "user";
 
-/// What a scenario asks of fate; carried out between two steps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Power off: everything on the machine ends at once.
-    Crash(String),
-    /// Power on again.
-    Bounce(String),
-    /// Kill a container from outside.
-    Kill { host: String, key: TaskKey },
+/// How many machines there are, and what is special about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    pub servers: usize,
+    pub clients: usize,
+    /// Entries after which a server takes a snapshot; `None`: as in production.
+    pub snapshot_after: Option<u64>,
 }
 
-/// What can be seen of the agents from outside of the simulation. Clones share it.
-#[derive(Clone, Default)]
-pub struct Sight(Arc<Mutex<Seen>>);
-
-#[derive(Default)]
-struct Seen {
-    servers: BTreeMap<String, State>,
-    replicas: BTreeMap<String, (Subscriber<Arc<View>>, Routes)>,
-    orders: Vec<Order>,
-    panics: Vec<String>,
-}
-
-impl Sight {
-    pub fn order(&self, order: Order) {
-        lock(&self.0).orders.push(order);
+impl Size {
+    pub fn server_names(&self) -> Vec<String> {
+        let numbers = 1..=self.servers;
+        numbers.map(|number| format!("server-{number}")).collect()
     }
 
-    fn agent(&self, host: &str, agent: &agent::Agent) {
-        let mut seen = lock(&self.0);
-        if let Some(server) = &agent.server {
-            seen.servers.insert(host.to_owned(), server.state.clone());
-        }
-        if let Some(edge) = &agent.edge {
-            let replica = (agent.view.clone(), edge.table.clone());
-            seen.replicas.insert(host.to_owned(), replica);
-        }
-    }
-
-    fn gone(&self, host: &str) {
-        let mut seen = lock(&self.0);
-        seen.servers.remove(host);
-        seen.replicas.remove(host);
+    pub fn client_names(&self) -> Vec<String> {
+        let numbers = 1..=self.clients;
+        numbers.map(|number| format!("client-{number}")).collect()
     }
 }
 
 /// A simulated cluster and the machines in it.
 pub struct Cluster<'a> {
     pub sim: turmoil::Sim<'a>,
-    pub machines: BTreeMap<String, SimHost>,
     pub sight: Sight,
     pub trace: Trace,
-    checked_index: u64,
-    steps: u64,
-    /// Since when a host's routes have been wrong.
-    wrong_routes: BTreeMap<String, Duration>,
+    servers: Vec<String>,
+    hosts: Vec<String>,
+    agents: BTreeMap<String, watch::Sender<Wanted>>,
+    links: Links,
+    quality: Quality,
+    watch: Watch,
 }
 
 impl Cluster<'_> {
-    /// One server and `clients` client machines, named `client-1` and so on.
-    pub fn new(seed: u64, clients: usize, trace: Trace) -> Self {
+    /// Machines named `server-1`, `client-1` and so on.
+    pub fn new(seed: u64, size: Size, trace: Trace) -> Self {
         let mut random = SmallRng::seed_from_u64(seed ^ 0x0005_eed0_f7e7_0e75);
         let slowest = Duration::from_millis(random.random_range(2..30));
         let mut sim = turmoil::Builder::new()
@@ -109,32 +72,45 @@ impl Cluster<'_> {
             .udp_capacity(4_096)
             .enable_random_order()
             .build();
+        let quality = quality(&mut random);
         trace.note(&format!(
-            "cluster: seed {seed}, messages take 1 to {} ms",
+            "cluster: seed {seed}, {} servers, {} clients, messages take 1 to {} ms, {quality:?}",
+            size.servers,
+            size.clients,
             slowest.as_millis()
         ));
+        let (servers, clients) = (size.server_names(), size.client_names());
+        let hosts = [servers.clone(), clients].concat();
         let sight = Sight::default();
-        let mut machines = BTreeMap::new();
-        let names = (1..=clients).map(|number| format!("client-{number}"));
-        for name in std::iter::once(SERVER.to_owned()).chain(names) {
+        let mut agents = BTreeMap::new();
+        for name in &hosts {
             let resources = Resources {
                 cpu: random.random_range(2_000..8_000),
                 memory_mb: random.random_range(2_000..16_000),
                 disk_mb: 50_000,
                 ..Resources::default()
             };
-            let machine = SimHost::with_resources(&name, seed, resources);
-            machines.insert(name.clone(), machine.clone());
-            add(&mut sim, name, machine, sight.clone());
+            let machine = SimHost::with_resources(name, seed, resources);
+            machine.set_quality(quality);
+            sight.add_machine(machine.clone());
+            let (name, all) = (name.clone(), servers.clone());
+            let (host, after) = (name.clone(), size.snapshot_after);
+            let config = move || config(&host, &all, after);
+            let (wanted, watched) = watch::channel(Wanted::Up);
+            agents.insert(name, wanted);
+            life::add(&mut sim, machine, config, sight.clone(), watched);
         }
+        let names = hosts.iter().cloned().chain([USER.to_owned()]).collect();
         Self {
             sim,
-            machines,
             sight,
             trace,
-            checked_index: 0,
-            steps: 0,
-            wrong_routes: BTreeMap::new(),
+            servers,
+            hosts,
+            agents,
+            links: Links::new(names, slowest),
+            quality,
+            watch: Watch::default(),
         }
     }
 
@@ -145,139 +121,135 @@ impl Cluster<'_> {
             .sim
             .step()
             .map_err(|error| anyhow::anyhow!("{error}"))?;
-        let orders = std::mem::take(&mut lock(&self.sight.0).orders);
-        for order in orders {
+        for order in self.sight.take_orders() {
+            let at = self.sim.elapsed().as_secs_f64();
+            self.trace.note(&format!("fate at {at:.3}: {order:?}"));
             self.carry_out(order)?;
+            self.links.apply(&self.sim);
         }
-        self.check()?;
+        if let Some(panic) = self.sight.first_panic() {
+            bail!("something panicked: {panic}");
+        }
+        let (links, hosts, servers) = (&self.links, &self.hosts, &self.servers);
+        let (watch, now) = (&mut self.watch, self.sim.elapsed());
+        self.sight.with(|seen| {
+            watch.look(&Scene {
+                now,
+                seen,
+                links,
+                hosts,
+                servers,
+            })
+        })?;
         Ok(ended)
     }
 
     fn carry_out(&mut self, order: Order) -> Result<()> {
-        let at = self.sim.elapsed().as_secs_f64();
-        self.trace.note(&format!("fate at {at:.3}: {order:?}"));
         match order {
-            Order::Crash(host) => {
-                // Cut off first: a machine without power doesn't close its connections.
-                for other in self.others(&host) {
-                    self.sim.partition(host.as_str(), other.as_str());
-                }
-                self.sim.crash(host.as_str());
-                self.sight.gone(&host);
+            Order::Crash(host) => self.crash(&host)?,
+            Order::Bounce(host) => self.bounce(&host)?,
+            Order::KillAgent(host) => self.agent(&host, Wanted::Dead)?,
+            Order::LeaveAgent(host) => self.agent(&host, Wanted::Leaving)?,
+            Order::StartAgent(host) => self.agent(&host, Wanted::Up)?,
+            Order::Partition { a, b } => {
+                self.links.cut(&a, &b);
+                self.links.cut(&b, &a);
             }
-            Order::Bounce(host) => {
-                for other in self.others(&host) {
-                    self.sim.repair(host.as_str(), other.as_str());
+            Order::PartitionOneWay { from, to } => self.links.cut(&from, &to),
+            Order::Hold { a, b } => self.links.hold(&self.sim, &a, &b),
+            Order::Latency { a, b, up_to } => self.links.slow(&self.sim, &a, &b, up_to),
+            Order::Loss { host, permille } => {
+                self.links.lossy(&self.sim, &host);
+                self.sight.machine(&host)?.set_quality(Quality {
+                    lost_datagrams: permille,
+                    ..self.quality
+                });
+            }
+            Order::Heal => {
+                self.links.heal(&self.sim, &self.sight);
+                for host in &self.hosts {
+                    self.sight.machine(host)?.set_quality(self.quality);
                 }
-                self.sim.bounce(host.as_str());
+            }
+            Order::SlowDisk { host, slow } => self.sight.machine(&host)?.set_disk_slow(slow),
+            Order::DiskFull { host, full } => self.sight.machine(&host)?.set_disk_full(full),
+            Order::Skew { host, millis } => {
+                self.sight.machine(&host)?.set_skew(millis * 1_000_000);
+            }
+            Order::FreezeClock { host, frozen } => {
+                self.sight.machine(&host)?.freeze_clock(frozen);
             }
             Order::Kill { host, key } => {
-                let machine = self.machines.get(&host).context("no such machine")?;
-                if !machine.kill_container(&key) {
-                    bail!("{key} doesn't run on {host}");
-                }
+                self.sight.machine(&host)?.kill_container(&key);
             }
+            Order::PullFails {
+                host,
+                image,
+                failing,
+            } => self.sight.machine(&host)?.fail_pulls(&image, failing),
         }
         Ok(())
     }
 
-    /// Every other name in the simulated network.
-    fn others(&self, host: &str) -> Vec<String> {
-        let machines = self.machines.keys().cloned();
-        machines
-            .chain([USER.to_owned()])
-            .filter(|name| name != host)
-            .collect()
-    }
-
-    /// Everything that must hold at every moment.
-    fn check(&mut self) -> Result<()> {
-        let seen = lock(&self.sight.0);
-        if let Some(panic) = seen.panics.first() {
-            bail!("something panicked: {panic}");
+    fn crash(&mut self, host: &str) -> Result<()> {
+        if !self.sight.machine(host)?.is_up() {
+            return Ok(());
         }
-        for state in seen.servers.values() {
-            let store = state.now();
-            if store.index() > self.checked_index {
-                self.checked_index = store.index();
-                invariants::check(&store)?;
-            }
-        }
-        drop(seen);
-        self.steps += 1;
-        if self.steps.is_multiple_of(ROUTES_EVERY) {
-            self.check_routes()?;
-            self.check_machines()?;
-        }
+        // Cut off first: a machine without power doesn't close its connections.
+        self.links.power(host, false);
+        self.links.apply(&self.sim);
+        self.sim.crash(host);
+        self.sight.agent_gone(host);
         Ok(())
     }
 
-    /// Routes lead only to passing instances, on every agent, within a moment.
-    fn check_routes(&mut self) -> Result<()> {
-        let now = self.sim.elapsed();
-        for (host, (view, table)) in &lock(&self.sight.0).replicas {
-            let both = ((**view.borrow()).clone(), (**table.load()).clone());
-            match invariants::check_list(invariants::ROUTING, &both) {
-                Ok(()) => {
-                    self.wrong_routes.remove(host);
-                }
-                Err(broken) => {
-                    let since = *self.wrong_routes.entry(host.clone()).or_insert(now);
-                    if now.saturating_sub(since) > ROUTES_WITHIN {
-                        bail!("on {host}, for {:?}: {broken}", now.saturating_sub(since));
-                    }
-                }
-            }
+    fn bounce(&mut self, host: &str) -> Result<()> {
+        if self.sight.machine(host)?.is_up() {
+            return Ok(());
         }
+        self.links.power(host, true);
+        self.links.apply(&self.sim);
+        self.agent(host, Wanted::Up)?;
+        self.sim.bounce(host);
         Ok(())
     }
 
-    /// No allocation runs twice, and no two tasks of one slot run on reachable machines.
-    fn check_machines(&self) -> Result<()> {
-        let mut where_it_runs: BTreeMap<TaskKey, &str> = BTreeMap::new();
-        for (host, machine) in &self.machines {
-            for key in machine.running() {
-                if let Some(other) = where_it_runs.insert(key.clone(), host) {
-                    bail!("one-machine-per-task: {key} runs on {other} and on {host}");
-                }
-            }
-        }
+    fn agent(&self, host: &str, wanted: Wanted) -> Result<()> {
+        let agent = self.agents.get(host);
+        let agent = agent.with_context(|| format!("there is no machine {host}"))?;
+        agent.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
         Ok(())
-    }
-
-    /// Remembers a panic, which fails the run at its next step.
-    pub fn panicked(sight: &Sight, message: String) {
-        lock(&sight.0).panics.push(message);
     }
 }
 
-/// Adds a machine whose agent starts with it.
-fn add(sim: &mut turmoil::Sim<'_>, name: String, machine: SimHost, sight: Sight) {
-    sim.host(name.clone(), move || {
-        let (machine, sight, name) = (machine.clone(), sight.clone(), name.clone());
-        async move {
-            let agent = agent::start(world(&machine), config(&name)).await?;
-            sight.agent(&name, &agent);
-            std::future::pending::<()>().await;
-            drop(agent);
-            Ok(())
-        }
-    });
+/// Half of all networks are good ones.
+fn quality(random: &mut SmallRng) -> Quality {
+    if random.random_bool(0.5) {
+        return Quality::default();
+    }
+    Quality {
+        lost_datagrams: random.random_range(0..20),
+        late_datagrams: random.random_range(0..100),
+        lost_answers: random.random_range(0..30),
+    }
 }
 
-fn config(name: &str) -> AgentConfig {
+fn config(name: &str, servers: &[String], snapshot_after: Option<u64>) -> AgentConfig {
     let mut config = AgentConfig {
         name: name.to_owned(),
         data_dir: "/var/lib/drover".to_owned(),
         bind_addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         advertise_addr: Some(turmoil::lookup(name)),
+        join: servers.to_vec(),
         ..AgentConfig::default()
     };
-    if name == SERVER {
+    if servers.iter().any(|server| server == name) {
         config.server.enabled = true;
+        config.server.bootstrap_expect = u32::try_from(servers.len()).unwrap_or(1);
+        let _ = snapshot_after;
     } else {
         config.client.enabled = true;
-        config.client.servers = vec![SERVER.to_owned()];
+        config.client.servers = servers.to_vec();
     }
     config
 }

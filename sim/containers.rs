@@ -13,7 +13,6 @@ use ports::{
 use tokio::sync::watch;
 
 use crate::engine::{Behaviour, Engine, Task, is_stderr, memory_of};
-use crate::network::SimNetwork;
 use crate::service::{self, Stop};
 use crate::world::{SimHost, lock};
 
@@ -51,6 +50,11 @@ impl SimContainers {
         if !pull {
             return Ok(Vec::new());
         }
+        if self.engine().failing_pulls.contains(&name) {
+            return Err(ContainersError::Failed(format!(
+                "failed to pull `{name}`: net/http: TLS handshake timeout"
+            )));
+        }
         let event = format!("Pulled image {name}");
         self.engine().pulled.insert(name);
         Ok(vec![event])
@@ -58,7 +62,7 @@ impl SimContainers {
 
     /// What the engine publishes on the host's ports.
     async fn bind(&self, spec: &TaskSpec) -> Result<Vec<Box<dyn Listener>>, ContainersError> {
-        let network = SimNetwork::new(self.host.shared().network.clone(), self.host.name());
+        let network = self.host.network();
         let mut bound = Vec::new();
         for PortMapping { host_port, .. } in &spec.ports {
             let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, *host_port));
@@ -108,6 +112,7 @@ impl SimContainers {
             exit: exit.clone(),
         };
         engine.tasks.insert(spec.key.clone(), task);
+        *engine.starts.entry(spec.key.clone()).or_default() += 1;
         drop(engine);
         let docker = spec.driver == "docker";
         self.host.spawn(move || async move {

@@ -17,10 +17,14 @@ const SECTOR: usize = 512;
 /// The slowest a small write gets, in microseconds.
 const MAX_LATENCY_MICROS: u64 = 3_000;
 
+/// How many times as long everything takes on a slow disk.
+const SLOWER: u64 = 100;
+
 #[derive(Debug, Default)]
 pub(crate) struct DiskState {
     files: BTreeMap<String, StoredFile>,
     pub(crate) full: bool,
+    pub(crate) slow: bool,
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +103,12 @@ impl DiskState {
         }
     }
 
+    /// How long the next use takes.
+    pub(crate) fn latency(&self, random: &Random) -> Duration {
+        let micros = random.below(MAX_LATENCY_MICROS);
+        Duration::from_micros(if self.slow { micros * SLOWER } else { micros })
+    }
+
     pub(crate) fn bytes_used(&self) -> u64 {
         self.files
             .values()
@@ -138,8 +148,8 @@ impl SimDisk {
     }
 
     async fn pause(&self) {
-        let micros = self.random.below(MAX_LATENCY_MICROS);
-        tokio::time::sleep(Duration::from_micros(micros)).await;
+        let latency = self.host.disk_latency(&self.random);
+        tokio::time::sleep(latency).await;
     }
 }
 

@@ -51,8 +51,12 @@ pub(crate) struct Engine {
     programs: BTreeMap<String, Behaviour>,
     /// Images that needn't be pulled any more.
     pub(crate) pulled: BTreeSet<String>,
+    /// Images whose registry doesn't answer.
+    pub(crate) failing_pulls: BTreeSet<String>,
     pub(crate) tasks: BTreeMap<TaskKey, Task>,
     pub(crate) logs: BTreeMap<(TaskKey, bool), Vec<u8>>,
+    /// How often each task was started.
+    pub(crate) starts: BTreeMap<TaskKey, u64>,
     random: Random,
     pub(crate) reachable: bool,
 }
@@ -103,8 +107,10 @@ impl Engine {
             images: images.into_iter().map(owned).collect(),
             programs: programs.into_iter().map(owned).collect(),
             pulled: BTreeSet::new(),
+            failing_pulls: BTreeSet::new(),
             tasks: BTreeMap::new(),
             logs: BTreeMap::new(),
+            starts: BTreeMap::new(),
             random: Random::seeded(0),
             reachable: true,
         }
@@ -141,6 +147,14 @@ impl Engine {
     pub(crate) fn running(&self) -> Vec<TaskKey> {
         let running = self.tasks.iter().filter(|(_, task)| task.runs());
         running.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// CPU and memory that the running tasks were promised.
+    pub(crate) fn promised(&self) -> (i64, i64) {
+        let running = self.tasks.values().filter(|task| task.runs());
+        running.fold((0, 0), |(cpu, memory), task| {
+            (cpu + task.spec.cpu, memory + task.spec.memory_mb)
+        })
     }
 
     pub(crate) fn usage(&self) -> EngineUsage {

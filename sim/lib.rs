@@ -3,14 +3,24 @@
 
 pub mod clock;
 pub mod cluster;
+mod connection;
 pub mod containers;
 pub mod disk;
 mod engine;
+pub mod fate;
+pub mod invariants;
+mod life;
+mod links;
+mod load;
 pub mod machine;
 pub mod network;
+pub mod order;
+pub mod pool;
 pub mod run;
 pub mod scenarios;
 mod service;
+pub mod sight;
+pub mod swarm;
 pub mod trace;
 pub mod user;
 pub mod workers;

@@ -1,26 +1,68 @@
-//! Sockets in turmoil's network.
+//! Sockets in turmoil's network, and how badly they work.
+//!
+//! Messages of different connections overtake each other, and so do datagrams: turmoil gives each
+//! a latency of its own. On top of that a machine loses datagrams, delivers some late, and loses
+//! answers of other agents after they have carried out what was asked, so that the asker repeats
+//! itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error as IoError, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use ports::errors::NetworkError;
-use ports::{Accepted, Asked, Datagrams, Listener, Network, Stream};
+use ports::{Accepted, Asked, Datagrams, Listener, Network, Random, Stream};
 use turmoil::net::{TcpListener, TcpStream, UdpSocket};
 
+use crate::connection::{Connection, Cut, LostAnswers};
 use crate::world::lock;
 
-/// Who listens on a machine.
+/// Where agents ask each other.
+const RPC_PORT: u16 = 4647;
+
+/// A late datagram comes up to so much later than others.
+const LATE_MILLIS: u64 = 400;
+
+/// How badly a machine's network works, in thousandths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quality {
+    /// Datagrams sent or received that are lost.
+    pub lost_datagrams: u64,
+    /// Datagrams sent that are overtaken by later ones.
+    pub late_datagrams: u64,
+    /// Requests to other agents that are carried out, but whose answer is lost.
+    pub lost_answers: u64,
+}
+
+/// Who listens on a machine, and its connections.
 #[derive(Default)]
 pub(crate) struct NetworkState {
     tcp: BTreeMap<u16, usize>,
     shared: BTreeMap<u16, Weak<Socket>>,
+    connections: Vec<(IpAddr, Weak<Cut>)>,
+    pub(crate) quality: Quality,
 }
 
 impl NetworkState {
     pub(crate) fn listening(&self) -> BTreeSet<u16> {
         self.tcp.keys().copied().collect()
+    }
+
+    /// Resets every connection with a peer.
+    pub(crate) fn sever(&mut self, peer: IpAddr) {
+        for (_, cut) in self.connections.extract_if(.., |(other, _)| *other == peer) {
+            if let Some(cut) = cut.upgrade() {
+                cut.sever();
+            }
+        }
+    }
+
+    fn connected(&mut self, peer: IpAddr) -> Arc<Cut> {
+        let cut = Arc::new(Cut::default());
+        self.connections.retain(|(_, cut)| cut.strong_count() > 0);
+        self.connections.push((peer, Arc::downgrade(&cut)));
+        cut
     }
 }
 
@@ -47,6 +89,7 @@ impl Drop for Socket {
 pub(crate) struct SimNetwork {
     state: Arc<Mutex<NetworkState>>,
     host: String,
+    random: Random,
 }
 
 fn error(address: impl std::fmt::Display, error: &IoError) -> NetworkError {
@@ -67,10 +110,11 @@ fn error(address: impl std::fmt::Display, error: &IoError) -> NetworkError {
 }
 
 impl SimNetwork {
-    pub(crate) fn new(state: Arc<Mutex<NetworkState>>, host: &str) -> Self {
+    pub(crate) fn new(state: Arc<Mutex<NetworkState>>, host: &str, random: Random) -> Self {
         Self {
             state,
             host: host.to_owned(),
+            random,
         }
     }
 
@@ -87,6 +131,20 @@ impl SimNetwork {
                 address: address.to_string(),
             })
         }
+    }
+
+    /// What was connected; answers of other agents may get lost on it.
+    fn connection(&self, stream: TcpStream) -> Connection {
+        let peer = stream.peer_addr().ok();
+        let mut state = lock(&self.state);
+        let permille = state.quality.lost_answers;
+        let unreliable = permille > 0 && peer.is_some_and(|peer| peer.port() == RPC_PORT);
+        let lost = unreliable.then(|| LostAnswers {
+            random: self.random.clone(),
+            permille,
+        });
+        let cut = peer.map_or_else(Arc::default, |peer| state.connected(peer.ip()));
+        Connection::new(stream, cut, lost)
     }
 
     async fn bind(&self, address: SocketAddr) -> Result<Arc<Socket>, NetworkError> {
@@ -133,7 +191,7 @@ impl Network for SimNetwork {
             let local = address.strip_prefix("localhost:");
             let target = local.map_or(address.clone(), |port| format!("127.0.0.1:{port}"));
             match TcpStream::connect(target).await {
-                Ok(stream) => Ok(Box::new(stream) as Box<dyn Stream>),
+                Ok(stream) => Ok(Box::new(self.connection(stream)) as Box<dyn Stream>),
                 Err(cause) => Err(error(address, &cause)),
             }
         })
@@ -148,9 +206,23 @@ impl Network for SimNetwork {
             let socket = bound.map_err(|cause| error(address, &cause))?;
             let port = socket.local_addr().map_or(address.port(), |at| at.port());
             Ok(Box::new(SimDatagrams {
-                socket,
+                socket: Arc::new(socket),
                 address: SocketAddr::new(address.ip(), port),
+                state: self.state.clone(),
+                random: self.random.clone(),
             }) as Box<dyn Datagrams>)
+        })
+    }
+
+    fn resolve(&self, host: String) -> Asked<'_, Result<Vec<IpAddr>, NetworkError>> {
+        Box::pin(async move {
+            if host == "localhost" {
+                return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
+            }
+            match turmoil::net::lookup_host((host.clone(), 0)).await {
+                Ok(found) => Ok(found.map(|address| address.ip()).collect()),
+                Err(cause) => Err(error(host, &cause)),
+            }
         })
     }
 }
@@ -165,7 +237,11 @@ impl Listener for SimListener {
         Box::pin(async move {
             let listener = self.socket.listener.lock().await;
             match listener.accept().await {
-                Ok((stream, from)) => Ok((Box::new(stream) as Box<dyn Stream>, from)),
+                Ok((stream, from)) => {
+                    let cut = lock(&self.socket.state).connected(from.ip());
+                    let connection = Connection::new(stream, cut, None);
+                    Ok((Box::new(connection) as Box<dyn Stream>, from))
+                }
                 Err(cause) => Err(error(self.socket.address, &cause)),
             }
         })
@@ -177,8 +253,26 @@ impl Listener for SimListener {
 }
 
 struct SimDatagrams {
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     address: SocketAddr,
+    state: Arc<Mutex<NetworkState>>,
+    random: Random,
+}
+
+impl SimDatagrams {
+    fn happens(&self, permille: impl Fn(&Quality) -> u64) -> bool {
+        let permille = permille(&lock(&self.state).quality);
+        permille > 0 && self.random.below(1_000) < permille
+    }
+}
+
+async fn send(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) -> Result<(), NetworkError> {
+    match socket.send_to(bytes, to).await {
+        Ok(_) => Ok(()),
+        // Nobody tells a sender of datagrams that there is no such host.
+        Err(cause) if cause.kind() == ErrorKind::ConnectionRefused => Ok(()),
+        Err(cause) => Err(error(to, &cause)),
+    }
 }
 
 impl Datagrams for SimDatagrams {
@@ -187,21 +281,32 @@ impl Datagrams for SimDatagrams {
         buffer: &'a mut [u8],
     ) -> Asked<'a, Result<(usize, SocketAddr), NetworkError>> {
         Box::pin(async move {
-            self.socket
-                .recv_from(buffer)
-                .await
-                .map_err(|cause| error(self.address, &cause))
+            loop {
+                let received = self.socket.recv_from(buffer).await;
+                let received = received.map_err(|cause| error(self.address, &cause))?;
+                if !self.happens(|quality| quality.lost_datagrams) {
+                    return Ok(received);
+                }
+            }
         })
     }
 
     fn send<'a>(&'a self, bytes: &'a [u8], to: SocketAddr) -> Asked<'a, Result<(), NetworkError>> {
         Box::pin(async move {
-            match self.socket.send_to(bytes, to).await {
-                Ok(_) => Ok(()),
-                // Nobody tells a sender of datagrams that there is no such host.
-                Err(cause) if cause.kind() == ErrorKind::ConnectionRefused => Ok(()),
-                Err(cause) => Err(error(to, &cause)),
+            if self.happens(|quality| quality.lost_datagrams) {
+                return Ok(());
             }
+            if self.happens(|quality| quality.late_datagrams) {
+                let late = Duration::from_millis(self.random.below(LATE_MILLIS));
+                let (socket, bytes) = (self.socket.clone(), bytes.to_vec());
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(late).await;
+                    // It was sent as far as the sender knows.
+                    send(&socket, &bytes, to).await.ok();
+                });
+                return Ok(());
+            }
+            send(&self.socket, bytes, to).await
         })
     }
 

@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use agent::planted::{self, Planted};
 use anyhow::{Context, Result};
 use ports::Random;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::cluster::{Cluster, Sight, USER};
+use crate::cluster::{Cluster, Size, USER};
 use crate::scenarios::Scenario;
+use crate::sight::Sight;
 use crate::trace::{Trace, TraceLayer};
 use crate::user::User;
 use crate::world::lock;
@@ -37,28 +39,66 @@ impl Outcome {
     }
 }
 
+/// What is special about a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    pub seed: u64,
+    /// Instead of as many as the scenario asks for.
+    pub servers: Option<usize>,
+    /// The trace also holds every packet of the network.
+    pub packets: bool,
+    /// A mistake that all agents make.
+    pub planted: Option<Planted>,
+}
+
 /// The command that plays this run again.
-pub fn reproduce(scenario: &Scenario, seed: u64) -> String {
-    format!(
-        "cargo run --release -p sim -- run {} --seed {seed} --trace",
-        scenario.name
-    )
+pub fn reproduce(scenario: &Scenario, options: Options) -> String {
+    let mut command = format!(
+        "cargo run --release -p sim -- run {} --seed {}",
+        scenario.name, options.seed
+    );
+    if let Some(servers) = options.servers {
+        command.push_str(&format!(" --servers {servers}"));
+    }
+    if let Some(planted) = options.planted {
+        command.push_str(&format!(" --planted {}", planted.name()));
+    }
+    command + " --trace"
 }
 
-/// Plays a scenario. With `packets`, the trace also holds every packet of the network.
+/// Plays a scenario as it is.
 pub fn run(scenario: &Scenario, seed: u64, packets: bool) -> Outcome {
-    let trace = Trace::default();
-    let layer = TraceLayer::new(trace.clone(), packets);
-    let subscriber = tracing_subscriber::registry().with(layer);
-    tracing::subscriber::with_default(subscriber, || play(scenario, seed, trace))
+    let options = Options {
+        seed,
+        packets,
+        ..Options::default()
+    };
+    run_with(scenario, options)
 }
 
-fn play(scenario: &Scenario, seed: u64, trace: Trace) -> Outcome {
-    let mut cluster = Cluster::new(seed, scenario.clients, trace.clone());
+pub fn run_with(scenario: &Scenario, options: Options) -> Outcome {
+    let trace = Trace::default();
+    let layer = TraceLayer::new(trace.clone(), options.packets);
+    let subscriber = tracing_subscriber::registry().with(layer);
+    planted::plant(options.planted);
+    let played = tracing::subscriber::with_default(subscriber, || play(scenario, options, trace));
+    planted::plant(None);
+    played
+}
+
+fn play(scenario: &Scenario, options: Options, trace: Trace) -> Outcome {
+    let seed = options.seed;
+    let size = Size {
+        servers: options.servers.unwrap_or_else(|| scenario.servers(seed)),
+        clients: scenario.clients,
+        snapshot_after: scenario.snapshot_after,
+    };
+    let mut cluster = Cluster::new(seed, size, trace.clone());
     let user = User {
         sight: cluster.sight.clone(),
         trace: trace.clone(),
         random: Random::seeded(seed ^ 0x75e2),
+        size,
     };
     let told: Arc<Mutex<Option<Result<()>>>> = Arc::default();
     let (story, end) = (scenario.story, told.clone());
@@ -67,7 +107,7 @@ fn play(scenario: &Scenario, seed: u64, trace: Trace) -> Outcome {
         *lock(&end) = Some(result);
         Ok(())
     });
-    let watched = watch_panics(&cluster.sight);
+    let watched = watch_panics(&cluster.sight, reproduce(scenario, options));
     let result = loop {
         match cluster.step() {
             Ok(false) => {}
@@ -105,10 +145,15 @@ impl Drop for WatchedPanics {
     }
 }
 
-fn watch_panics(sight: &Sight) -> WatchedPanics {
+#[expect(clippy::print_stderr, reason = "the last words of a process")]
+fn watch_panics(sight: &Sight, reproduce: String) -> WatchedPanics {
     let sight = sight.clone();
     std::panic::set_hook(Box::new(move |panic| {
-        Cluster::panicked(&sight, panic.to_string());
+        sight.panicked(panic.to_string());
+        // Where panics end the process, nobody looks at the next step.
+        if cfg!(panic = "abort") {
+            eprintln!("{panic}; reproduce: {reproduce}");
+        }
     }));
     WatchedPanics
 }

@@ -15,7 +15,10 @@ use logic::model::{Allocation, Node};
 use ports::{Random, TaskKey};
 use serde_json::{Value, json};
 
-use crate::cluster::{Order, SERVER, Sight};
+use crate::cluster::Size;
+use crate::invariants::DESIRED_RESTORED;
+use crate::order::Order;
+use crate::sight::Sight;
 use crate::trace::Trace;
 
 /// How often a condition is looked at.
@@ -30,6 +33,7 @@ pub struct User {
     pub trace: Trace,
     /// For choices that the seed should make.
     pub random: Random,
+    pub size: Size,
 }
 
 /// An HTTP answer.
@@ -64,13 +68,26 @@ impl User {
         F: Future<Output = Result<T>>,
     {
         let began = self.now();
+        let found = self.eventually_quietly(what, within, &mut look).await?;
+        let took = self.now().saturating_sub(began);
+        self.say(&format!("{what}: after {:.3} s", took.as_secs_f64()));
+        Ok(found)
+    }
+
+    /// The same without a word in the history.
+    pub async fn eventually_quietly<T, F>(
+        &self,
+        what: &str,
+        within: Duration,
+        mut look: impl FnMut() -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let began = self.now();
         loop {
             match look().await {
-                Ok(found) => {
-                    let took = self.now().saturating_sub(began);
-                    self.say(&format!("{what}: after {:.3} s", took.as_secs_f64()));
-                    return Ok(found);
-                }
+                Ok(found) => return Ok(found),
                 Err(reason) if self.now().saturating_sub(began) > within => {
                     return Err(reason.context(format!("{what}: not within {within:?}")));
                 }
@@ -114,17 +131,140 @@ impl User {
         }
     }
 
-    /// One request to the Nomad API of the server.
+    /// One request to the Nomad API of a server that runs; of others, if that one fails.
     pub async fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
-        let address = format!("{SERVER}:4646");
+        let mut servers = self.servers_up();
+        ensure!(!servers.is_empty(), "no server runs");
+        let first = self.pick(servers.len());
+        servers.rotate_left(first);
+        let mut failed = None;
+        for server in servers {
+            match self.api_at(&server, method, path, body).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.context("no server was asked")?)
+    }
+
+    /// One request to the Nomad API of this agent.
+    pub async fn api_at(
+        &self,
+        host: &str,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value> {
+        let address = format!("{host}:4646");
         let answer = self.http(&address, method, path, &address, body).await?;
         ensure!(
             answer.status == 200,
-            "{method} {path}: {} {}",
+            "{method} {path} at {host}: {} {}",
             answer.status,
             answer.body
         );
         Ok(serde_json::from_str(&answer.body)?)
+    }
+
+    /// A number below `count`.
+    pub fn pick(&self, count: usize) -> usize {
+        usize::try_from(self.random.below(count as u64)).unwrap_or(0)
+    }
+
+    /// The servers whose agents run.
+    pub fn servers_up(&self) -> Vec<String> {
+        let mut servers = self.size.server_names();
+        servers.retain(|server| self.sight.agent_is_up(server));
+        servers
+    }
+
+    /// The one server that leads.
+    pub fn leader(&self) -> Result<String> {
+        match self.sight.leaders().as_slice() {
+            [leader] => Ok(leader.clone()),
+            leaders => bail!("{} lead", leaders.join(" and ")),
+        }
+    }
+
+    /// Waits until every agent runs, one server leads and every node is ready.
+    pub async fn ready(&self) -> Result<()> {
+        let wanted = self.size.clients;
+        self.eventually("the cluster is ready", Duration::from_secs(30), || async {
+            for host in [self.size.server_names(), self.size.client_names()].concat() {
+                ensure!(self.sight.agent_is_up(&host), "{host} isn't up");
+            }
+            self.leader()?;
+            let ready = self.ready_nodes().await?.len();
+            ensure!(ready == wanted, "{ready} nodes of {wanted} are ready");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Registers a job of one small task at this server.
+    pub async fn register_small(&self, server: &str, name: &str) -> Result<Value> {
+        let job = crate::load::job(name, 1, None);
+        self.api_at(server, "PUT", "/v1/jobs", Some(&job)).await
+    }
+
+    /// Waits until this server's agent runs and knows what the others knew before.
+    pub async fn caught_up(&self, server: &str, within: Duration) -> Result<()> {
+        let stores = self.sight.stores();
+        let newest = stores.values().map(|store| store.index()).max();
+        let what = format!("{server} has caught up");
+        self.eventually(&what, within, || async {
+            let stores = self.sight.stores();
+            let index = stores.get(server).context("it doesn't run")?.index();
+            ensure!(Some(index) >= newest, "it is at {index} of {newest:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until everything is as it should be: all agents run, all servers know the same, every
+    /// job runs as often as it should, and the machines run that and nothing else.
+    pub async fn settled(&self, within: Duration) -> Result<()> {
+        let settled = self.eventually("all is settled", within, || async { self.is_settled() });
+        settled
+            .await
+            .map_err(|error| DESIRED_RESTORED.broken(format!("{error:#}")))
+    }
+
+    fn is_settled(&self) -> Result<()> {
+        for host in [self.size.server_names(), self.size.client_names()].concat() {
+            ensure!(self.sight.agent_is_up(&host), "{host} isn't up");
+        }
+        self.leader()?;
+        let stores = self.sight.stores();
+        let newest = stores.values().map(|store| store.index()).max();
+        for (host, store) in &stores {
+            let index = store.index();
+            ensure!(Some(index) == newest, "{host} is only at {index}");
+            logic::invariants::check_liveness(store)?;
+            let ready = store.nodes().filter(|node| node.ready()).count();
+            let wanted = self.size.clients;
+            ensure!(ready == wanted, "{ready} of {wanted} nodes are ready");
+        }
+        let store = stores.values().next().context("no server runs")?;
+        let mut running = std::collections::BTreeMap::new();
+        for host in self.size.client_names() {
+            for key in self.sight.machine(&host)?.running() {
+                running.insert(key.alloc_id, host.clone());
+            }
+        }
+        for alloc in store.allocs().filter(|alloc| !alloc.terminal()) {
+            let place = running.remove(&alloc.id);
+            ensure!(
+                place.as_ref() == Some(&alloc.node_name),
+                "{} should run on {}, and runs on {place:?}",
+                alloc.name,
+                alloc.node_name
+            );
+        }
+        if let Some((alloc, host)) = running.first_key_value() {
+            bail!("{alloc} runs on {host}, and no server wants it");
+        }
+        Ok(())
     }
 
     pub async fn ready_nodes(&self) -> Result<Vec<Node>> {

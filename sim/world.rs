@@ -1,9 +1,11 @@
 //! One simulated machine: what stays of it over crashes, and the world its agent sees.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use logic::model::Resources;
 use ports::{Random, TaskKey, World};
@@ -14,7 +16,7 @@ use crate::containers::SimContainers;
 use crate::disk::{DiskState, SimDisk};
 use crate::engine::{Behaviour, Engine};
 use crate::machine::SimMachine;
-use crate::network::{NetworkState, SimNetwork};
+use crate::network::{NetworkState, Quality, SimNetwork};
 use crate::workers::SimWorkers;
 
 /// A machine that survives its crashes. Clones are the same machine.
@@ -114,6 +116,37 @@ impl SimHost {
         }
     }
 
+    /// The registry stops answering for an image that this machine doesn't have yet, or answers
+    /// again. An image it has had is forgotten, so that it has to be pulled.
+    pub fn fail_pulls(&self, image: &str, failing: bool) {
+        let mut engine = lock(&self.0.engine);
+        if failing {
+            engine.pulled.remove(image);
+            engine.failing_pulls.insert(image.to_owned());
+        } else {
+            engine.failing_pulls.remove(image);
+        }
+    }
+
+    /// How often a task was started here, over all boots.
+    pub fn starts(&self, key: &TaskKey) -> u64 {
+        let engine = lock(&self.0.engine);
+        engine.starts.get(key).copied().unwrap_or_default()
+    }
+
+    /// What the tasks that run were promised together: MHz and MB of memory.
+    pub fn promised(&self) -> (i64, i64) {
+        if self.is_up() {
+            lock(&self.0.engine).promised()
+        } else {
+            (0, 0)
+        }
+    }
+
+    pub fn resources(&self) -> &Resources {
+        &self.0.resources
+    }
+
     /// Whether the machine has booted and not crashed since.
     pub fn is_up(&self) -> bool {
         let kernel = lock(&self.0.kernel);
@@ -133,6 +166,39 @@ impl SimHost {
     /// While full, the disk takes no more bytes.
     pub fn set_disk_full(&self, full: bool) {
         lock(&self.0.disk).full = full;
+    }
+
+    pub(crate) fn disk_is_full(&self) -> bool {
+        lock(&self.0.disk).full
+    }
+
+    /// While slow, everything that touches the disk takes a hundred times as long.
+    pub fn set_disk_slow(&self, slow: bool) {
+        lock(&self.0.disk).slow = slow;
+    }
+
+    /// How long the next use of the disk takes.
+    pub fn disk_latency(&self, random: &Random) -> Duration {
+        lock(&self.0.disk).latency(random)
+    }
+
+    pub fn quality(&self) -> Quality {
+        lock(&self.0.network).quality
+    }
+
+    pub fn set_quality(&self, quality: Quality) {
+        lock(&self.0.network).quality = quality;
+    }
+
+    /// Resets the machine's connections with a peer.
+    pub(crate) fn sever(&self, peer: IpAddr) {
+        lock(&self.0.network).sever(peer);
+    }
+
+    /// The machine's network, for what runs beside the agent.
+    pub(crate) fn network(&self) -> SimNetwork {
+        let random = self.random("network", self.boots());
+        SimNetwork::new(self.0.network.clone(), &self.0.name, random)
     }
 
     /// Starts the machine if it isn't running: unsynced writes of the last boot are lost, and its
@@ -201,7 +267,11 @@ pub fn world(host: &SimHost) -> World {
     let agents = host.0.agents.fetch_add(1, Ordering::Relaxed);
     let number = host.boots() << 32 | agents;
     World {
-        network: Arc::new(SimNetwork::new(host.0.network.clone(), &host.0.name)),
+        network: Arc::new(SimNetwork::new(
+            host.0.network.clone(),
+            &host.0.name,
+            host.random("datagrams", number),
+        )),
         containers: Arc::new(SimContainers::new(host.clone())),
         disk: Arc::new(SimDisk::new(host.clone(), host.random("latency", number))),
         machine: Arc::new(SimMachine::new(host.clone())),

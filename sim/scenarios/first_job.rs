@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use logic::model::Allocation;
 
-use crate::cluster::Order;
+use crate::order::Order;
 use crate::user::{User, only_task};
 
 const JOB: &str = include_str!("../../docs/jobs/walkthrough/httpbackend-2.nomad");

@@ -23,6 +23,7 @@ use crate::gossip::Gossip;
 use crate::http_listener;
 use crate::published::Subscriber;
 use crate::rpc::Rpc;
+use crate::seal::Seal;
 use crate::server::{self, Requests, Routers, Server};
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -45,11 +46,18 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Leaves gracefully. A dev agent takes its tasks with it; others leave them running, to be
-    /// taken up by the next start.
-    pub async fn leave(self) {
+    /// Ends in order. A server lets another one lead. A dev agent takes its tasks with it; others
+    /// leave them running, to be taken up by the next start. With `leave`, the cluster is told
+    /// that the agent isn't expected back: a server then is one no more.
+    pub async fn end(self, leave: bool) {
         if let (true, Some(client)) = (self.dev_mode, &self.client) {
             client.send(client::Leave).await.ok();
+        }
+        if let Some(server) = &self.server {
+            server.hand_over().await;
+        }
+        if leave {
+            self.gossip.leave().await;
         }
     }
 }
@@ -66,8 +74,10 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let fingerprint = world.machine.fingerprint();
     let identity = client::node_identity(&world).await?;
     let me = Arc::new(who(&config, &fingerprint, &identity));
-    let rpc = Rpc::new(world.clone(), servers(&config));
-    let gossip = Gossip::start(&world, &config, member(&world, &config, &me)).await?;
+    let seal = Seal::configured(&config.encrypt)?;
+    let rpc = Rpc::sealed(world.clone(), seal.clone(), servers(&config));
+    let member = member(&world, &config, &me);
+    let gossip = Gossip::start(&world, &config, member.clone()).await?;
     let node = node(&world, &config, &identity, &me, fingerprint).await;
     let catalog_node = catalog_node(&node);
     let own = own_services(&config, &me);
@@ -76,7 +86,9 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let (dns, edge) = outlets(&world, &config, &view).await?;
 
     let server = if config.server.enabled {
-        Some(server::start(&world, &config).await?)
+        // Its own connections: what a client thinks of a server is nothing to the servers.
+        let between = Rpc::sealed(world.clone(), seal.clone(), Vec::new());
+        Some(server::start(&world, &config, &member, &gossip, &between).await?)
     } else {
         None
     };
@@ -90,7 +102,8 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         rpc: rpc.clone(),
         view: view.clone(),
     };
-    sockets.serve(api);
+    sockets.serve(api, seal);
+    actix_rt::spawn(follow_servers(gossip.clone(), rpc.clone(), config.clone()));
     let client = config
         .client
         .enabled
@@ -107,6 +120,33 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         view,
         dev_mode,
     })
+}
+
+/// Keeps what the agent knows of the servers up to date: its own first, then those of its region.
+async fn follow_servers(gossip: Gossip, rpc: Rpc, config: Arc<AgentConfig>) {
+    let own = config
+        .server
+        .enabled
+        .then(|| servers(&config))
+        .unwrap_or_default();
+    let mut members = gossip.members();
+    loop {
+        let others: Vec<String> = {
+            let members = members.borrow_and_update();
+            members
+                .alive_servers(&config.region)
+                .map(|member| member.rpc_address().to_string())
+                .collect()
+        };
+        if !others.is_empty() {
+            let mut servers = own.clone();
+            servers.extend(others.into_iter().filter(|server| !own.contains(server)));
+            rpc.set_servers(servers);
+        }
+        if members.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// What the agent says of itself to the others.
@@ -198,15 +238,15 @@ impl Sockets {
     }
 
     /// Answers what comes in.
-    fn serve(self, api: Api) {
-        let clock = api.world.clock.clone();
+    fn serve(self, api: Api, seal: Seal) {
+        let (clock, random) = (api.world.clock.clone(), api.world.random.clone());
         let (server, datacenter) = (api.server.clone(), api.config.datacenter.clone());
         let routers = Routers {
             nomad: api::nomad(api.clone()),
             consul: api::consul(api),
         };
         if let (Some(server), Some(listener)) = (server, self.rpc) {
-            Requests::new(listener, server, routers.clone(), datacenter).start();
+            Requests::new(listener, server, routers.clone(), datacenter, seal, random).start();
         }
         actix_rt::spawn(http_listener::serve(
             self.http,

@@ -223,3 +223,58 @@ pub(super) struct ServiceOfNode {
     pub(super) service: String,
     pub(super) tags: Vec<String>,
 }
+
+/// The servers that the replicated log knows. Consul calls the protocol something else.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct RaftConfiguration {
+    pub(super) servers: Vec<RaftServer>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct RaftServer {
+    #[serde(rename = "ID")]
+    pub(super) id: String,
+    pub(super) node: String,
+    pub(super) address: String,
+    pub(super) leader: bool,
+    pub(super) voter: bool,
+    #[serde(alias = "ProtocolVersion")]
+    pub(super) raft_protocol: String,
+}
+
+/// How the servers are.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Health {
+    pub(super) healthy: bool,
+    pub(super) failure_tolerance: usize,
+    pub(super) servers: Vec<ServerHealth>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ServerHealth {
+    #[serde(rename = "ID")]
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) serf_status: String,
+    pub(super) version: String,
+    pub(super) leader: bool,
+    pub(super) voter: bool,
+    pub(super) healthy: bool,
+    /// Empty: never.
+    pub(super) last_contact: String,
+    pub(super) last_term: u64,
+    pub(super) last_index: u64,
+}
+
+/// What came of joining.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Joined {
+    pub(super) num_joined: usize,
+    pub(super) error: String,
+}

@@ -1,4 +1,8 @@
 //! The flags of every command that talks to an agent, and what they come to.
+//!
+//! Commands that Nomad and Consul have alike are generic over [`Reach`]: whose API they ask.
+
+use std::fmt::Debug;
 
 use clap::Args;
 
@@ -88,5 +92,91 @@ impl CatalogConnection {
                 "X-Consul-Token",
                 said(self.token.as_ref(), "CONSUL_HTTP_TOKEN"),
             ))
+    }
+}
+
+/// One of the two APIs, for commands that both programs have.
+pub(super) trait Reach: Args + Clone + Debug {
+    /// How the command line names one of the servers.
+    type Peer: Peer;
+    /// Where the API has its snapshots.
+    const SNAPSHOT: &'static str;
+
+    fn reach(&self) -> Result<Client, Failure>;
+}
+
+pub(super) trait Peer: Args + Debug {
+    /// The query's parameter and its value.
+    fn wanted(&self) -> Option<(&'static str, &str)>;
+}
+
+/// How operators reach the Nomad API.
+#[derive(Args, Clone, Debug)]
+pub(super) struct OperatorConnection {
+    /// Accept an answer from any server, even if none leads
+    #[arg(long)]
+    stale: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Reach for OperatorConnection {
+    type Peer = NomadPeer;
+    const SNAPSHOT: &'static str = "/v1/operator/snapshot";
+
+    fn reach(&self) -> Result<Client, Failure> {
+        let stale = self.stale.then(|| "true".to_owned());
+        Ok(self.connection.client()?.with_param("stale", stale))
+    }
+}
+
+impl Reach for CatalogConnection {
+    type Peer = ConsulPeer;
+    const SNAPSHOT: &'static str = "/v1/snapshot";
+
+    fn reach(&self) -> Result<Client, Failure> {
+        self.client()
+    }
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(super) struct NomadPeer {
+    /// The server's id
+    #[arg(long, value_name = "ID")]
+    peer_id: Option<String>,
+    /// The server's address, IP:PORT
+    #[arg(long, value_name = "ADDR")]
+    peer_address: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(super) struct ConsulPeer {
+    /// The server's id
+    #[arg(long, alias = "peer-id", value_name = "ID")]
+    id: Option<String>,
+    /// The server's address, IP:PORT
+    #[arg(long, alias = "peer-address", value_name = "ADDR")]
+    address: Option<String>,
+}
+
+fn id_or_address<'p>(
+    id: Option<&'p String>,
+    address: Option<&'p String>,
+) -> Option<(&'static str, &'p str)> {
+    let id = id.map(|id| ("id", id.as_str()));
+    id.or_else(|| address.map(|address| ("address", address.as_str())))
+}
+
+impl Peer for NomadPeer {
+    fn wanted(&self) -> Option<(&'static str, &str)> {
+        id_or_address(self.peer_id.as_ref(), self.peer_address.as_ref())
+    }
+}
+
+impl Peer for ConsulPeer {
+    fn wanted(&self) -> Option<(&'static str, &str)> {
+        id_or_address(self.id.as_ref(), self.address.as_ref())
     }
 }

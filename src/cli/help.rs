@@ -50,9 +50,12 @@ Jobs:
 
 Cluster:
     node          status, eligibility
-    server        members
+    server        members, join, force-leave
     members       Members of the catalog's cluster
     catalog       services, nodes, datacenters
+    operator      raft, autopilot, snapshot: look after the servers
+    agent-info    Numbers about an agent
+    keygen        A key for `encrypt`
 
 Called nomad, consul or fabio (by a symlink, or as `drover nomad ...`) it answers that program's
 command line. Flags take one dash or two. `drover <command> -h` says more."
@@ -74,7 +77,9 @@ Jobs:
 Cluster:
     agent       Run an agent
     node        status, eligibility
-    server      members
+    server      members, join, force-leave
+    operator    raft, autopilot, snapshot, gossip keyring generate
+    agent-info  Numbers about an agent
     version     The version spoken, and Drover's own
 
 This is Drover, called nomad: `nomad <command> -h` says more."
@@ -83,9 +88,16 @@ This is Drover, called nomad: `nomad <command> -h` says more."
 
 const CONSUL: &str = "Usage: consul <command> [flags] [arguments]
 
-    catalog    services, nodes, datacenters
-    members    Members of the catalog's cluster
-    version    The version spoken, and Drover's own
+    agent        Run a server of the catalog
+    catalog      services, nodes, datacenters
+    members      Members of the catalog's cluster
+    join         Join agents at addresses
+    force-leave  Make a failed agent one that has left
+    operator     raft, autopilot: look after the servers
+    snapshot     save, restore
+    info         Numbers about an agent
+    keygen       A key for `encrypt`
+    version      The version spoken, and Drover's own
 
 This is Drover, called consul: `consul <command> -h` says more.";
 
@@ -94,9 +106,8 @@ const FABIO: &str = "Usage: fabio -v | -version
 The edge proxy on its own isn't supported yet: it runs in every agent (`drover agent -dev`).";
 
 /// Commands of Nomad 0.8 that this build hasn't.
-const NOMAD_LATER: [&[&str]; 31] = [
+const NOMAD_LATER: [&[&str]; 33] = [
     &["acl"],
-    &["agent-info"],
     &["alloc", "fs"],
     &["check"],
     &["client-config"],
@@ -110,38 +121,36 @@ const NOMAD_LATER: [&[&str]; 31] = [
     &["job", "plan"],
     &["job", "promote"],
     &["job", "revert"],
-    &["keygen"],
     &["keyring"],
     &["namespace"],
+    &["operator", "api"],
+    &["operator", "autopilot", "set-config"],
+    &["operator", "debug"],
+    &["operator", "gossip", "keyring", "install"],
+    &["operator", "gossip", "keyring", "list"],
+    &["operator", "gossip", "keyring", "remove"],
+    &["operator", "gossip", "keyring", "use"],
+    &["operator", "keyring"],
+    &["operator", "snapshot", "inspect"],
     &["node", "config"],
     &["node", "drain"],
     &["node-drain"],
-    &["operator"],
     &["plan"],
     &["quota"],
     &["sentinel"],
-    &["server", "force-leave"],
-    &["server", "join"],
-    &["server-force-leave"],
-    &["server-join"],
     &["system"],
     &["ui"],
 ];
 
 /// Commands of Consul 1.8 that this build hasn't.
-const CONSUL_LATER: [&[&str]; 26] = [
+const CONSUL_LATER: [&[&str]; 22] = [
     &["acl"],
-    &["agent"],
     &["config"],
     &["connect"],
     &["debug"],
     &["event"],
     &["exec"],
-    &["force-leave"],
-    &["info"],
     &["intention"],
-    &["join"],
-    &["keygen"],
     &["keyring"],
     &["kv"],
     &["leave"],
@@ -150,11 +159,12 @@ const CONSUL_LATER: [&[&str]; 26] = [
     &["logout"],
     &["maint"],
     &["monitor"],
-    &["operator"],
+    &["operator", "area"],
+    &["operator", "autopilot", "set-config"],
     &["reload"],
     &["rtt"],
     &["services"],
-    &["snapshot"],
+    &["snapshot", "inspect"],
     &["watch"],
 ];
 
@@ -173,12 +183,7 @@ pub(super) fn later(program: Program, arguments: &[OsString]) -> Option<String> 
     let typed = words(arguments);
     let known = commands.iter().find(|command| typed.starts_with(command))?;
     let name = format!("{} {}", program.name(), known.join(" "));
-    let instead = if name == "consul agent" {
-        ": `drover agent` is the catalog's agent too"
-    } else {
-        ""
-    };
-    Some(format!("`{name}` isn't supported yet{instead}"))
+    Some(format!("`{name}` isn't supported yet"))
 }
 
 /// A plan that can't be made isn't a plan with changes, which is what 1 means there.

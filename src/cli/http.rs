@@ -131,6 +131,23 @@ impl Client {
         self.json(Method::DELETE, path, Vec::new()).await
     }
 
+    /// Asks for something whose only answer is that it is done.
+    pub(super) async fn tell(&self, method: Method, path: &str) -> Result<(), RequestError> {
+        self.bytes(method, path, Vec::new()).await.map(|_| ())
+    }
+
+    /// Sends and gets bytes as they are.
+    pub(super) async fn bytes(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Bytes, RequestError> {
+        let response = self.send(method.clone(), path, body).await?;
+        let collected = collected(response).await;
+        collected.map_err(|why| self.unreachable(&method, path, &why))
+    }
+
     /// Gets `path` as it comes.
     pub(super) async fn stream(&self, path: &str) -> Result<Incoming, RequestError> {
         let response = self.send(Method::GET, path, Vec::new()).await?;
@@ -143,10 +160,7 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<T, RequestError> {
-        let response = self.send(method.clone(), path, body).await?;
-        let body = collected(response)
-            .await
-            .map_err(|why| self.unreachable(&method, path, &why))?;
+        let body = self.bytes(method.clone(), path, body).await?;
         decode(&body).map_err(|why| RequestError::Malformed {
             request: self.request(&method, path),
             why: why.to_string(),

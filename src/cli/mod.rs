@@ -3,6 +3,7 @@
 //! One file for each group of commands. Each command is a struct of flags with a `run`.
 
 mod agent;
+mod agent_info;
 mod alloc;
 mod alloc_logs;
 mod api;
@@ -19,14 +20,18 @@ mod job;
 mod job_file;
 mod job_run;
 mod job_status;
+mod keygen;
 mod lookup;
+mod membership;
 mod monitor;
 mod node;
 mod node_eligibility;
+mod operator;
 mod placement;
 mod programs;
 mod quickstart;
 mod server;
+mod snapshot;
 mod status;
 mod terminal;
 mod version;

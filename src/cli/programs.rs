@@ -6,19 +6,25 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
-use super::agent::{self, AgentArgs};
+use super::agent::{self, AgentArgs, ConsulAgentArgs};
+use super::agent_info::{AgentInfo, Info};
 use super::alloc::{AllocCommand, AllocStatus};
 use super::alloc_logs::AllocLogs;
 use super::catalog::{CatalogCommand, Members};
+use super::connection::{CatalogConnection, OperatorConnection};
 use super::eval::{EvalCommand, EvalStatus};
 use super::example_backend::{self, ExampleBackendArgs};
 use super::exit::{Exit, Failure, Outcome};
 use super::job::{JobCommand, JobInit, JobInspect, JobStop, JobValidate};
 use super::job_run::JobRun;
 use super::job_status::JobStatus;
+use super::keygen::Keygen;
+use super::membership::{ForceLeave, Join};
 use super::node::{NodeCommand, NodeStatus};
+use super::operator::OperatorCommand;
 use super::quickstart::{self, QuickstartArgs};
 use super::server::{self, ServerCommand};
+use super::snapshot::SnapshotCommand;
 use super::status::Status;
 use super::version::Program;
 use super::{go_flags, help, terminal};
@@ -47,7 +53,7 @@ enum Command {
     /// Look at evaluations
     #[command(subcommand)]
     Eval(EvalCommand),
-    /// Look at servers
+    /// Look at servers; who joins and leaves
     #[command(subcommand)]
     Server(ServerCommand),
     Members(Members),
@@ -68,6 +74,13 @@ enum Command {
     AllocStatus(AllocStatus),
     EvalStatus(EvalStatus),
     ServerMembers(server::Members),
+    ServerJoin(server::Join),
+    ServerForceLeave(server::ForceLeave),
+    /// Look after the servers: who votes, how they are, snapshots
+    #[command(subcommand)]
+    Operator(OperatorCommand<OperatorConnection>),
+    Keygen(Keygen),
+    AgentInfo(AgentInfo),
     ExampleBackend(ExampleBackendArgs),
     /// Supervise one task; agents start it
     #[command(hide = true)]
@@ -87,6 +100,17 @@ struct Consul {
 
 #[derive(Debug, Subcommand)]
 enum ConsulCommand {
+    Agent(Box<ConsulAgentArgs>),
+    Join(Join),
+    ForceLeave(ForceLeave),
+    Info(Info),
+    Keygen(Keygen),
+    /// Look after the servers: who votes, how they are
+    #[command(subcommand)]
+    Operator(OperatorCommand<CatalogConnection>),
+    /// The whole state as a file
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand<CatalogConnection>),
     Members(Members),
     /// Look at the catalog of services
     #[command(subcommand)]
@@ -220,7 +244,7 @@ fn unknown(command: &clap::Command, typed: &str, error: &clap::Error) -> Exit {
 impl Command {
     fn run(self, program: Program) -> Outcome {
         match self {
-            Self::Agent(args) => agent::run(&args),
+            Self::Agent(args) => agent::run(&args, program),
             Self::Quickstart(args) => quickstart::run(&args),
             Self::ExampleBackend(args) => example_backend::run(&args),
             Self::Executor { spec } => {
@@ -250,6 +274,11 @@ impl Command {
             Self::AllocStatus(command) => block_on(command.run()),
             Self::EvalStatus(command) => block_on(command.run()),
             Self::ServerMembers(command) => block_on(command.run()),
+            Self::ServerJoin(command) => block_on(command.run()),
+            Self::ServerForceLeave(command) => block_on(command.run()),
+            Self::Operator(command) => block_on(command.run()),
+            Self::Keygen(command) => command.run(),
+            Self::AgentInfo(command) => block_on(command.run()),
         }
     }
 }
@@ -257,6 +286,13 @@ impl Command {
 impl ConsulCommand {
     fn run(self) -> Outcome {
         match self {
+            Self::Agent(args) => agent::run_consul(&args),
+            Self::Join(command) => block_on(command.run()),
+            Self::ForceLeave(command) => block_on(command.run()),
+            Self::Info(command) => block_on(command.run()),
+            Self::Keygen(command) => command.run(),
+            Self::Operator(command) => block_on(command.run()),
+            Self::Snapshot(command) => block_on(command.run()),
             Self::Members(command) => block_on(command.run()),
             Self::Catalog(command) => block_on(command.run()),
             Self::Version => {

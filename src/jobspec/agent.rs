@@ -9,24 +9,34 @@ use logic::validate::Path;
 use crate::agent_names as names;
 use crate::decode::{Decoder, Fields};
 use crate::names::Names;
-use crate::problem::{Errors, Findings, Source};
+use crate::problem::{Errors, Findings, Problem, Source};
 use crate::tree::{Body, Data, Kind};
-use crate::{is_json, json, scan, utf8};
+use crate::{agent_join as join, is_json, json, scan, utf8};
+
+/// An agent's configuration as its files have it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Configured {
+    pub config: AgentConfig,
+    /// What is read, and not acted on.
+    pub warnings: Vec<Problem>,
+}
 
 /// `base` with what the files (name and content) say on top, in their order.
 pub fn load_agent_config(
     base: AgentConfig,
     files: &[(String, Vec<u8>)],
-) -> Result<AgentConfig, Errors> {
+) -> Result<Configured, Errors> {
     let mut config = base;
     let mut problems = Vec::new();
+    let mut warnings = Vec::new();
     for (file, bytes) in files {
-        if let Err(Errors(found)) = apply(&mut config, file, bytes) {
-            problems.extend(found);
+        match apply(&mut config, file, bytes) {
+            Ok(found) => warnings.extend(found),
+            Err(Errors(found)) => problems.extend(found),
         }
     }
     if problems.is_empty() {
-        Ok(config)
+        Ok(Configured { config, warnings })
     } else {
         Err(Errors(problems))
     }
@@ -49,18 +59,32 @@ pub fn check_agent_config(config: &AgentConfig) -> Result<(), String> {
             "neither server nor client is enabled: enable one of them, or try -dev".to_owned(),
         );
     }
-    if config.server.enabled && config.server.bootstrap_expect == 0 {
-        return Err("bootstrap_expect is 0: it must be the number of servers".to_owned());
+    for address in config.join.iter().chain(&config.start_join) {
+        join::check_address(address).map_err(|(message, hint)| format!("{message}: {hint}"))?;
     }
-    if !config.server.enabled && config.client.enabled && config.client.servers.is_empty() {
+    if !config.encrypt.is_empty() {
+        join::check_key(&config.encrypt).map_err(|(message, hint)| format!("{message}: {hint}"))?;
+    }
+    let finds_others =
+        !config.join.is_empty() || !config.start_join.is_empty() || config.consul_address.is_some();
+    if config.server.enabled && config.server.bootstrap_expect == 0 && !finds_others {
         return Err(
-            "this client knows no server: set `servers` in `client`, or enable `server`".to_owned(),
+            "bootstrap_expect is 0: it must be the number of servers, unless there are some to \
+             join"
+                .to_owned(),
+        );
+    }
+    if !config.server.enabled && config.client.servers.is_empty() && !finds_others {
+        return Err(
+            "this client knows no server: set `servers` or `server_join` in `client`, or -join, \
+             or enable `server`"
+                .to_owned(),
         );
     }
     Ok(())
 }
 
-fn apply(config: &mut AgentConfig, file: &str, bytes: &[u8]) -> Result<(), Errors> {
+fn apply(config: &mut AgentConfig, file: &str, bytes: &[u8]) -> Result<Vec<Problem>, Errors> {
     let text = utf8(file, bytes)?;
     let mut findings = Findings::new(Source { file, text });
     let body = if is_json(text) {
@@ -71,7 +95,7 @@ fn apply(config: &mut AgentConfig, file: &str, bytes: &[u8]) -> Result<(), Error
     if let Some(body) = body {
         agent(&mut Decoder::new(&mut findings), &body, config);
     }
-    findings.take().map(|_| ())
+    findings.take()
 }
 
 fn json_body(findings: &mut Findings<'_>, data: &Data) -> Option<Body> {
@@ -121,11 +145,15 @@ fn agent(decoder: &mut Decoder<'_, '_>, body: &Body, config: &mut AgentConfig) {
         port(d, f, "rpc", &mut config.ports.rpc);
         port(d, f, "serf", &mut config.ports.serf);
     });
+    join::encrypt(decoder, &fields, &mut config.encrypt);
     block(decoder, &fields, "server", &names::SERVER, |d, f| {
         server(d, f, config);
     });
     block(decoder, &fields, "client", &names::CLIENT, |d, f| {
         client(d, f, config);
+    });
+    block(decoder, &fields, "consul", &names::CONSUL, |d, f| {
+        config.consul_address = join::consul(d, f);
     });
     plugins(decoder, &fields, &mut config.client.options);
     block(decoder, &fields, "catalog", &names::CATALOG, |d, f| {
@@ -146,7 +174,7 @@ fn agent(decoder: &mut Decoder<'_, '_>, body: &Body, config: &mut AgentConfig) {
 }
 
 /// Reads the block `name`, if it is there.
-fn block(
+pub(crate) fn block(
     decoder: &mut Decoder<'_, '_>,
     owner: &Fields<'_>,
     name: &'static str,
@@ -169,14 +197,18 @@ fn server(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, config: &mut Agent
     if let Some(nanos) = decoder.period(fields, "heartbeat_grace") {
         server.heartbeat_ttl_ms = u64::try_from(nanos / 1_000_000).unwrap_or(0);
     }
-    join(decoder, fields, &mut config.client.servers);
+    // Of no consequence: there is one protocol, and who left always comes back if started again.
+    decoder.small::<u32>(fields, "raft_protocol", "0 or more");
+    decoder.small::<u32>(fields, "protocol_version", "0 or more");
+    decoder.flag(fields, "rejoin_after_leave", &mut true);
+    join::encrypt(decoder, fields, &mut config.encrypt);
+    join::of_server(decoder, fields, config);
 }
 
 fn client(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, config: &mut AgentConfig) {
     let client = &mut config.client;
     decoder.flag(fields, "enabled", &mut client.enabled);
     decoder.strings(fields, "servers", &mut client.servers);
-    join(decoder, fields, &mut client.servers);
     decoder.string(fields, "node_class", &mut client.node_class);
     client.meta.extend(decoder.text_map(fields, "meta"));
     client.options.extend(decoder.text_map(fields, "options"));
@@ -193,25 +225,7 @@ fn client(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, config: &mut Agent
         d.string(f, "reserved_ports", &mut reserved.ports);
         port_ranges(d, f, &reserved.ports);
     });
-}
-
-/// Other agents to find: those of a server and of a client are the same here.
-fn join(decoder: &mut Decoder<'_, '_>, owner: &Fields<'_>, servers: &mut Vec<String>) {
-    for name in ["start_join", "retry_join"] {
-        if owner.names.field(name).is_some() {
-            decoder.strings(owner, name, servers);
-        }
-    }
-    block(
-        decoder,
-        owner,
-        "server_join",
-        &names::SERVER_JOIN,
-        |d, f| {
-            d.strings(f, "start_join", servers);
-            d.strings(f, "retry_join", servers);
-        },
-    );
+    join::of_client(decoder, fields, config);
 }
 
 fn edge(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, config: &mut AgentConfig) {

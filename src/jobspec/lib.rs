@@ -4,6 +4,7 @@
 //! guess, what was meant.
 
 mod agent;
+mod agent_join;
 mod agent_names;
 mod decode;
 mod fuzz;
@@ -22,7 +23,7 @@ mod value;
 
 use logic::model::Job;
 
-pub use agent::{check_agent_config, load_agent_config};
+pub use agent::{Configured, check_agent_config, load_agent_config};
 pub use fuzz::fuzz_job_file;
 pub use problem::{Errors, Problem};
 use problem::{Findings, Source};

@@ -1,221 +1,314 @@
-//! Which servers vote: what the leader does about servers that join, leave, fail and come back.
+//! Who should be a server of the cluster: what the leader changes, one step at a time, as servers
+//! come, fail and go. Never so that the servers that are alive would no longer be a majority.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use crate::membership::{Member, MemberStatus};
 
-/// How long a voter is silent before it counts as replaced.
-const FAILED_VOTER_AFTER: Duration = Duration::from_secs(10);
-/// How long a learner that failed may take to come back.
-const FAILED_LEARNER_AFTER: Duration = Duration::from_secs(72 * 60 * 60);
+/// A voter must have been silent for this long before it makes room for its replacement.
+pub const FAILED_FOR: Duration = Duration::from_secs(10);
+/// A server that doesn't vote and stays away is forgotten after this long.
+pub const LEARNER_FAILED_FOR: Duration = Duration::from_secs(72 * 3_600);
 
-/// A server as the configuration of the replicated log has it.
+/// A server of the replicated configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The node's id, a UUID.
+pub struct Configured {
     pub id: String,
-    pub name: String,
-    /// `host:port` of agent-to-agent requests.
     pub address: String,
     pub voter: bool,
-    /// Whether it has (almost) all of the log. Of no interest for voters.
+    /// Its log is (almost) as long as the leader's.
     pub caught_up: bool,
 }
 
 /// A server as gossip has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Heard {
     pub member: Member,
     pub status: MemberStatus,
-    /// How long it has had this status.
-    pub lasted: Duration,
+    /// For how long it has had this status.
+    pub since: Duration,
 }
 
-/// All that the leader knows of the servers.
+/// What the leader knows of the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Situation {
-    /// The leader's own id.
-    pub me: String,
-    /// How long it has led.
-    pub led_for: Duration,
-    pub region: String,
+    pub leader: String,
     pub bootstrap_expect: u32,
-    pub peers: Vec<Peer>,
-    /// By id.
-    pub members: BTreeMap<String, Seen>,
-    /// Whether a change of the voters isn't committed yet.
-    pub changing: bool,
+    pub configured: Vec<Configured>,
+    pub heard: Vec<Heard>,
 }
 
-/// Why a server is taken out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    Left,
-    /// It failed, and there are enough voters without it.
-    Replaced,
-    /// It failed before it was a voter, and didn't come back.
-    Abandoned,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Left => "it left",
-            Self::Replaced => "it failed and was replaced",
-            Self::Abandoned => "it failed before it was a voter",
-        })
-    }
-}
-
-/// What the leader changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    AddLearner {
-        id: String,
-        name: String,
-        address: String,
-    },
-    Promote {
-        id: String,
-    },
-    SetAddress {
-        id: String,
-        address: String,
-    },
+    /// Sends it the log; it doesn't vote yet.
+    AddLearner(Member),
+    /// It is reached at another address now.
+    SetAddress(Member),
+    Promote(String),
     Remove {
         id: String,
-        reason: Reason,
+        reason: &'static str,
     },
 }
 
-/// What to do now, in this order. At most one of the steps changes the voters.
-pub fn decide(situation: &Situation) -> Vec<Step> {
-    let mut steps: Vec<Step> = new_addresses(situation).collect();
-    steps.extend(newcomers(situation));
-    steps.extend(gone_learners(situation));
-    if !situation.changing {
-        steps.extend(promotion(situation).or_else(|| removal(situation)));
-    }
-    steps
+/// The next step, if there is any to take.
+pub fn decide(situation: &Situation) -> Option<Step> {
+    situation
+        .returned()
+        .or_else(|| situation.promoted())
+        .or_else(|| situation.gone())
 }
 
 impl Situation {
-    fn seen(&self, id: &str) -> Option<&Seen> {
-        self.members
-            .get(id)
-            .filter(|seen| seen.member.server && seen.member.region == self.region)
-    }
-
-    fn alive(&self, id: &str) -> Option<&Member> {
-        self.seen(id)
-            .filter(|seen| seen.status == MemberStatus::Alive)
-            .map(|seen| &seen.member)
+    fn heard(&self, id: &str) -> Option<&Heard> {
+        self.heard.iter().find(|heard| heard.member.id == id)
     }
 
     fn is_alive(&self, id: &str) -> bool {
-        id == self.me || self.alive(id).is_some()
+        id == self.leader
+            || self
+                .heard(id)
+                .is_some_and(|heard| heard.status == MemberStatus::Alive)
     }
 
-    fn left(&self, id: &str) -> bool {
-        self.seen(id)
-            .is_some_and(|seen| seen.status == MemberStatus::Left)
-    }
-
-    /// How long a server has been silent, if it has: one that gossip knows nothing of has been so
-    /// at least since this server leads.
-    fn silent_for(&self, id: &str) -> Option<Duration> {
-        match self.seen(id) {
-            None => Some(self.led_for),
-            Some(seen) => (seen.status == MemberStatus::Failed).then_some(seen.lasted),
+    /// A server that is new, back, or somewhere else.
+    fn returned(&self) -> Option<Step> {
+        let alive = self
+            .heard
+            .iter()
+            .filter(|heard| heard.status == MemberStatus::Alive);
+        for heard in alive {
+            let member = &heard.member;
+            match self.configured.iter().find(|known| known.id == member.id) {
+                None => return Some(Step::AddLearner(member.clone())),
+                Some(known) if known.address != member.rpc_address().to_string() => {
+                    return Some(Step::SetAddress(member.clone()));
+                }
+                Some(_) => {}
+            }
         }
+        None
     }
 
-    fn voters(&self) -> impl Iterator<Item = &Peer> {
-        self.peers.iter().filter(|peer| peer.voter)
+    fn promoted(&self) -> Option<Step> {
+        let ready =
+            |known: &&Configured| !known.voter && known.caught_up && self.is_alive(&known.id);
+        let learner = self.configured.iter().find(ready)?;
+        Some(Step::Promote(learner.id.clone()))
     }
 
-    /// How many voters there are without one, and how many of them are alive.
-    fn voters_without(&self, id: &str) -> (usize, usize) {
-        let others = || self.voters().filter(|peer| peer.id != id);
-        let alive = others().filter(|peer| self.is_alive(&peer.id));
-        (others().count(), alive.count())
+    fn gone(&self) -> Option<Step> {
+        self.configured.iter().find_map(|known| {
+            let heard = self.heard(&known.id)?;
+            let reason = match heard.status {
+                MemberStatus::Alive => return None,
+                MemberStatus::Left => "it left",
+                MemberStatus::Failed if known.voter => {
+                    let replaced = self.alive_voters(&known.id) >= self.bootstrap_expect as usize;
+                    if !replaced || heard.since < FAILED_FOR {
+                        return None;
+                    }
+                    "it failed and has been replaced"
+                }
+                MemberStatus::Failed if heard.since < LEARNER_FAILED_FOR => return None,
+                MemberStatus::Failed => "it failed long ago",
+            };
+            let safe = !known.voter || self.is_majority_without(&known.id);
+            (known.id != self.leader && safe).then(|| Step::Remove {
+                id: known.id.clone(),
+                reason,
+            })
+        })
     }
-}
 
-/// Servers that came back with another address.
-fn new_addresses(situation: &Situation) -> impl Iterator<Item = Step> {
-    situation.peers.iter().filter_map(|peer| {
-        let address = situation.alive(&peer.id)?.rpc_address().to_string();
-        (address != peer.address).then(|| Step::SetAddress {
-            id: peer.id.clone(),
-            address,
-        })
-    })
-}
+    fn alive_voters(&self, but: &str) -> usize {
+        let voters = self.configured.iter().filter(|known| known.voter);
+        voters
+            .filter(|known| known.id != but && self.is_alive(&known.id))
+            .count()
+    }
 
-fn newcomers(situation: &Situation) -> impl Iterator<Item = Step> {
-    situation.members.keys().filter_map(|id| {
-        let member = situation.alive(id)?;
-        let known = situation.peers.iter().any(|peer| peer.id == *id);
-        (!known).then(|| Step::AddLearner {
-            id: id.clone(),
-            name: member.full_name(),
-            address: member.rpc_address().to_string(),
-        })
-    })
-}
-
-fn gone_learners(situation: &Situation) -> impl Iterator<Item = Step> {
-    let learners = situation.peers.iter().filter(|peer| !peer.voter);
-    learners.filter_map(|peer| {
-        let silent = situation.silent_for(&peer.id);
-        let reason = if situation.left(&peer.id) {
-            Reason::Left
-        } else if silent.is_some_and(|silent| silent >= FAILED_LEARNER_AFTER) {
-            Reason::Abandoned
-        } else {
-            return None;
-        };
-        Some(Step::Remove {
-            id: peer.id.clone(),
-            reason,
-        })
-    })
-}
-
-fn promotion(situation: &Situation) -> Option<Step> {
-    let mut learners = situation.peers.iter().filter(|peer| !peer.voter);
-    let ready = learners.find(|peer| peer.caught_up && situation.is_alive(&peer.id))?;
-    Some(Step::Promote {
-        id: ready.id.clone(),
-    })
-}
-
-/// The voter to take out, those that left first.
-fn removal(situation: &Situation) -> Option<Step> {
-    let others = || situation.voters().filter(|peer| peer.id != situation.me);
-    let left = others()
-        .filter(|peer| situation.left(&peer.id))
-        .map(|peer| (peer, Reason::Left));
-    let replaced = others()
-        .filter(|peer| {
-            let silent = situation.silent_for(&peer.id);
-            let (_, alive) = situation.voters_without(&peer.id);
-            silent.is_some_and(|silent| silent >= FAILED_VOTER_AFTER)
-                && alive >= situation.bootstrap_expect as usize
-        })
-        .map(|peer| (peer, Reason::Replaced));
-    let (peer, reason) = left.chain(replaced).find(|(peer, _)| {
-        let (count, alive) = situation.voters_without(&peer.id);
-        alive * 2 > count
-    })?;
-    Some(Step::Remove {
-        id: peer.id.clone(),
-        reason,
-    })
+    /// Whether those alive are a majority of the voters that remain.
+    fn is_majority_without(&self, id: &str) -> bool {
+        let voters = self.configured.iter().filter(|known| known.voter);
+        let remaining = voters.filter(|known| known.id != id).count();
+        self.alive_voters(id) * 2 > remaining
+    }
 }
 
 #[cfg(test)]
-mod tests;
+mod world;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn member(id: &str) -> Member {
+        Member {
+            id: id.to_owned(),
+            name: format!("server-{id}"),
+            region: "global".to_owned(),
+            datacenter: "dc1".to_owned(),
+            address: [10, 0, 0, 1].into(),
+            serf_port: 4648,
+            rpc_port: 4647,
+            http_port: 4646,
+            server: true,
+            bootstrap_expect: 3,
+            version: "0".to_owned(),
+            generation: 1,
+        }
+    }
+
+    fn heard(id: &str, status: MemberStatus, since: u64) -> Heard {
+        Heard {
+            member: member(id),
+            status,
+            since: Duration::from_secs(since),
+        }
+    }
+
+    fn known(id: &str, voter: bool, caught_up: bool) -> Configured {
+        Configured {
+            id: id.to_owned(),
+            address: "10.0.0.1:4647".to_owned(),
+            voter,
+            caught_up,
+        }
+    }
+
+    use MemberStatus::{Alive, Failed, Left};
+
+    /// `a` leads; each server: id, configured (voter, caught up), status and since when.
+    fn next(servers: &[(&str, Option<(bool, bool)>, MemberStatus, u64)]) -> Option<Step> {
+        decide(&Situation {
+            leader: "a".to_owned(),
+            bootstrap_expect: 3,
+            configured: servers
+                .iter()
+                .filter_map(|(id, configured, ..)| {
+                    configured.map(|(voter, caught_up)| known(id, voter, caught_up))
+                })
+                .collect(),
+            heard: servers
+                .iter()
+                .map(|(id, _, status, since)| heard(id, *status, *since))
+                .collect(),
+        })
+    }
+
+    const VOTER: Option<(bool, bool)> = Some((true, true));
+
+    fn removed(id: &str, reason: &'static str) -> Option<Step> {
+        Some(Step::Remove {
+            id: id.to_owned(),
+            reason,
+        })
+    }
+
+    #[test]
+    fn servers_come_fail_and_go() {
+        let trio = [("a", VOTER, Alive, 9), ("b", VOTER, Alive, 9)];
+        let with = |more: &[(&'static str, Option<(bool, bool)>, MemberStatus, u64)]| {
+            next(&[&trio, more].concat())
+        };
+        assert_eq!(with(&[("c", VOTER, Alive, 9)]), None);
+        assert_eq!(
+            with(&[("c", None, Alive, 0)]),
+            Some(Step::AddLearner(member("c")))
+        );
+        assert_eq!(with(&[("c", Some((false, false)), Alive, 9)]), None);
+        assert_eq!(
+            with(&[("c", Some((false, true)), Alive, 0)]),
+            Some(Step::Promote("c".to_owned()))
+        );
+        // It stays a voter: it may come back, and counts as one that is down until then.
+        assert_eq!(with(&[("c", VOTER, Failed, 9_999)]), None);
+        let replaced = [("c", VOTER, Failed, 11), ("d", VOTER, Alive, 9)];
+        assert_eq!(
+            with(&replaced),
+            removed("c", "it failed and has been replaced")
+        );
+        let just_now = [("c", VOTER, Failed, 9), ("d", VOTER, Alive, 9)];
+        assert_eq!(with(&just_now), None);
+        assert_eq!(with(&[("c", VOTER, Left, 0)]), removed("c", "it left"));
+        assert_eq!(with(&[("c", Some((false, true)), Failed, 3_600)]), None);
+        let long = 73 * 3_600;
+        assert_eq!(
+            with(&[("c", Some((false, true)), Failed, long)]),
+            removed("c", "it failed long ago")
+        );
+    }
+
+    #[test]
+    fn nobody_is_removed_when_the_rest_would_be_no_majority() {
+        assert_eq!(
+            next(&[
+                ("a", VOTER, Alive, 9),
+                ("b", VOTER, Failed, 99),
+                ("c", VOTER, Left, 9)
+            ]),
+            None
+        );
+        assert_eq!(
+            next(&[("a", VOTER, Alive, 9), ("b", VOTER, Left, 9)]),
+            removed("b", "it left")
+        );
+    }
+
+    #[test]
+    fn a_server_at_another_address_is_looked_for_there() {
+        let mut moved = heard("b", Alive, 9);
+        moved.member.address = [10, 0, 0, 2].into();
+        let step = decide(&Situation {
+            leader: "a".to_owned(),
+            bootstrap_expect: 3,
+            configured: vec![known("a", true, true), known("b", true, true)],
+            heard: vec![heard("a", Alive, 9), moved.clone()],
+        });
+        assert_eq!(step, Some(Step::SetAddress(moved.member)));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_those_alive_stay_a_majority(
+            servers in prop::collection::vec((any::<(bool, bool)>(), 0..3u8, 0..400_000u64), 1..8),
+            expect in 1..6u32,
+        ) {
+            let status = |number| [Alive, Failed, Left][usize::from(number)];
+            let ids: Vec<String> = (0..servers.len()).map(|number| number.to_string()).collect();
+            let mut situation = Situation {
+                leader: "0".to_owned(),
+                bootstrap_expect: expect,
+                configured: Vec::new(),
+                heard: Vec::new(),
+            };
+            for (id, ((voter, caught_up), number, since)) in ids.iter().zip(servers) {
+                let leads = *id == "0";
+                situation.configured.push(known(id, voter || leads, caught_up));
+                situation.heard.push(heard(id, if leads { Alive } else { status(number) }, since));
+            }
+            let majority = |situation: &Situation| {
+                let voters = situation.configured.iter().filter(|known| known.voter).count();
+                situation.alive_voters("") * 2 > voters
+            };
+            let had_one = majority(&situation);
+            for _ in 0..20 {
+                let Some(step) = decide(&situation) else { return Ok(()) };
+                match step {
+                    Step::Promote(id) => {
+                        let one = situation.configured.iter_mut().find(|known| known.id == id);
+                        one.expect("it is there").voter = true;
+                    }
+                    Step::Remove { id, .. } => situation.configured.retain(|known| known.id != id),
+                    Step::AddLearner(_) | Step::SetAddress(_) => unreachable!("all are known"),
+                }
+                prop_assert!(!had_one || majority(&situation));
+                prop_assert!(situation.configured.iter().any(|known| known.id == "0"));
+            }
+            prop_assert!(false, "it comes to an end");
+        }
+    }
+}

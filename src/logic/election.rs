@@ -1,211 +1,246 @@
-//! Pre-vote: a server that misses its leader asks the others whether they miss it too before it
-//! stands for election. So one that was cut off comes back without unseating anybody.
-//!
-//! `now` is always a monotonic clock's time.
+//! When a server asks to lead. openraft lacks the "pre-vote": a server that was cut off would come
+//! back with a higher term and depose a healthy leader. So an election is only called once a
+//! majority has said that it would vote: nobody who hears from a leader does.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A server as the replicated log numbers it.
-pub type ServerId = u64;
-
-/// How long a leader is silent at least before anybody misses it.
-pub const TIMEOUT_MIN: Duration = Duration::from_millis(500);
-/// Random timeouts are drawn from [`TIMEOUT_MIN`] up to here.
-pub const TIMEOUT_MAX: Duration = Duration::from_millis(1_000);
-
-/// The place of an entry in the replicated log; the greater, the newer.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-pub struct LogId {
-    pub term: u64,
-    pub index: u64,
-}
+/// A leader that was heard from this recently is alive.
+pub const SILENCE: Duration = Duration::from_millis(500);
 
 /// "Would you vote for me?"
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreVote {
-    pub from: ServerId,
-    /// Comes back with the answer.
-    pub round: u64,
-    /// The term it would stand in: one more than its own.
     pub term: u64,
-    pub last_log: LogId,
+    /// Term and index of the asker's last log entry.
+    pub last_log: (u64, u64),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Time passed: several times per [`TIMEOUT_MIN`]. `timeout_draw` is random, between
-    /// [`TIMEOUT_MIN`] and [`TIMEOUT_MAX`].
-    Tick {
-        timeout_draw: Duration,
-    },
-    /// The leader of the newest term known sent something.
-    LeaderHeard,
+    /// Who votes.
+    Voters(BTreeSet<u64>),
+    /// This server leads.
+    Leading { now: Duration },
+    /// A leader was heard from.
+    LeaderHeard { now: Duration },
+    /// Time passes; `timeout` is how long a leader may be silent from now on, drawn at random.
+    Tick { now: Duration, timeout: Duration },
     PreVoteAnswer {
-        from: ServerId,
+        from: u64,
         round: u64,
         granted: bool,
     },
-    BecameLeader,
-    /// This server leads, and a quorum has answered it.
-    QuorumHeard,
-    /// This server leads no more.
-    LostLeadership,
-    /// The servers that vote, this one included if it does.
-    Voters(BTreeSet<ServerId>),
-    /// The leader hands over to this server.
-    Transfer,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Send a [`PreVote`] with this round to each of these.
-    AskPreVotes { round: u64, of: BTreeSet<ServerId> },
-    /// Stand for election.
+    AskPreVotes {
+        round: u64,
+        voters: Vec<u64>,
+    },
+    /// A majority would vote for this server.
     Elect,
 }
 
-/// One server's view of who leads, and whether it should.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Election {
-    me: ServerId,
-    voters: BTreeSet<ServerId>,
-    leading: bool,
-    /// When a leader was last known: heard, or, on the leader itself, backed by a quorum.
-    leader_at: Duration,
-    /// When this server last did something about it.
-    waiting_since: Duration,
-    timeout: Duration,
+    me: u64,
+    voters: BTreeSet<u64>,
+    /// When a leader was last heard from.
+    heard: Duration,
+    /// When to ask for pre-votes, unless a leader is heard from.
+    due: Option<Duration>,
     round: u64,
-    /// Who granted the current round; `None`: no round is under way.
-    granted: Option<BTreeSet<ServerId>>,
+    granted: BTreeSet<u64>,
+    asking: bool,
 }
 
 impl Election {
-    /// A server that was just started: there may be a leader that it hasn't heard yet.
-    pub fn new(me: ServerId, now: Duration, timeout_draw: Duration) -> Self {
+    pub fn new(me: u64, now: Duration) -> Self {
         Self {
             me,
             voters: BTreeSet::new(),
-            leading: false,
-            leader_at: now,
-            waiting_since: now,
-            timeout: bounded(timeout_draw),
+            heard: now,
+            due: None,
             round: 0,
-            granted: None,
+            granted: BTreeSet::new(),
+            asking: false,
         }
     }
 
-    pub fn step(&mut self, now: Duration, input: Input) -> Vec<Effect> {
+    pub fn step(&mut self, input: Input) -> Vec<Effect> {
         match input {
-            Input::Tick { timeout_draw } => return self.tick(now, timeout_draw),
-            Input::LeaderHeard => {
-                self.leading = false;
-                self.leader_known(now);
+            Input::Voters(voters) => {
+                self.voters = voters;
+                Vec::new()
             }
+            Input::Leading { now } | Input::LeaderHeard { now } => {
+                self.heard = now;
+                self.due = None;
+                self.asking = false;
+                Vec::new()
+            }
+            Input::Tick { now, timeout } => self.tick(now, timeout),
             Input::PreVoteAnswer {
                 from,
                 round,
                 granted,
-            } => {
-                if let Some(grants) = &mut self.granted
-                    && granted
-                    && round == self.round
-                {
-                    grants.insert(from);
-                    return self.elect_if_granted();
-                }
-            }
-            Input::BecameLeader => {
-                self.leading = true;
-                self.leader_known(now);
-            }
-            Input::QuorumHeard => {
-                if self.leading {
-                    self.leader_known(now);
-                }
-            }
-            Input::LostLeadership => {
-                self.leading = false;
-                self.waiting_since = now;
-            }
-            Input::Voters(voters) => {
-                self.voters = voters;
-                return self.elect_if_granted();
-            }
-            Input::Transfer => {
-                if self.may_stand() {
-                    self.granted = None;
-                    self.waiting_since = now;
-                    return vec![Effect::Elect];
-                }
-            }
+            } => self.answered(from, round, granted),
         }
-        Vec::new()
+    }
+
+    fn tick(&mut self, now: Duration, timeout: Duration) -> Vec<Effect> {
+        if !self.voters.contains(&self.me) {
+            return Vec::new();
+        }
+        // Nobody else has to agree, and nobody else can lead.
+        let alone = self.voters.len() == 1;
+        let due = *self
+            .due
+            .get_or_insert(if alone { now } else { self.heard + timeout });
+        if now < due {
+            return Vec::new();
+        }
+        self.due = Some(now + timeout);
+        self.round += 1;
+        self.granted = BTreeSet::from([self.me]);
+        self.asking = true;
+        if alone {
+            self.asking = false;
+            return vec![Effect::Elect];
+        }
+        vec![Effect::AskPreVotes {
+            round: self.round,
+            voters: self
+                .voters
+                .iter()
+                .copied()
+                .filter(|voter| *voter != self.me)
+                .collect(),
+        }]
+    }
+
+    fn answered(&mut self, from: u64, round: u64, granted: bool) -> Vec<Effect> {
+        if !self.asking || round != self.round || !granted || !self.voters.contains(&from) {
+            return Vec::new();
+        }
+        self.granted.insert(from);
+        if self.granted.len() * 2 <= self.voters.len() {
+            return Vec::new();
+        }
+        self.asking = false;
+        vec![Effect::Elect]
     }
 
     /// Whether this server would vote for the asker.
-    pub fn grants(&self, now: Duration, asker: &PreVote, own_last_log: LogId) -> bool {
-        !self.has_leader(now) && asker.term > own_last_log.term && asker.last_log >= own_last_log
+    pub fn grants(&self, now: Duration, asked: &PreVote, own_last_log: (u64, u64)) -> bool {
+        now.saturating_sub(self.heard) >= SILENCE && asked.last_log >= own_last_log
     }
-
-    /// Whether a leader was heard (or, leading, a quorum) within [`TIMEOUT_MIN`].
-    pub fn has_leader(&self, now: Duration) -> bool {
-        now.saturating_sub(self.leader_at) < TIMEOUT_MIN
-    }
-
-    fn may_stand(&self) -> bool {
-        !self.leading && self.voters.contains(&self.me)
-    }
-
-    fn leader_known(&mut self, now: Duration) {
-        self.leader_at = now;
-        self.waiting_since = now;
-        self.granted = None;
-    }
-
-    fn tick(&mut self, now: Duration, timeout_draw: Duration) -> Vec<Effect> {
-        if !self.may_stand() || now.saturating_sub(self.waiting_since) < self.timeout {
-            return Vec::new();
-        }
-        self.waiting_since = now;
-        self.timeout = bounded(timeout_draw);
-        self.round += 1;
-        self.granted = Some(BTreeSet::from([self.me]));
-        let of: BTreeSet<ServerId> = self.others().collect();
-        let elected = self.elect_if_granted();
-        if elected.is_empty() {
-            let round = self.round;
-            return vec![Effect::AskPreVotes { round, of }];
-        }
-        elected
-    }
-
-    fn others(&self) -> impl Iterator<Item = ServerId> {
-        let voters = self.voters.iter().copied();
-        voters.filter(|voter| *voter != self.me)
-    }
-
-    fn elect_if_granted(&mut self) -> Vec<Effect> {
-        let Some(granted) = &self.granted else {
-            return Vec::new();
-        };
-        if !self.may_stand() || granted.intersection(&self.voters).count() * 2 <= self.voters.len()
-        {
-            return Vec::new();
-        }
-        self.granted = None;
-        vec![Effect::Elect]
-    }
-}
-
-fn bounded(timeout: Duration) -> Duration {
-    timeout.clamp(TIMEOUT_MIN, TIMEOUT_MAX)
 }
 
 #[cfg(test)]
-mod tests;
+mod network;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn election(me: u64, voters: u64) -> Election {
+        let mut election = Election::new(me, Duration::ZERO);
+        election.step(Input::Voters((1..=voters).collect()));
+        election
+    }
+
+    fn tick(election: &mut Election, now: Duration) -> Vec<Effect> {
+        election.step(Input::Tick {
+            now,
+            timeout: SECOND,
+        })
+    }
+
+    fn answer(election: &mut Election, from: u64, round: u64, granted: bool) -> Vec<Effect> {
+        election.step(Input::PreVoteAnswer {
+            from,
+            round,
+            granted,
+        })
+    }
+
+    #[test]
+    fn a_server_that_reaches_nobody_never_elects() {
+        let mut cut_off = election(1, 3);
+        for second in 0..100 {
+            let effects = tick(&mut cut_off, SECOND * second);
+            assert!(!effects.contains(&Effect::Elect));
+        }
+    }
+
+    #[test]
+    fn a_majority_of_pre_votes_of_this_round_elects_once() {
+        let mut candidate = election(1, 5);
+        assert_eq!(tick(&mut candidate, Duration::ZERO), []);
+        let asked = tick(&mut candidate, SECOND);
+        let round = 1;
+        let voters = vec![2, 3, 4, 5];
+        assert_eq!(asked, [Effect::AskPreVotes { round, voters }]);
+        assert_eq!(answer(&mut candidate, 2, round, true), []);
+        assert_eq!(
+            answer(&mut candidate, 2, round, true),
+            [],
+            "one server has one vote"
+        );
+        assert_eq!(answer(&mut candidate, 3, round, false), []);
+        assert_eq!(
+            answer(&mut candidate, 4, round + 1, true),
+            [],
+            "another round's"
+        );
+        assert_eq!(answer(&mut candidate, 9, round, true), [], "no voter");
+        assert_eq!(answer(&mut candidate, 5, round, true), [Effect::Elect]);
+        assert_eq!(answer(&mut candidate, 4, round, true), []);
+    }
+
+    #[test]
+    fn a_leader_that_is_heard_ends_the_asking() {
+        let mut follower = election(1, 3);
+        tick(&mut follower, Duration::ZERO);
+        tick(&mut follower, SECOND);
+        follower.step(Input::LeaderHeard { now: SECOND });
+        assert_eq!(answer(&mut follower, 2, 1, true), []);
+        assert_eq!(tick(&mut follower, SECOND + SECOND / 2), []);
+        assert_ne!(tick(&mut follower, SECOND * 2), []);
+    }
+
+    #[test]
+    fn a_vote_is_promised_when_the_leader_is_silent_and_the_log_is_as_new() {
+        let mut voter = election(2, 3);
+        voter.step(Input::LeaderHeard { now: SECOND });
+        let asked = |last_log| PreVote { term: 3, last_log };
+        for (now, last_log, granted) in [
+            (SECOND + SILENCE / 2, (3, 9), false),
+            (SECOND + SILENCE, (3, 9), true),
+            (SECOND + SILENCE, (3, 8), false),
+            (SECOND + SILENCE, (2, 12), false),
+            (SECOND + SILENCE, (4, 1), true),
+        ] {
+            assert_eq!(
+                voter.grants(now, &asked(last_log), (3, 9)),
+                granted,
+                "{now:?} {last_log:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_alone_elects_itself_at_once_and_one_without_a_vote_never() {
+        let mut alone = election(1, 1);
+        assert_eq!(tick(&mut alone, Duration::ZERO), [Effect::Elect]);
+        let mut learner = election(7, 3);
+        assert_eq!(tick(&mut learner, SECOND * 100), []);
+    }
+}

@@ -1,44 +1,51 @@
 //! Consul's `/v1/agent/*`: this agent, what is registered on its node, and the cluster's members.
 
-use axum::extract::State;
-use axum::response::Response;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use logic::catalog::Instance;
-use logic::model::{CHECK_PASSING, CatalogNode, SERF_HEALTH};
-use logic::state::{Store, Topic};
+use logic::membership::{Known, Member, MemberStatus};
 use serde_json::{Map, Value, json};
 
 use super::errors::Failure;
 use super::query::Query;
-use super::{Api, CONSUL_VERSION, consul_json};
+use super::{Api, CONSUL_VERSION, cluster, consul_json};
 
-/// Serf's numbers for a member's state, as clients know them.
-const MEMBER_ALIVE: u8 = 1;
-const MEMBER_FAILED: u8 = 4;
+/// Serf's number for a member's state.
+fn status(status: MemberStatus) -> u8 {
+    match status {
+        MemberStatus::Alive => 1,
+        MemberStatus::Left => 3,
+        MemberStatus::Failed => 4,
+    }
+}
 
-/// Clients look for the gossip port here; the catalog's own is the same for all nodes.
-fn member(api: &Api, name: &str, id: &str, address: &str, server: bool, alive: bool) -> Value {
+fn member(known: &Known) -> Value {
+    let member = &known.member;
     let mut tags = json!({
         "acls": "0",
-        "build": format!("{CONSUL_VERSION}:drover{}", api.identity.version),
-        "dc": api.config.datacenter,
-        "id": id,
-        "role": if server { "consul" } else { "node" },
+        "build": format!("{CONSUL_VERSION}:drover{}", member.version),
+        "dc": member.datacenter,
+        "id": member.id,
+        "role": if member.server { "consul" } else { "node" },
         "segment": "",
         "vsn": "2",
         "vsn_max": "3",
         "vsn_min": "2",
     });
-    if server {
-        tags["port"] = json!(api.config.ports.rpc.to_string());
-        tags["expect"] = json!(api.config.server.bootstrap_expect.to_string());
+    if member.server {
+        tags["port"] = json!(member.rpc_port.to_string());
+        tags["expect"] = json!(member.bootstrap_expect.to_string());
         tags["raft_vsn"] = json!("3");
+        tags["wan_join_port"] = json!(member.serf_port.to_string());
+        tags["ft_fs"] = json!("1");
     }
     json!({
-        "Name": name,
-        "Addr": address,
-        "Port": api.config.ports.serf,
+        "Name": member.name,
+        "Addr": member.address.to_string(),
+        "Port": member.serf_port,
         "Tags": tags,
-        "Status": if alive { MEMBER_ALIVE } else { MEMBER_FAILED },
+        "Status": status(known.status),
         "ProtocolMin": 1,
         "ProtocolMax": 5,
         "ProtocolCur": 2,
@@ -56,17 +63,16 @@ pub(super) async fn own(State(api): State<Api>, query: Query) -> Response {
         "build": { "prerelease": "", "revision": "", "version": CONSUL_VERSION },
         "consul": { "acl": "disabled", "server": server.to_string() },
     });
+    stats["serf_lan"] = cluster::gossip_stats(&api);
     if let Some(server) = &api.server {
-        let index = server.state.now().index().to_string();
-        stats["consul"]["leader"] = json!("true");
-        stats["consul"]["leader_addr"] = json!(api.at(config.ports.rpc));
-        stats["raft"] = json!({
-            "applied_index": index,
-            "commit_index": index,
-            "last_log_index": index,
-            "num_peers": "0",
-            "state": "Leader",
-        });
+        let leader = server.leader();
+        let leads = leader
+            .as_ref()
+            .is_some_and(|leader| leader.id == me.node_id);
+        stats["consul"]["bootstrap"] = json!((config.server.bootstrap_expect == 1).to_string());
+        stats["consul"]["leader"] = json!(leads.to_string());
+        stats["consul"]["leader_addr"] = json!(leader.map(|leader| leader.address));
+        stats["raft"] = cluster::raft_stats(&api, server);
     }
     query.json(&json!({
         "Config": {
@@ -100,37 +106,58 @@ pub(super) async fn own(State(api): State<Api>, query: Query) -> Response {
             "SessionTTLMin": "10s",
             "Version": CONSUL_VERSION,
         },
-        "Member": member(&api, &me.name, &me.node_id, &address, server, true),
+        "Member": member(&cluster::me(&api)),
         "Meta": { "consul-network-segment": "" },
         "Stats": stats,
     }))
 }
 
-/// All nodes of the catalog. The answering server is the one server there is.
-pub(super) async fn members(State(api): State<Api>, query: Query) -> Result<Response, Failure> {
-    let store = api.server()?.state.now();
-    let members: Value = store
-        .catalog_nodes()
-        .map(|node| {
-            let server = node.node == api.identity.name;
-            member(
-                &api,
-                &node.node,
-                &node.id,
-                &node.address,
-                server,
-                alive(&store, node),
-            )
-        })
-        .collect();
-    Ok(query.json(&members))
+/// The agents of the datacenter; with `?wan` the servers of all, under their full names.
+pub(super) async fn members(State(api): State<Api>, query: Query) -> Response {
+    let known = cluster::by_name(&api);
+    query.json(&if query.has("wan") {
+        servers_everywhere(known)
+    } else {
+        agents_of(&api.config.datacenter, known)
+    })
 }
 
-fn alive(store: &Store, node: &CatalogNode) -> bool {
-    let health = store
-        .checks_on(&node.node)
-        .find(|check| check.check_id == SERF_HEALTH);
-    health.is_none_or(|check| check.status == CHECK_PASSING)
+fn agents_of(datacenter: &str, known: Vec<Known>) -> Vec<Value> {
+    let here = |known: &&Known| known.member.datacenter == datacenter;
+    known.iter().filter(here).map(member).collect()
+}
+
+fn servers_everywhere(known: Vec<Known>) -> Vec<Value> {
+    let servers = known.into_iter().filter(|known| known.member.server);
+    servers
+        .map(|mut known| {
+            let Member {
+                name, datacenter, ..
+            } = &known.member;
+            known.member.name = format!("{name}.{datacenter}");
+            member(&known)
+        })
+        .collect()
+}
+
+pub(super) async fn join(
+    State(api): State<Api>,
+    Path(address): Path<String>,
+) -> Result<Response, Failure> {
+    let joined = api.gossip.join(vec![address]).await;
+    // Consul's clients expect nothing else for what they can't join.
+    joined.map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// Makes a failed member one that has left.
+pub(super) async fn force_leave(
+    State(api): State<Api>,
+    Path(node): Path<String>,
+) -> Result<Response, Failure> {
+    let left = api.gossip.force_leave(&node).await;
+    left.map_err(Failure::bad_request)?;
+    Ok(StatusCode::OK.into_response())
 }
 
 /// What is registered on this agent's node, from its own replica of the catalog.
@@ -174,20 +201,54 @@ fn not_filtered(query: &Query) -> Result<(), Failure> {
     }
 }
 
-pub(super) async fn raft_configuration(
-    State(api): State<Api>,
-    query: Query,
-) -> Result<Response, Failure> {
-    let index = api.server()?.state.now().index_of(Topic::Nodes);
-    Ok(query.json(&json!({
-        "Index": index,
-        "Servers": [{
-            "ID": api.identity.node_id,
-            "Node": api.identity.name,
-            "Address": api.at(api.config.ports.rpc),
-            "Leader": true,
-            "ProtocolVersion": "3",
-            "Voter": true,
-        }],
-    })))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(name: &str, datacenter: &str, server: bool, status: MemberStatus) -> Known {
+        let member = Member {
+            id: format!("id of {name}"),
+            name: name.to_owned(),
+            region: "global".to_owned(),
+            datacenter: datacenter.to_owned(),
+            address: [10, 0, 0, 1].into(),
+            serf_port: 8301,
+            rpc_port: 8300,
+            http_port: 0,
+            server,
+            bootstrap_expect: 3,
+            version: "0.1.0".to_owned(),
+            generation: 1,
+        };
+        Known { member, status }
+    }
+
+    /// Name, role and status of each.
+    fn shown(members: &[Value]) -> Vec<(&str, &str, u64)> {
+        let cells = members.iter().map(|member| {
+            (
+                member["Name"].as_str().unwrap_or_default(),
+                member["Tags"]["role"].as_str().unwrap_or_default(),
+                member["Status"].as_u64().unwrap_or_default(),
+            )
+        });
+        cells.collect()
+    }
+
+    #[test]
+    fn members_are_the_datacenters_agents_or_all_servers() {
+        let all = vec![
+            known("a", "dc1", true, MemberStatus::Alive),
+            known("b", "dc1", false, MemberStatus::Failed),
+            known("c", "dc2", true, MemberStatus::Left),
+        ];
+        assert_eq!(
+            shown(&agents_of("dc1", all.clone())),
+            [("a", "consul", 1), ("b", "node", 4)]
+        );
+        assert_eq!(
+            shown(&servers_everywhere(all)),
+            [("a.dc1", "consul", 1), ("c.dc2", "consul", 3)]
+        );
+    }
 }

@@ -10,14 +10,14 @@ use serde_json::{Map, Value, json};
 
 use super::errors::Failure;
 use super::query::{self, Query};
-use super::{Api, consul_json};
+use super::{Api, cluster, consul_json};
 
 pub(super) fn index(store: &Store) -> u64 {
     store.index_of(Topic::Catalog)
 }
 
 pub(super) async fn datacenters(State(api): State<Api>, query: Query) -> Response {
-    query.json(&[&api.config.datacenter])
+    query.json(&cluster::datacenters(&api))
 }
 
 pub(super) async fn nodes(State(api): State<Api>, query: Query) -> Result<Response, Failure> {

@@ -5,6 +5,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::query::TEXT;
 
+/// How every answer begins that needs a leader where there is none: clients look for it.
+pub(super) const NO_LEADER: &str = "No cluster leader";
+
 /// A refused request. The body is plain text, as clients of both APIs expect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -49,7 +52,11 @@ impl Failure {
     }
 
     pub(super) fn no_leader(reason: &str) -> Self {
-        let text = format!("No cluster leader: {reason}");
+        let text = if reason.starts_with(NO_LEADER) {
+            reason.to_owned()
+        } else {
+            format!("{NO_LEADER}: {reason}")
+        };
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
 }

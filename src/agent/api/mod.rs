@@ -1,10 +1,12 @@
 //! The HTTP APIs: requests to messages, state to JSON. Nothing is decided here.
 
 mod agent;
+mod agent_self;
 mod alloc_logs;
 mod allocations;
 mod client_fs;
 mod client_stats;
+mod cluster;
 mod consul_agent;
 mod consul_catalog;
 mod consul_health;
@@ -18,7 +20,9 @@ mod jobs;
 mod json;
 mod node_proxy;
 mod nodes;
+mod operator;
 mod query;
+mod snapshots;
 
 use std::sync::Arc;
 
@@ -87,7 +91,7 @@ impl Api {
                 let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 Err(Failure::new(status, refusal.to_string()))
             }
-            Ok(Err(error @ ProposeError::Log(_))) => Err(Failure::new(
+            Ok(Err(error)) => Err(Failure::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 error.to_string(),
             )),
@@ -132,21 +136,22 @@ pub fn nomad(api: Api) -> Router {
             put(nodes::set_eligibility).post(nodes::set_eligibility),
         )
         .route("/v1/agent/members", get(agent::members))
-        .route("/v1/status/leader", get(agent::leader))
-        .route("/v1/status/peers", get(agent::peers))
         .route("/v1/regions", get(agent::regions))
-        .route(
-            "/v1/operator/raft/configuration",
-            get(agent::raft_configuration),
-        )
+        .merge(operator::routes(ApiKind::Nomad))
+        .route("/v1/operator/snapshot", snapshots::route(ApiKind::Nomad))
         .route_layer(from_fn_with_state(
             (api.clone(), ApiKind::Nomad),
             forward::to_server,
         ));
     let of_any_agent = Router::new()
-        .route("/v1/agent/self", get(agent::own))
+        .route("/v1/agent/self", get(agent_self::own))
         .route("/v1/agent/health", get(agent::health))
         .route("/v1/agent/servers", get(agent::servers))
+        .route("/v1/agent/join", put(agent::join).post(agent::join))
+        .route(
+            "/v1/agent/force-leave",
+            put(agent::force_leave).post(agent::force_leave),
+        )
         .route("/v1/client/stats", get(client_stats::node))
         .route(
             "/v1/client/allocation/{id}/stats",
@@ -172,12 +177,8 @@ pub fn consul(api: Api) -> Router {
         .route("/v1/health/node/{node}", get(consul_health::node))
         .route("/v1/health/checks/{service}", get(consul_health::checks))
         .route("/v1/agent/members", get(consul_agent::members))
-        .route("/v1/status/leader", get(agent::leader))
-        .route("/v1/status/peers", get(agent::peers))
-        .route(
-            "/v1/operator/raft/configuration",
-            get(consul_agent::raft_configuration),
-        )
+        .merge(operator::routes(ApiKind::Consul))
+        .route("/v1/snapshot", snapshots::route(ApiKind::Consul))
         .route_layer(from_fn_with_state(
             (api.clone(), ApiKind::Consul),
             forward::to_server,
@@ -185,7 +186,12 @@ pub fn consul(api: Api) -> Router {
     let of_any_agent = Router::new()
         .route("/v1/agent/self", get(consul_agent::own))
         .route("/v1/agent/services", get(consul_agent::services))
-        .route("/v1/agent/checks", get(consul_agent::checks));
+        .route("/v1/agent/checks", get(consul_agent::checks))
+        .route("/v1/agent/join/{address}", put(consul_agent::join))
+        .route(
+            "/v1/agent/force-leave/{node}",
+            put(consul_agent::force_leave),
+        );
     finish(
         of_servers.merge(of_any_agent).merge(not_yet(&CONSUL_LATER)),
         api,
@@ -201,14 +207,12 @@ fn finish(router: Router<Api>, api: Api) -> Router {
 }
 
 /// Paths of the anchors that this build doesn't answer, and what they are for.
-const NOMAD_LATER: [(&str, &str); 17] = [
+const NOMAD_LATER: [(&str, &str); 14] = [
     (
         "/v1/allocation/{id}/{*rest}",
         "acting on an allocation over the API",
     ),
     ("/v1/acl/{*rest}", "access control"),
-    ("/v1/agent/force-leave", "force-leave"),
-    ("/v1/agent/join", "join"),
     ("/v1/agent/keyring/{*rest}", "gossip keys"),
     (
         "/v1/client/allocation/{id}/{*rest}",
@@ -221,17 +225,14 @@ const NOMAD_LATER: [(&str, &str); 17] = [
     ("/v1/node/{id}/drain", "draining a node"),
     ("/v1/node/{id}/evaluate", "evaluating a node"),
     ("/v1/node/{id}/purge", "purging a node"),
-    ("/v1/operator/autopilot/{*rest}", "autopilot"),
     ("/v1/search", "search"),
     ("/v1/system/gc", "garbage collection on demand"),
     ("/v1/system/reconcile/summaries", "reconciling summaries"),
 ];
 
-const CONSUL_LATER: [(&str, &str); 18] = [
+const CONSUL_LATER: [(&str, &str); 15] = [
     ("/v1/acl/{*rest}", "access control"),
     ("/v1/agent/check/{*rest}", "registering checks over the API"),
-    ("/v1/agent/force-leave/{node}", "force-leave"),
-    ("/v1/agent/join/{address}", "join"),
     ("/v1/agent/leave", "leave"),
     ("/v1/agent/maintenance", "maintenance mode"),
     (
@@ -250,7 +251,6 @@ const CONSUL_LATER: [(&str, &str); 18] = [
     ("/v1/query", "prepared queries"),
     ("/v1/query/{*rest}", "prepared queries"),
     ("/v1/session/{*rest}", "sessions"),
-    ("/v1/snapshot", "snapshots over the API"),
     ("/v1/txn", "transactions"),
 ];
 

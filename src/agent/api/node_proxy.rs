@@ -32,7 +32,10 @@ const PASSED_ON: HeaderName = HeaderName::from_static("x-drover-passed-on");
 /// An allocation, from the state or from a server. Nothing if no server can be asked.
 pub(super) async fn allocation(api: &Api, id: &str) -> Result<Option<Arc<Allocation>>, Failure> {
     if let Some(server) = &api.server {
-        let found = server.state.now().alloc(id).cloned();
+        let mut found = server.state.now().alloc(id).cloned();
+        if found.is_none() && server.linearize().await.is_ok() {
+            found = server.state.now().alloc(id).cloned();
+        }
         return found.map(Some).ok_or_else(|| no_alloc(id));
     }
     match fetch(api, &format!("/v1/allocation/{id}")).await {

@@ -16,6 +16,8 @@ use serde_json::Value;
 
 use super::Api;
 use super::errors::Failure;
+use crate::rpc::ApiKind;
+use crate::server::Server;
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -95,7 +97,8 @@ impl Query {
             .is_none_or(|prefix| id.starts_with(prefix))
     }
 
-    /// Waits as `index` and `wait` ask. Returns the state, and the index to wait from next time.
+    /// Waits as `index` and `wait` ask, from a state that holds everything acknowledged before the
+    /// request came; with `?stale` from whatever there is. Returns the state, and the index to wait from next time.
     async fn wait(
         &self,
         api: &Api,
@@ -107,7 +110,9 @@ impl Query {
         }
         let after = self.number("index")?.unwrap_or(0);
         let within = self.within(limits)?;
-        let state = &api.server()?.state;
+        let server = api.server()?;
+        self.current(server).await?;
+        let state = &server.state;
         let store = if after == 0 {
             state.now()
         } else {
@@ -120,6 +125,15 @@ impl Query {
         // Clients take 0 for "not set".
         let index = index(&store).max(1);
         Ok((store, index))
+    }
+
+    /// Waits until a server's state holds everything acknowledged so far, unless `?stale` will do.
+    pub(super) async fn current(&self, server: &Server) -> Result<(), Failure> {
+        if self.has("stale") {
+            return Ok(());
+        }
+        let current = server.linearize().await;
+        current.map_err(|reason| Failure::no_leader(&reason))
     }
 
     fn within(&self, limits: Limits) -> Result<Duration, Failure> {
@@ -193,14 +207,7 @@ pub(super) async fn nomad(
         Ok(value) => query.json(&value),
         Err(failure) => failure.into_response(),
     };
-    headers(
-        &mut response,
-        [
-            ("x-nomad-index", HeaderValue::from(index)),
-            ("x-nomad-knownleader", HeaderValue::from_static("true")),
-            ("x-nomad-lastcontact", HeaderValue::from_static("0")),
-        ],
-    );
+    tell_index(&mut response, api, ApiKind::Nomad, index);
     Ok(response)
 }
 
@@ -227,19 +234,50 @@ pub(super) async fn consul(
         Ok(value) => query.json(&value),
         Err(failure) => failure.into_response(),
     };
+    tell_index(&mut response, api, ApiKind::Consul, index);
+    let consistency = HeaderValue::from_static(consistency);
     headers(
         &mut response,
-        [
-            ("x-consul-index", HeaderValue::from(index)),
-            ("x-consul-knownleader", HeaderValue::from_static("true")),
-            ("x-consul-lastcontact", HeaderValue::from_static("0")),
-            (
-                "x-consul-effective-consistency",
-                HeaderValue::from_static(consistency),
-            ),
-        ],
+        [("x-consul-effective-consistency", consistency)],
     );
     Ok(response)
+}
+
+/// The headers of every read: what it is of, and how fresh that is.
+pub(super) fn tell_index(response: &mut Response, api: &Api, kind: ApiKind, index: u64) {
+    let names = match kind {
+        ApiKind::Nomad => [
+            "x-nomad-index",
+            "x-nomad-knownleader",
+            "x-nomad-lastcontact",
+        ],
+        ApiKind::Consul => [
+            "x-consul-index",
+            "x-consul-knownleader",
+            "x-consul-lastcontact",
+        ],
+    };
+    let values = [
+        HeaderValue::from(index),
+        known_leader(api),
+        last_contact(api),
+    ];
+    for (name, value) in names.into_iter().zip(values) {
+        headers(response, [(name, value)]);
+    }
+}
+
+/// Whether this server knows who leads.
+fn known_leader(api: &Api) -> HeaderValue {
+    let known = api.server.as_ref().and_then(Server::leader).is_some();
+    HeaderValue::from_static(if known { "true" } else { "false" })
+}
+
+/// How many milliseconds ago this server last heard from the leader.
+fn last_contact(api: &Api) -> HeaderValue {
+    let since = api.server.as_ref().map(Server::last_contact);
+    let since = since.unwrap_or_default().as_millis();
+    HeaderValue::from(u64::try_from(since).unwrap_or(u64::MAX))
 }
 
 /// A write's answer: it carries the index it happened at.

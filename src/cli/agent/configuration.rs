@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use jobspec::Configured;
 use logic::config::AgentConfig;
 
 /// Run an agent: a server, a client, or with -dev a whole cluster in one process
@@ -43,6 +44,48 @@ pub(crate) struct AgentArgs {
     /// The servers a client talks to, HOST[:PORT] with commas between them
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     servers: Vec<String>,
+    /// An agent to join, HOST[:PORT]; may be repeated. If none answers, the agent doesn't start
+    #[arg(long, value_name = "ADDR")]
+    join: Vec<String>,
+    /// The same, but the agent starts, and tries until one answers
+    #[arg(long, value_name = "ADDR")]
+    retry_join: Vec<String>,
+    /// Accepted: agents try again every few seconds
+    #[arg(long, hide = true, value_name = "TIME")]
+    retry_interval: Option<String>,
+    /// Accepted: agents try until one answers
+    #[arg(long, hide = true, value_name = "N")]
+    retry_max: Option<u32>,
+    /// Accepted: an agent that left comes back when it is started
+    #[arg(long, hide = true)]
+    rejoin: bool,
+    /// Accepted: there is one protocol
+    #[arg(long, hide = true, value_name = "N")]
+    raft_protocol: Option<u32>,
+    /// The cluster's key, 32 bytes in base64: `drover keygen` prints one
+    #[arg(long, value_name = "KEY")]
+    encrypt: Option<String>,
+    /// The HTTP address of a Consul that knows the other servers
+    #[arg(long, value_name = "ADDR")]
+    consul_address: Option<String>,
+    /// What constraints call this client's kind
+    #[arg(long, value_name = "CLASS")]
+    node_class: Option<String>,
+    /// KEY=VALUE for constraints; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    meta: Vec<(String, String)>,
+    /// The interface whose address tasks get
+    #[arg(long, value_name = "NAME")]
+    network_interface: Option<String>,
+    /// MHz of this client instead of what is found
+    #[arg(long, value_name = "MHZ")]
+    cpu_total_compute: Option<i64>,
+    /// Where allocations have their directories
+    #[arg(long, value_name = "PATH")]
+    alloc_dir: Option<String>,
+    /// Where a client keeps what it must know after a restart
+    #[arg(long, value_name = "PATH")]
+    state_dir: Option<String>,
     #[arg(long, value_name = "LEVEL",
         value_parser = ["trace", "debug", "info", "warn", "error"], ignore_case = true)]
     log_level: Option<String>,
@@ -58,17 +101,21 @@ pub(crate) struct AgentArgs {
 }
 
 impl AgentArgs {
-    pub(super) fn config(&self) -> anyhow::Result<AgentConfig> {
-        let base = if self.dev {
+    pub(super) fn config(&self) -> anyhow::Result<Configured> {
+        let mut base = if self.dev {
             dev()
         } else {
             AgentConfig::default()
         };
-        let mut config = read_files(base, &self.config)?;
-        self.override_by_flags(&mut config);
-        shift_ports(&mut config, self.port_offset)?;
-        jobspec::check_agent_config(&config).map_err(|why| anyhow!(why))?;
-        Ok(config)
+        base.server.bootstrap_expect = UNSAID;
+        let mut configured = read_files(base, &self.config)?;
+        let config = &mut configured.config;
+        self.override_by_flags(config);
+        self.override_cluster(config);
+        settle_beginning(config);
+        shift_ports(config, self.port_offset)?;
+        jobspec::check_agent_config(config).map_err(|why| anyhow!(why))?;
+        Ok(configured)
     }
 
     fn override_by_flags(&self, config: &mut AgentConfig) {
@@ -77,6 +124,13 @@ impl AgentArgs {
             (&self.node, &mut config.name),
             (&self.dc, &mut config.datacenter),
             (&self.region, &mut config.region),
+            (&self.node_class, &mut config.client.node_class),
+            (
+                &self.network_interface,
+                &mut config.client.network_interface,
+            ),
+            (&self.alloc_dir, &mut config.client.alloc_dir),
+            (&self.state_dir, &mut config.client.state_dir),
         ] {
             if let Some(value) = flag {
                 setting.clone_from(value);
@@ -105,6 +159,43 @@ impl AgentArgs {
         if let Some(port) = self.http_port {
             config.ports.http = port;
         }
+        if let Some(mhz) = self.cpu_total_compute {
+            config.client.cpu_total_compute = mhz;
+        }
+        config.client.meta.extend(self.meta.iter().cloned());
+    }
+
+    /// How the others are found, and talked to.
+    fn override_cluster(&self, config: &mut AgentConfig) {
+        config.start_join.extend(self.join.iter().cloned());
+        config.join.extend(self.retry_join.iter().cloned());
+        if let Some(key) = &self.encrypt {
+            config.encrypt.clone_from(key);
+        }
+        if let Some(address) = &self.consul_address {
+            let address = address.strip_prefix("http://").unwrap_or(address);
+            config.consul_address = Some(address.trim_end_matches('/').to_owned());
+        }
+    }
+}
+
+/// A `bootstrap_expect` that nobody has given. As such it stays for servers that join others: two
+/// clusters would never become one.
+pub(super) const UNSAID: u32 = 0;
+
+/// A server that has nobody to join begins a cluster of its own.
+pub(super) fn settle_beginning(config: &mut AgentConfig) {
+    let joins =
+        !config.join.is_empty() || !config.start_join.is_empty() || config.consul_address.is_some();
+    if config.server.bootstrap_expect == UNSAID && (config.dev_mode || !joins) {
+        config.server.bootstrap_expect = 1;
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("write KEY=VALUE".to_owned()),
     }
 }
 
@@ -134,7 +225,7 @@ pub(in crate::cli) fn shift_ports(config: &mut AgentConfig, offset: u16) -> anyh
     Ok(())
 }
 
-fn read_files(base: AgentConfig, paths: &[PathBuf]) -> anyhow::Result<AgentConfig> {
+pub(super) fn read_files(base: AgentConfig, paths: &[PathBuf]) -> anyhow::Result<Configured> {
     let mut files = Vec::new();
     for path in paths {
         for file in files_at(path)? {
@@ -149,7 +240,7 @@ fn read_files(base: AgentConfig, paths: &[PathBuf]) -> anyhow::Result<AgentConfi
     })
 }
 
-fn one_line(problem: &jobspec::Problem) -> String {
+pub(super) fn one_line(problem: &jobspec::Problem) -> String {
     let jobspec::Problem {
         file,
         line,
@@ -224,7 +315,7 @@ mod tests {
             region: Some("flag".to_owned()),
             ..AgentArgs::default()
         };
-        let config = args.config().expect("a configuration");
+        let config = args.config().expect("a configuration").config;
         assert_eq!(config.name, "from10");
         assert_eq!(config.datacenter, "from20");
         assert_eq!(config.region, "flag");
@@ -282,6 +373,77 @@ mod tests {
     }
 
     #[test]
+    fn flags_say_how_the_others_are_found() {
+        let folder = written(&[(
+            "agent.hcl",
+            "server {\n retry_join = [\"a\"]\n retry_max = 2\n}\nclient {\n meta {\n x = 1\n }\n}",
+        )]);
+        let key = "cg8StVXbQJ0gPvMd9o7yrg3kZHHU9pH2hGcNZNl6Nbg=";
+        let args = AgentArgs {
+            dev: true,
+            config: vec![folder.path().to_owned()],
+            join: vec!["10.0.0.1".to_owned()],
+            retry_join: vec!["b:4648".to_owned()],
+            encrypt: Some(key.to_owned()),
+            consul_address: Some("http://127.0.0.1:8500/".to_owned()),
+            meta: vec![("y".to_owned(), "2".to_owned())],
+            ..AgentArgs::default()
+        };
+        let Configured { config, warnings } = args.config().expect("a configuration");
+        assert_eq!(config.start_join, ["10.0.0.1"]);
+        assert_eq!(config.join, ["a", "b:4648"]);
+        assert_eq!(config.encrypt, key);
+        assert_eq!(config.consul_address.as_deref(), Some("127.0.0.1:8500"));
+        assert_eq!(config.client.meta.len(), 2);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+    }
+
+    #[test]
+    fn a_server_that_joins_others_begins_no_cluster_unless_told() {
+        let expect = |join: &[&str], given| {
+            let args = AgentArgs {
+                server: true,
+                data_dir: Some("/x".to_owned()),
+                join: join.iter().map(|address| (*address).to_owned()).collect(),
+                bootstrap_expect: given,
+                ..AgentArgs::default()
+            };
+            let configured = args.config().expect("a configuration");
+            configured.config.server.bootstrap_expect
+        };
+        assert_eq!(expect(&[], None), 1);
+        assert_eq!(expect(&["a"], None), 0);
+        assert_eq!(expect(&["a"], Some(3)), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_joined_or_decoded_is_refused() {
+        let dev = || AgentArgs {
+            dev: true,
+            ..AgentArgs::default()
+        };
+        for (args, reason) in [
+            (
+                AgentArgs {
+                    join: vec!["10.0.0.1:gossip".to_owned()],
+                    ..dev()
+                },
+                "`10.0.0.1:gossip` is not an address to join",
+            ),
+            (
+                AgentArgs {
+                    encrypt: Some("secret".to_owned()),
+                    ..dev()
+                },
+                "`encrypt` must be 32 bytes in base64",
+            ),
+        ] {
+            let error = args.config().expect_err(reason).to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
     fn an_offset_moves_every_port_but_zero() {
         let mut config = AgentConfig::default();
         config.ports.serf = 0;
@@ -308,14 +470,14 @@ mod tests {
             bind,
             ..AgentArgs::default()
         };
-        let config = args.config().expect("a configuration");
+        let config = args.config().expect("a configuration").config;
         assert_eq!(config.advertise_addr, None);
         assert_eq!(config.client.network_interface, "");
         let args = AgentArgs {
             dev: true,
             ..AgentArgs::default()
         };
-        let config = args.config().expect("a configuration");
+        let config = args.config().expect("a configuration").config;
         assert_eq!(config.client.network_interface, "lo");
     }
 }

@@ -37,12 +37,90 @@ fn old_and_short_spellings_mean_the_same_as_the_long_ones() {
         ("logs -f -n 5 0e", "Logs(AllocLogs"),
         ("alloc logs -tail -n 5 0e web", "Alloc(Logs(AllocLogs"),
         ("server-members", "ServerMembers(Members"),
+        ("server members -detailed", "Server(Members(Members"),
+        ("server-join 10.0.0.1", "ServerJoin(Join"),
+        ("server join 10.0.0.1 10.0.0.2", "Server(Join(Join"),
+        ("server-force-leave a.global", "ServerForceLeave(ForceLeave"),
+        (
+            "server force-leave a.global",
+            "Server(ForceLeave(ForceLeave",
+        ),
+        (
+            "operator raft list-peers -stale",
+            "Operator(Raft(ListPeers(ListPeers",
+        ),
+        (
+            "operator raft remove-peer -peer-id=x",
+            "Operator(Raft(RemovePeer(RemovePeer",
+        ),
+        (
+            "operator autopilot health -json",
+            "Operator(Autopilot(Health(ShowHealth",
+        ),
+        (
+            "operator autopilot get-config",
+            "Operator(Autopilot(GetConfig(GetConfig",
+        ),
+        ("operator snapshot save x", "Operator(Snapshot(Save(Save"),
+        (
+            "operator snapshot restore x",
+            "Operator(Snapshot(Restore(Restore",
+        ),
+        (
+            "operator gossip keyring generate",
+            "Operator(Gossip(Keyring(Generate(Keygen",
+        ),
+        ("operator keygen", "Operator(Keygen(Keygen"),
+        ("keygen", "Keygen(Keygen"),
+        ("agent-info", "AgentInfo(AgentInfo"),
+        (
+            "agent -server -bootstrap-expect=3 -join a -join=b -retry-join c -encrypt=k",
+            "Agent(AgentArgs",
+        ),
         ("job run -check-index 5 -", "Job(Run(JobRun"),
         ("members", "Members(Members"),
         ("catalog services -tags", "Catalog(Services(Services"),
         ("agent -dev -config=x -config y", "Agent(AgentArgs"),
     ] {
         assert_eq!(meant(typed), command, "{typed}");
+    }
+}
+
+#[test]
+fn consuls_commands_are_understood() {
+    for (typed, command) in [
+        (
+            "agent -server -ui -dns-port=53  -bootstrap-expect=3 -data-dir=/root/data -node=consul-2 \
+             -client=0.0.0.0 -bind=172.16.66.103 -datacenter=dc1 -join 172.16.66.102",
+            "Agent(ConsulAgentArgs",
+        ),
+        ("members -detailed -wan", "Members(Members"),
+        ("join 10.0.0.1", "Join(Join"),
+        ("force-leave consul-2", "ForceLeave(ForceLeave"),
+        (
+            "operator raft list-peers -stale",
+            "Operator(Raft(ListPeers(ListPeers",
+        ),
+        (
+            "operator raft remove-peer -address=10.0.0.1:8300",
+            "Operator(Raft(RemovePeer(RemovePeer",
+        ),
+        (
+            "operator autopilot state -format=json",
+            "Operator(Autopilot(State(ShowHealth",
+        ),
+        ("snapshot save x", "Snapshot(Save(Save"),
+        ("snapshot restore x", "Snapshot(Restore(Restore"),
+        ("info", "Info(Info"),
+        ("keygen", "Keygen(Keygen"),
+    ] {
+        let arguments = typed.split_whitespace().map(OsString::from).collect();
+        let meant = match parsed::<Consul>(Program::Consul, arguments) {
+            Ok(Ok(consul)) => format!("{:?}", consul.command),
+            Ok(Err(exit)) => format!("{exit:?}"),
+            Err(failure) => failure.message,
+        };
+        assert_eq!(meant.split(" {").next(), Some(command), "{typed}");
     }
 }
 
@@ -55,6 +133,10 @@ fn what_means_nothing_fails() {
         "job run",
         "job run -detahc x",
         "node status a b",
+        "server join",
+        "operator raft remove-peer",
+        "operator raft remove-peer -peer-id=a -peer-address=b",
+        "agent -bootstrap-expect=many",
     ] {
         assert_eq!(meant(typed), "Failed", "{typed}");
     }

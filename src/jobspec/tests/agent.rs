@@ -2,12 +2,16 @@
 
 use std::net::IpAddr;
 
-use jobspec::{check_agent_config, load_agent_config};
+use jobspec::{Configured, Errors, check_agent_config, load_agent_config};
 use logic::config::AgentConfig;
 
 use super::told;
 
 fn loaded(files: &[&str]) -> AgentConfig {
+    configured(files).config
+}
+
+fn configured(files: &[&str]) -> Configured {
     load_agent_config(AgentConfig::default(), &named(files))
         .unwrap_or_else(|errors| panic!("refused: {errors}"))
 }
@@ -187,8 +191,12 @@ fn mistakes_are_told_with_their_place() {
     ] {
         assert_eq!(refused(text), [expected], "{text}");
     }
-    for harmless in ["enable_syslog = false", "disable_update_check = true"] {
-        loaded(&[harmless]);
+    for harmless in [
+        "enable_syslog = false",
+        "disable_update_check = true",
+        "server {\n raft_protocol = 3\n rejoin_after_leave = true\n retry_max = 0\n}",
+    ] {
+        assert_eq!(configured(&[harmless]).warnings, []);
     }
 }
 
@@ -215,6 +223,10 @@ fn an_agent_needs_a_place_for_its_state_and_something_to_do() {
         ),
         ("data_dir = \"/x\"", "neither server nor client"),
         (
+            "data_dir = \"/x\"\nserver {\n enabled = true\n bootstrap_expect = 0\n}",
+            "bootstrap_expect is 0",
+        ),
+        (
             "data_dir = \"/x\"\nclient {\n enabled = true\n}",
             "knows no server",
         ),
@@ -222,5 +234,193 @@ fn an_agent_needs_a_place_for_its_state_and_something_to_do() {
         let error = with(text).expect_err(text);
         assert!(error.contains(expected), "{error}");
     }
+    let joins = "data_dir = \"/x\"\nserver {\n enabled = true\n bootstrap_expect = 0\n retry_join = [\"a\"]\n}";
+    assert_eq!(with(joins), Ok(()));
     assert_eq!(check_agent_config(&AgentConfig::dev()), Ok(()));
+}
+
+const KEY: &str = "cg8StVXbQJ0gPvMd9o7yrg3kZHHU9pH2hGcNZNl6Nbg=";
+
+#[test]
+fn servers_and_clients_find_the_others_through_gossip() {
+    let nobody: &[&str] = &[];
+    for (text, start, retry, servers) in [
+        (
+            "server {\n start_join = [\"a\"]\n retry_join = [\"b:4648\", \"::1\"]\n}",
+            &["a"][..],
+            &["b:4648", "::1"][..],
+            nobody,
+        ),
+        (
+            "server {\n retry_join = [\"a\"]\n server_join {\n start_join = [\"c\"]\n \
+             retry_join = [\"a\", \"b\"]\n}\n}",
+            &["c"],
+            &["a", "b"],
+            nobody,
+        ),
+        (
+            "client {\n server_join {\n retry_join = [\"a\", \"b:4648\", \"c:4647\"]\n }\n}",
+            nobody,
+            &["a", "b:4648"],
+            &["c:4647"],
+        ),
+        (
+            "ports {\n serf = 5648\n}\nclient {\n servers = [\"s\"]\n server_join {\n \
+             start_join = [\"[::1]:5648\", \"d:5647\"]\n }\n}",
+            &["[::1]:5648"],
+            nobody,
+            &["s", "d:5647"],
+        ),
+        (
+            "{\"server\": {\"server_join\": {\"retry_join\": [\"10.0.0.1\"]}}}",
+            nobody,
+            &["10.0.0.1"],
+            nobody,
+        ),
+    ] {
+        let config = loaded(&[text]);
+        assert_eq!(config.start_join, start, "{text}");
+        assert_eq!(config.join, retry, "{text}");
+        assert_eq!(config.client.servers, servers, "{text}");
+    }
+}
+
+#[test]
+fn addresses_of_several_files_come_together() {
+    let file = |address: &str| format!("server {{\n retry_join = [\"{address}\"]\n}}");
+    let files = [file("a"), file("b"), file("a")];
+    let files: Vec<_> = files.iter().map(String::as_str).collect();
+    assert_eq!(loaded(&files).join, ["a", "b"]);
+}
+
+#[test]
+fn an_address_that_is_none_is_told_with_its_place() {
+    let not = |shown: &str, hint: &str| format!("`{shown}` is not an address to join | {hint}");
+    let form = "write HOST or HOST:PORT, such as \"10.0.0.1\" or \"server-1.example:4648\"";
+    for (address, hint) in [
+        ("", form),
+        ("a b", form),
+        ("a:", form),
+        ("a:0", form),
+        ("a:70000", form),
+        ("10.0.0.256", form),
+        ("10.0.0", form),
+        ("[10.0.0.1]:1", form),
+        ("http://a", form),
+        (
+            "provider=aws tag_key=x",
+            "finding agents through a cloud's API isn't supported yet, write HOST or HOST:PORT",
+        ),
+        (
+            "{{GetPrivateIP}}",
+            "templates aren't supported yet, write HOST or HOST:PORT",
+        ),
+    ] {
+        let text = format!("server {{\n retry_join = [\"ok\", \"{address}\"]\n}}");
+        let expected = format!("2:22: {}", not(address, hint));
+        assert_eq!(refused(&text), [expected], "{text}");
+        let flag = AgentConfig {
+            join: vec![address.to_owned()],
+            ..AgentConfig::dev()
+        };
+        let error = check_agent_config(&flag).expect_err(address);
+        assert_eq!(error, not(address, hint).replace(" | ", ": "));
+    }
+}
+
+#[test]
+fn the_clusters_key_is_32_bytes() {
+    for text in [
+        format!("encrypt = \"{KEY}\""),
+        format!("server {{\n encrypt = \"{KEY}\"\n}}"),
+    ] {
+        assert_eq!(loaded(&[&text]).encrypt, KEY);
+    }
+    let not = |count: usize| {
+        format!("`encrypt` must be 32 bytes in base64, which is 44 characters, not {count}")
+    };
+    let hint = "`drover keygen` prints a key";
+    for (key, count) in [
+        ("", 0),
+        ("c2hvcnQ=", 8),
+        (&KEY[..43], 43),
+        (&"-".repeat(44), 44),
+    ] {
+        let text = format!("server {{\n encrypt = \"{key}\"\n}}");
+        let expected = format!("2:12: {} | {hint}", not(count));
+        assert_eq!(refused(&text), [expected]);
+    }
+    let flag = AgentConfig {
+        encrypt: "short".to_owned(),
+        ..AgentConfig::dev()
+    };
+    let error = check_agent_config(&flag).expect_err("a bad key");
+    assert_eq!(error, format!("{}: {hint}", not(5)));
+}
+
+#[test]
+fn a_consul_is_asked_for_the_others_unless_unwanted() {
+    for (inside, address) in [
+        ("", Some("127.0.0.1:8500")),
+        ("address = \"10.0.0.1:8501\"", Some("10.0.0.1:8501")),
+        (
+            "address = \"http://consul.example/\"",
+            Some("consul.example:8500"),
+        ),
+        ("address = \"::1\"", Some("[::1]:8500")),
+        ("server_auto_join = false", Some("127.0.0.1:8500")),
+        ("server_auto_join = false\n client_auto_join = false", None),
+    ] {
+        let config = loaded(&[&format!("consul {{\n {inside}\n}}")]);
+        assert_eq!(config.consul_address.as_deref(), address, "{inside}");
+    }
+    assert_eq!(loaded(&[""]).consul_address, None);
+    for (inside, expected) in [
+        (
+            "address = \"https://a\"",
+            "2:12: `address` is not the HTTP address of a Consul | write HOST:PORT, such as \
+             \"127.0.0.1:8500\"",
+        ),
+        (
+            "ssl = true",
+            "2:8: a Consul that speaks https isn't supported yet",
+        ),
+        (
+            "adress = \"a\"",
+            "2:2: `adress` isn't known in consul | did you mean `address`?",
+        ),
+    ] {
+        assert_eq!(refused(&format!("consul {{\n {inside}\n}}")), [expected]);
+    }
+}
+
+#[test]
+fn what_is_read_and_not_acted_on_gets_a_warning() {
+    let text =
+        "server {\n retry_interval = \"15s\"\n retry_max = 3\n}\nconsul {\n token = \"x\"\n}";
+    let warnings = told(&Errors(configured(&[text]).warnings));
+    assert_eq!(
+        warnings,
+        [
+            "2:19: `retry_interval` is ignored: agents try again every few seconds",
+            "3:14: `retry_max` is ignored: agents try until one answers",
+            "6:10: `token` is ignored: agents have a catalog of their own",
+        ]
+    );
+}
+
+#[test]
+fn a_client_that_joins_needs_no_list_of_servers() {
+    let client = "data_dir = \"/x\"\nclient {\n enabled = true\n";
+    for more in [
+        "servers = [\"a\"]\n}",
+        "server_join {\n retry_join = [\"a\"]\n}\n}",
+        "}\nconsul {}",
+    ] {
+        assert_eq!(
+            check_agent_config(&loaded(&[&format!("{client}{more}")])),
+            Ok(()),
+            "{more}"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::dump::Dump;
 use crate::model::{AllocReport, CatalogChange, CatalogNode, Evaluation, Job, Node, Plan};
 use crate::time::Time;
 
@@ -80,6 +81,10 @@ pub enum Command {
         evals_before: Time,
         jobs_before: Time,
         nodes_before: Time,
+    },
+    /// Replaces everything by what an operator saved before.
+    Restore {
+        dump: Box<Dump>,
     },
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Proposed, Store, Topic};
+use super::{Applying, Proposed, Store, Topic};
 use crate::model::{
     Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, Node, NodeId, ServiceInstance,
 };
@@ -115,6 +115,23 @@ impl Store {
             store.remember(proposed);
         }
         store
+    }
+
+    /// Everything becomes as it was in `dump`, but for the indexes: they go on, so that whoever
+    /// waits for a change sees this one.
+    pub(super) fn take_over(&mut self, dump: Dump, now: &Applying) {
+        let proposals = (self.proposals.clone(), self.proposals_by_index.clone());
+        let nodes: Vec<String> = dump.nodes.iter().map(|node| node.id.clone()).collect();
+        *self = Self::restore(dump);
+        self.index = now.index;
+        (self.proposals, self.proposals_by_index) = proposals;
+        self.capacity_index = now.index;
+        for topic in Topic::ALL {
+            self.touch(topic, now);
+        }
+        for node in nodes {
+            self.node_alloc_index.insert(node, now.index);
+        }
     }
 
     /// Names the tables derived from others that don't hold what they would after a restore.

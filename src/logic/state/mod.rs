@@ -44,6 +44,16 @@ pub enum Topic {
     Catalog,
 }
 
+impl Topic {
+    const ALL: [Self; 5] = [
+        Self::Jobs,
+        Self::Nodes,
+        Self::Allocs,
+        Self::Evals,
+        Self::Catalog,
+    ];
+}
+
 /// The state of a region.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Store {
@@ -161,6 +171,10 @@ impl Store {
                 nodes_before,
             } => {
                 self.collect_garbage(evals_before, jobs_before, nodes_before, now);
+                Ok(Reply::Done)
+            }
+            Command::Restore { dump } => {
+                self.take_over(*dump, now);
                 Ok(Reply::Done)
             }
         }

@@ -99,6 +99,32 @@ fn old_entries_change_nothing() {
 }
 
 #[test]
+fn a_restored_state_is_the_saved_one_at_a_later_index() {
+    let mut cluster = Cluster::of(1);
+    cluster.run(&service("web", 1));
+    let saved = cluster.store.dump();
+    cluster.run(&service("db", 1));
+    let before = cluster.store.index();
+    let restore = Command::Restore {
+        dump: Box::new(saved.clone()),
+    };
+    assert_eq!(cluster.apply(restore).reply, Ok(Reply::Done));
+    let store = &cluster.store;
+    assert_eq!(store.index(), before + 1);
+    assert!(store.job("db").is_none());
+    let mut restored = store.dump();
+    assert_eq!(restored.allocs, saved.allocs);
+    assert!(
+        store
+            .nodes()
+            .all(|node| store.node_alloc_index(&node.id) > before),
+        "clients look again"
+    );
+    (restored.index, restored.indexes) = (saved.index, saved.indexes.clone());
+    assert_eq!(restored.jobs, saved.jobs);
+}
+
+#[test]
 fn six_versions_of_a_job_are_kept() {
     let mut cluster = Cluster::of(1);
     for version in 0..9 {

@@ -200,6 +200,10 @@ async fn nomads_fields_are_all_there() {
         ),
         ("GET_nodes", "/v1/nodes".to_owned()),
         (
+            "GET_operator_autopilot_configuration",
+            "/v1/operator/autopilot/configuration".to_owned(),
+        ),
+        (
             "GET_operator_raft_configuration",
             "/v1/operator/raft/configuration".to_owned(),
         ),
@@ -240,6 +244,7 @@ async fn consuls_fields_are_all_there() {
         .send_replace(Arc::new(View::new(agent.now().catalog("dc1"))));
     let files = [
         ("GET_agent_checks", "/v1/agent/checks".to_owned()),
+        ("GET_agent_members", "/v1/agent/members".to_owned()),
         ("GET_agent_services", "/v1/agent/services".to_owned()),
         (
             "GET_catalog_datacenters",
