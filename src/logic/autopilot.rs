@@ -137,6 +137,9 @@ impl Situation {
 }
 
 #[cfg(test)]
+mod world;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -142,6 +142,9 @@ impl Election {
 }
 
 #[cfg(test)]
+mod network;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
