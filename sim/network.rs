@@ -153,6 +153,18 @@ impl Network for SimNetwork {
             }) as Box<dyn Datagrams>)
         })
     }
+
+    fn resolve(&self, host: String) -> Asked<'_, Result<Vec<IpAddr>, NetworkError>> {
+        Box::pin(async move {
+            if host == "localhost" {
+                return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
+            }
+            match turmoil::net::lookup_host((host.as_str(), 0)).await {
+                Ok(found) => Ok(found.map(|address| address.ip()).collect()),
+                Err(cause) => Err(error(host, &cause)),
+            }
+        })
+    }
 }
 
 struct SimListener {

@@ -1,6 +1,6 @@
 //! Two workers that take turns on the simulated host's only thread.
 
-use ports::{WorkerTask, Workers};
+use ports::{Asked, BlockingWork, WorkerTask, Workers};
 
 pub(crate) struct SimWorkers;
 
@@ -13,5 +13,10 @@ impl Workers for SimWorkers {
         for number in 0..self.count() {
             tokio::task::spawn_local(task(number));
         }
+    }
+
+    fn run_blocking(&self, work: BlockingWork) -> Asked<'_, ()> {
+        work();
+        Box::pin(std::future::ready(()))
     }
 }

@@ -58,6 +58,12 @@ pub struct CheckRan {
 #[rtype(result = "()")]
 pub struct NodeRegistered;
 
+/// The client has taken up what an earlier run of the agent left running: what is offered here is
+/// complete from now on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Restored;
+
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Rows {
     services: BTreeMap<String, ServiceInstance>,
@@ -77,6 +83,9 @@ pub struct Catalog {
     waiting: Vec<oneshot::Sender<()>>,
     /// This agent registers its catalog node itself, since no client does it.
     registers_node: bool,
+    /// A client still looks for what runs here: sending what is known by now would take healthy
+    /// instances out of the catalog.
+    restoring: bool,
 }
 
 impl Catalog {
@@ -105,6 +114,7 @@ impl Catalog {
             sending: false,
             waiting: Vec::new(),
             registers_node,
+            restoring: !registers_node,
         };
         catalog.rebuild();
         (catalog, replica)
@@ -151,6 +161,10 @@ impl Catalog {
 
     /// Sends what differs, unless something is under way: then it goes with the next round.
     fn send(&mut self, ctx: &mut Context<Self>) {
+        if self.restoring {
+            release(std::mem::take(&mut self.waiting));
+            return;
+        }
         if self.sending {
             return;
         }
@@ -334,6 +348,15 @@ impl Handler<NodeRegistered> for Catalog {
 
     fn handle(&mut self, _: NodeRegistered, ctx: &mut Self::Context) {
         self.agreed = None;
+        self.send(ctx);
+    }
+}
+
+impl Handler<Restored> for Catalog {
+    type Result = ();
+
+    fn handle(&mut self, _: Restored, ctx: &mut Self::Context) {
+        self.restoring = false;
         self.send(ctx);
     }
 }

@@ -5,17 +5,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use logic::catalog::Contents;
+use logic::election::PreVote;
 use logic::model::{AllocReport, Allocation, CatalogChange, CatalogNode, Node};
 use ports::{Stream, World};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::Notify;
 
+use crate::server::{
+    Applied, Health, Proposal, ProposeError, RaftRequest, RaftResponse, ServerNode,
+};
 use crate::wire;
 
 /// How long a server may take to answer, beyond the time it was asked to wait.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// A heartbeat goes to the next server sooner: several must fit into a lease.
+const BEAT_WITHIN: Duration = Duration::from_secs(1);
+/// A change needs a majority of the servers.
+const CHANGE_WITHIN: Duration = Duration::from_secs(12);
 /// How long a connection may take to be made.
-const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 
 /// Proves that a message comes from the node it speaks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +33,7 @@ pub struct NodeProof {
     pub secret: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
     RegisterNode {
         node: Box<Node>,
@@ -34,9 +43,11 @@ pub enum Request {
         proof: NodeProof,
     },
     /// The node's allocations, once they differ from those at `after`; waits up to `wait_ms`.
+    /// Answered only from a state at `min_index` or later.
     WatchAllocs {
         proof: NodeProof,
         after: u64,
+        min_index: u64,
         wait_ms: u64,
     },
     ReportAllocs {
@@ -56,6 +67,23 @@ pub enum Request {
     },
     /// An HTTP API request that only a server can answer.
     Http(HttpRequest),
+    // Between servers.
+    /// What one server's log asks of another's.
+    Raft(Box<RaftRequest>),
+    /// Changes somebody asked another server for.
+    Propose(Vec<Proposal>),
+    /// Would it vote for the asker?
+    PreVote(PreVote),
+    /// Begins a cluster of these servers.
+    Begin(Vec<ServerNode>),
+    /// How far a state must be to hold everything that was acknowledged.
+    ReadIndex,
+    /// The leader is about to go; the one asked is to lead.
+    TakeOver,
+    /// Takes the server of this id or address out of the cluster.
+    RemoveServer(String),
+    /// How the servers are.
+    Health,
 }
 
 impl Request {
@@ -70,12 +98,41 @@ impl Request {
             | Self::Heartbeat { .. }
             | Self::ReportAllocs { .. }
             | Self::RegisterCatalogNode { .. }
-            | Self::ChangeCatalog { .. } => Duration::ZERO,
+            | Self::ChangeCatalog { .. }
+            | Self::Raft(_)
+            | Self::Propose(_)
+            | Self::PreVote(_)
+            | Self::Begin(_)
+            | Self::ReadIndex
+            | Self::TakeOver
+            | Self::RemoveServer(_)
+            | Self::Health => Duration::ZERO,
+        }
+    }
+
+    /// How long the answer may take.
+    fn answer_within(&self) -> Duration {
+        match self {
+            Self::Heartbeat { .. } => BEAT_WITHIN,
+            Self::RegisterNode { .. }
+            | Self::WatchAllocs { .. }
+            | Self::ReportAllocs { .. }
+            | Self::WatchCatalog { .. }
+            | Self::RegisterCatalogNode { .. }
+            | Self::ChangeCatalog { .. }
+            | Self::Http(_)
+            | Self::Raft(_)
+            | Self::PreVote(_)
+            | Self::Begin(_)
+            | Self::ReadIndex
+            | Self::TakeOver
+            | Self::Health => ANSWER_WITHIN + self.may_wait(),
+            Self::Propose(_) | Self::RemoveServer(_) => CHANGE_WITHIN,
         }
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Response {
     Done,
     /// The lease is renewed; the next heartbeat is due well before `ttl_ms` is over.
@@ -91,6 +148,20 @@ pub enum Response {
     /// The server doesn't know the node, or counts it as down: it must register again.
     Unregistered,
     Refused(String),
+    /// The node is registered as of this index.
+    Registered {
+        index: u64,
+    },
+    /// This server can't answer now (it knows no leader, or its state is too old); another may.
+    NoLeader(String),
+    Raft(Box<RaftResponse>),
+    Proposed(Vec<Result<Applied, ProposeError>>),
+    PreVote {
+        granted: bool,
+    },
+    /// `None` while nothing was ever written.
+    ReadIndex(Option<u64>),
+    Health(Health),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,9 +207,21 @@ pub struct Rpc {
 }
 
 struct Shared {
+    /// What the configuration names.
+    configured: Vec<String>,
     /// `host:port`; the first is asked first.
     servers: Vec<String>,
     idle: BTreeMap<String, Vec<Box<dyn Stream>>>,
+    /// Told when a server fails to answer: whoever waits for a change there should ask elsewhere.
+    failing: BTreeMap<String, Arc<Notify>>,
+}
+
+/// Why a server gave no answer.
+enum Silence {
+    /// The connection broke: it may have died unseen while it was idle.
+    Broken(String),
+    /// There was no answer in time, or no connection.
+    Dead(String),
 }
 
 impl Rpc {
@@ -146,8 +229,10 @@ impl Rpc {
         Self {
             world,
             shared: Arc::new(Mutex::new(Shared {
+                configured: servers.clone(),
                 servers,
                 idle: BTreeMap::new(),
+                failing: BTreeMap::new(),
             })),
         }
     }
@@ -156,16 +241,40 @@ impl Rpc {
         self.lock().servers.clone()
     }
 
+    /// Replaces the servers that are known; if there are none, those of the configuration are
+    /// asked. The one that is asked first stays so.
+    pub fn set_servers(&self, servers: Vec<String>) {
+        let mut shared = self.lock();
+        let mut servers = if servers.is_empty() {
+            shared.configured.clone()
+        } else {
+            servers
+        };
+        let first = shared.servers.first();
+        if let Some(at) = servers.iter().position(|server| Some(server) == first) {
+            servers.swap(0, at);
+        }
+        shared.idle.retain(|server, _| servers.contains(server));
+        shared.failing.retain(|server, failing| {
+            let stays = servers.contains(server);
+            if !stays {
+                failing.notify_waiters();
+            }
+            stays
+        });
+        shared.servers = servers;
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the servers in turn; the one that answers is asked first from then on.
     pub async fn ask(&self, request: Request) -> Result<Response, Error> {
-        let servers = self.servers();
         let mut last = "none is configured".to_owned();
-        for server in servers {
+        for server in self.servers() {
             match self.ask_one(&server, &request).await {
+                Ok(Response::NoLeader(reason)) => last = format!("server {server}: {reason}"),
                 Ok(response) => {
                     self.prefer(&server);
                     return Ok(response);
@@ -176,6 +285,24 @@ impl Rpc {
         Err(Error::NoServer(last))
     }
 
+    /// Asks this server and no other.
+    pub async fn ask_at(
+        &self,
+        server: &str,
+        request: &Request,
+        within: Duration,
+    ) -> Result<Response, Error> {
+        let asking = self.ask_one(server, request);
+        tokio::time::timeout(within, asking)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::Failed {
+                    server: server.to_owned(),
+                    reason: format!("no answer within {} ms", within.as_millis()),
+                })
+            })
+    }
+
     fn prefer(&self, server: &str) {
         let mut shared = self.lock();
         if let Some(at) = shared.servers.iter().position(|other| other == server) {
@@ -184,25 +311,45 @@ impl Rpc {
     }
 
     async fn ask_one(&self, server: &str, request: &Request) -> Result<Response, Error> {
-        let failed = |reason: String| Error::Failed {
-            server: server.to_owned(),
-            reason,
+        let failed = |reason: String| {
+            self.give_up_on(server);
+            Error::Failed {
+                server: server.to_owned(),
+                reason,
+            }
         };
         let idle = self.lock().idle.get_mut(server).and_then(Vec::pop);
-        if let Some(stream) = idle
-            && let Ok(response) = self.exchange(server, stream, request).await
-        {
-            return Ok(response);
+        if let Some(stream) = idle {
+            match self.exchange(server, stream, request).await {
+                Ok(response) => return Ok(response),
+                // Only a fresh connection's end counts.
+                Err(Silence::Broken(_)) => {}
+                Err(Silence::Dead(reason)) => return Err(failed(reason)),
+            }
         }
-        // A connection that had been idle may have died unseen: only a fresh one's failure counts.
         let connecting = self.world.network.connect(server.to_owned());
         let stream = tokio::time::timeout(CONNECT_WITHIN, connecting)
             .await
             .map_err(|_| failed("connecting timed out".to_owned()))?
             .map_err(|error| failed(error.to_string()))?;
-        self.exchange(server, stream, request)
-            .await
-            .map_err(|error| failed(error.to_string()))
+        match self.exchange(server, stream, request).await {
+            Ok(response) => Ok(response),
+            Err(Silence::Broken(reason) | Silence::Dead(reason)) => Err(failed(reason)),
+        }
+    }
+
+    /// Nothing more is sent on connections to a server that doesn't answer, and nobody goes on
+    /// waiting for it.
+    fn give_up_on(&self, server: &str) {
+        let mut shared = self.lock();
+        shared.idle.remove(server);
+        if let Some(failing) = shared.failing.get(server) {
+            failing.notify_waiters();
+        }
+    }
+
+    fn failing(&self, server: &str) -> Arc<Notify> {
+        Arc::clone(self.lock().failing.entry(server.to_owned()).or_default())
     }
 
     async fn exchange(
@@ -210,16 +357,25 @@ impl Rpc {
         server: &str,
         mut stream: Box<dyn Stream>,
         request: &Request,
-    ) -> Result<Response, wire::Error> {
+    ) -> Result<Response, Silence> {
+        let failing = self.failing(server);
         let exchange = async {
             wire::write_frame(&mut stream, request).await?;
             wire::read_frame(&mut stream).await
         };
-        let within = request.may_wait() + ANSWER_WITHIN;
-        let response = tokio::time::timeout(within, exchange)
-            .await
-            .map_err(|_| wire::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
-        self.lock()
+        let within = request.answer_within();
+        let response: Result<Response, wire::Error> = tokio::select! {
+            biased;
+            response = tokio::time::timeout(within, exchange) => response.map_err(|_| {
+                Silence::Dead(format!("no answer within {} ms", within.as_millis()))
+            })?,
+            () = failing.notified(), if !request.may_wait().is_zero() => {
+                return Err(Silence::Dead("it stopped answering other requests".to_owned()));
+            }
+        };
+        let response = response.map_err(|error| Silence::Broken(error.to_string()))?;
+        let mut shared = self.lock();
+        shared
             .idle
             .entry(server.to_owned())
             .or_default()

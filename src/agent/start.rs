@@ -67,7 +67,8 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let identity = client::node_identity(&world).await?;
     let me = Arc::new(who(&config, &fingerprint, &identity));
     let rpc = Rpc::new(world.clone(), servers(&config));
-    let gossip = Gossip::start(&world, &config, member(&world, &config, &me)).await?;
+    let member = member(&world, &config, &me);
+    let gossip = Gossip::start(&world, &config, member.clone()).await?;
     let node = node(&world, &config, &identity, &me, fingerprint).await;
     let catalog_node = catalog_node(&node);
     let own = own_services(&config, &me);
@@ -76,7 +77,9 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let (dns, edge) = outlets(&world, &config, &view).await?;
 
     let server = if config.server.enabled {
-        Some(server::start(&world, &config).await?)
+        // Its own connections: what a client thinks of a server is nothing to the servers.
+        let between = Rpc::new(world.clone(), Vec::new());
+        Some(server::start(&world, &config, &member, &gossip, &between).await?)
     } else {
         None
     };
@@ -91,6 +94,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         view: view.clone(),
     };
     sockets.serve(api);
+    actix_rt::spawn(follow_servers(gossip.clone(), rpc.clone(), config.clone()));
     let client = config
         .client
         .enabled
@@ -107,6 +111,29 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         view,
         dev_mode,
     })
+}
+
+/// Keeps what the agent knows of the servers up to date: its own first, then those of its region.
+async fn follow_servers(gossip: Gossip, rpc: Rpc, config: Arc<AgentConfig>) {
+    let own = config.server.enabled.then(|| servers(&config)).unwrap_or_default();
+    let mut members = gossip.members();
+    loop {
+        let others: Vec<String> = {
+            let members = members.borrow_and_update();
+            members
+                .alive_servers(&config.region)
+                .map(|member| member.rpc_address().to_string())
+                .collect()
+        };
+        if !others.is_empty() {
+            let mut servers = own.clone();
+            servers.extend(others.into_iter().filter(|server| !own.contains(server)));
+            rpc.set_servers(servers);
+        }
+        if members.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// What the agent says of itself to the others.

@@ -2,16 +2,23 @@
 //!
 //! A frame is a big-endian `u32` length (of what follows), a version byte and a body. The body
 //! isn't self-describing, so both ends must be of the same version; decoding fails unless every
-//! byte is used, since bytes of another version could otherwise pass for a valid message.
+//! byte is used, since bytes of another version could otherwise pass for a valid message. Sealed
+//! frames have a version byte of their own, which is sealed with the body.
 
 use bincode::config::{Configuration, LittleEndian, NoLimit, Varint};
+use ports::Random;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::seal::{Seal, Unopened};
+
 /// Raised whenever a message type changes.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+
+/// The version of a sealed frame.
+const SEALED_VERSION: u8 = VERSION | 0x80;
 
 /// Longer frames are refused before anything is allocated for them.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
@@ -24,6 +31,14 @@ pub enum Error {
     OtherVersion(u8),
     #[error("a frame of {0} bytes is outside of 1 to {FRAME_BYTES_MAX}")]
     Length(usize),
+    #[error(
+        "the peer's messages are in the clear; this agent has a key (encrypt): give both the same"
+    )]
+    PeerHasNoKey,
+    #[error("the peer's messages are sealed; this agent has no key (encrypt): give both the same")]
+    OnlyPeerHasKey,
+    #[error("a message can't be opened: {0}")]
+    Unopened(#[from] Unopened),
     #[error("a message can't be read: {0}")]
     Malformed(String),
     #[error("{0}")]
@@ -52,27 +67,83 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     Ok(message)
 }
 
+/// Decodes the first message in `bytes`, and tells how long it was.
+pub fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Error> {
+    let limited = configuration().with_limit::<FRAME_BYTES_MAX>();
+    bincode::serde::decode_from_slice(bytes, limited)
+        .map_err(|error| Error::Malformed(error.to_string()))
+}
+
+/// Writes a frame in the clear.
 pub async fn write_frame<T: Serialize>(
     stream: &mut (impl AsyncWrite + Unpin),
     message: &T,
 ) -> Result<(), Error> {
+    write_body(stream, VERSION, &encode(message)?).await
+}
+
+/// Writes a frame as the seal wants it: sealed, or in the clear if there is no key.
+pub async fn write_sealed<T: Serialize>(
+    stream: &mut (impl AsyncWrite + Unpin),
+    seal: &Seal,
+    random: &Random,
+    message: &T,
+) -> Result<(), Error> {
     let body = encode(message)?;
+    match seal {
+        Seal::None => write_body(stream, VERSION, &body).await,
+        Seal::Key(_) => {
+            let sealed = seal.close(random, &[SEALED_VERSION], body);
+            write_body(stream, SEALED_VERSION, &sealed).await
+        }
+    }
+}
+
+async fn write_body(
+    stream: &mut (impl AsyncWrite + Unpin),
+    version: u8,
+    body: &[u8],
+) -> Result<(), Error> {
     let length = body.len() + 1;
     if length > FRAME_BYTES_MAX {
         return Err(Error::Length(length));
     }
     let mut frame = Vec::with_capacity(length + 4);
     frame.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-    frame.push(VERSION);
-    frame.extend_from_slice(&body);
+    frame.push(version);
+    frame.extend_from_slice(body);
     stream.write_all(&frame).await?;
     stream.flush().await?;
     Ok(())
 }
 
+/// Reads a frame in the clear.
 pub async fn read_frame<T: DeserializeOwned>(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<T, Error> {
+    read_sealed(stream, &Seal::None).await
+}
+
+/// Reads a frame that was written with the same seal; any other is refused.
+pub async fn read_sealed<T: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+    seal: &Seal,
+) -> Result<T, Error> {
+    let frame = read_body(stream).await?;
+    match (frame.split_first(), seal) {
+        (Some((&VERSION, body)), Seal::None) => decode(body),
+        (Some((&SEALED_VERSION, body)), Seal::Key(_)) => {
+            decode(&seal.open(&[SEALED_VERSION], body)?)
+        }
+        (Some((&VERSION, _)), Seal::Key(_)) => Err(Error::PeerHasNoKey),
+        (Some((&SEALED_VERSION, _)), Seal::None) => Err(Error::OnlyPeerHasKey),
+        (Some((&other, _)), Seal::None | Seal::Key(_)) => Err(Error::OtherVersion(other & 0x7f)),
+        (None, Seal::None | Seal::Key(_)) => Err(Error::Length(0)),
+    }
+}
+
+/// What follows a frame's length.
+async fn read_body(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Error> {
     let length = match stream.read_u32().await {
         Ok(length) => length as usize,
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -89,11 +160,7 @@ pub async fn read_frame<T: DeserializeOwned>(
     if read < length {
         return Err(Error::Closed);
     }
-    match frame.split_first() {
-        Some((&VERSION, body)) => decode(body),
-        Some((&other, _)) => Err(Error::OtherVersion(other)),
-        None => Err(Error::Length(0)),
-    }
+    Ok(frame)
 }
 
 #[cfg(test)]
@@ -135,5 +202,44 @@ mod tests {
             read_frame::<u64>(&mut &bytes[..3]).await,
             Err(Error::Closed)
         ));
+    }
+
+    fn seal(key: char) -> Seal {
+        let key = format!("{}=", key.to_string().repeat(43));
+        Seal::configured(&key).expect("a key")
+    }
+
+    async fn written(seal: &Seal) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write_sealed(&mut bytes, seal, &Random::seeded(1), &"hello".to_owned())
+            .await
+            .expect("encodes");
+        bytes
+    }
+
+    async fn read(mut bytes: &[u8], seal: &Seal) -> Result<String, Error> {
+        read_sealed(&mut bytes, seal).await
+    }
+
+    #[tokio::test]
+    async fn sealed_frames_are_read_with_the_same_key_only() {
+        let (one, other) = (seal('A'), seal('E'));
+        let frame = written(&one).await;
+        assert_eq!(read(&frame, &one).await.expect("opens"), "hello");
+        let refused = read(&frame, &other).await.expect_err("another key");
+        assert!(matches!(refused, Error::Unopened(_)), "{refused}");
+        let refused = read(&frame, &Seal::None).await.expect_err("no key");
+        assert!(matches!(refused, Error::OnlyPeerHasKey), "{refused}");
+        let clear = written(&Seal::None).await;
+        let refused = read(&clear, &one).await.expect_err("in the clear");
+        assert!(matches!(refused, Error::PeerHasNoKey), "{refused}");
+        assert_eq!(read(&clear, &Seal::None).await.expect("clear"), "hello");
+        let mut disguised = frame.clone();
+        disguised[4] = VERSION;
+        assert!(read(&disguised, &Seal::None).await.is_err());
+        let mut other_version = frame;
+        other_version[4] = SEALED_VERSION + 1;
+        let refused = read(&other_version, &one).await.expect_err("too new");
+        assert!(matches!(refused, Error::OtherVersion(2)), "{refused}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Error as IoError, ErrorKind, Result as IoResult};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -125,6 +125,32 @@ impl Network for HostNetwork {
             }
         })
     }
+
+    fn resolve(&self, host: String) -> Asked<'_, Result<Vec<IpAddr>, NetworkError>> {
+        Box::pin(async move {
+            let found = match tokio::net::lookup_host((host.as_str(), 0)).await {
+                Ok(found) => found,
+                Err(cause) => return Err(error(host, &cause)),
+            };
+            let mut addresses = Vec::new();
+            for address in found.map(|address| address.ip()) {
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+            if addresses.is_empty() {
+                return Err(no_such_host(host));
+            }
+            Ok(addresses)
+        })
+    }
+}
+
+fn no_such_host(host: String) -> NetworkError {
+    NetworkError::Failed {
+        reason: format!("lookup {host}: no such host"),
+        address: host,
+    }
 }
 
 struct HostListener {
@@ -224,6 +250,18 @@ impl Datagrams for HostDatagrams {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn hosts_are_found_by_name_and_by_address() {
+        let network = HostNetwork::default();
+        let resolve = |host: &str| network.resolve(host.to_owned());
+        let local = resolve("localhost").await.expect("every machine has it");
+        assert!(local.iter().all(IpAddr::is_loopback), "{local:?}");
+        let address: IpAddr = "192.0.2.1".parse().expect("an address");
+        assert_eq!(resolve("192.0.2.1").await, Ok(vec![address]));
+        let unknown = resolve("no-such-host.invalid").await;
+        assert!(matches!(unknown, Err(NetworkError::Failed { .. })));
+    }
 
     #[tokio::test]
     async fn a_shared_port_that_a_stranger_holds_is_in_use() {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use ports::{WorkerTask, Workers};
+use ports::{Asked, BlockingWork, WorkerTask, Workers};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
@@ -32,6 +32,14 @@ impl Workers for HostWorkers {
                 tracing::error!(%error, name, number, "can't start a worker thread");
             }
         }
+    }
+
+    fn run_blocking(&self, work: BlockingWork) -> Asked<'_, ()> {
+        Box::pin(async move {
+            if let Err(error) = tokio::task::spawn_blocking(work).await {
+                tracing::error!(%error, "work on a thread of its own didn't end well");
+            }
+        })
     }
 }
 

@@ -123,6 +123,8 @@ pub struct ServerConfig {
     pub bootstrap_expect: u32,
     /// Milliseconds a node may stay silent before it counts as down.
     pub heartbeat_ttl_ms: u64,
+    /// Entries of the log after which a snapshot takes their place.
+    pub snapshot_threshold: u64,
 }
 
 impl Default for ServerConfig {
@@ -131,6 +133,7 @@ impl Default for ServerConfig {
             enabled: false,
             bootstrap_expect: 1,
             heartbeat_ttl_ms: 5_000,
+            snapshot_threshold: 8_192,
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod config;
 pub mod dns;
 pub mod duration;
+pub mod election;
 pub mod id;
 pub mod invariants;
 pub mod lifecycle;

@@ -25,7 +25,7 @@ pub use disk::{Disk, File};
 pub use machine::{Fingerprint, Machine, MachineUsage};
 pub use network::{Accepted, Datagrams, Listener, Network, Stream};
 pub use random::Random;
-pub use workers::{WorkerTask, Workers};
+pub use workers::{BlockingWork, WorkerTask, Workers};
 
 pub mod errors {
     //! One error enum a port.

@@ -1,6 +1,6 @@
 //! Connections, listeners and datagrams.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -39,6 +39,20 @@ pub trait Network: Send + Sync {
 
     /// Receives and sends UDP datagrams on a port.
     fn datagrams(&self, address: SocketAddr) -> Asked<'_, Result<Box<dyn Datagrams>, Error>>;
+
+    /// The addresses of a host, given by name or address; at least one. A network without names
+    /// knows addresses only.
+    fn resolve(&self, host: String) -> Asked<'_, Result<Vec<IpAddr>, Error>> {
+        Box::pin(async move {
+            match host.parse() {
+                Ok(address) => Ok(vec![address]),
+                Err(_) => Err(Error::Failed {
+                    reason: format!("lookup {host}: no such host"),
+                    address: host,
+                }),
+            }
+        })
+    }
 }
 
 /// A connection and who it is from.

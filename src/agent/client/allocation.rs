@@ -1,6 +1,6 @@
 //! `Allocation`: one allocation on this node: one [`Task`] actor for each of its tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, ResponseFuture};
@@ -9,8 +9,9 @@ use logic::model::{self, Node, TASK_DEAD, TaskState};
 use ports::World;
 use tokio::sync::oneshot;
 
-use super::node::{AllocChanged, AllocEnded, Client};
-use super::task::{self, Task};
+use super::kept::KeptTask;
+use super::node::{AllocChanged, AllocEnded, AllocSettled, Client};
+use super::task::{self, Confirm, Task};
 use crate::catalog::Catalog;
 
 /// The allocation's job changed in a way its tasks can take on.
@@ -30,12 +31,39 @@ pub(super) struct Stop {
 #[rtype(result = "()")]
 pub(super) struct End;
 
-/// A task's state changed.
+/// A task's state changed, or that of its checks.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct TaskChanged {
     pub(super) task: String,
-    pub(super) state: TaskState,
+    pub(super) kept: KeptTask,
+}
+
+/// It is known whether an earlier run of the agent left a task running.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct TaskSettled {
+    pub(super) task: String,
+}
+
+/// What is known of an allocation when its actor starts; see [`task::Past`].
+#[derive(Clone, Debug)]
+pub(super) enum Past {
+    New,
+    Unknown,
+    Kept(BTreeMap<String, KeptTask>),
+}
+
+impl Past {
+    fn of_task(&self, name: &str) -> task::Past {
+        match self {
+            Self::New => task::Past::New,
+            Self::Unknown => task::Past::Unknown,
+            Self::Kept(tasks) => {
+                task::Past::Kept(Box::new(tasks.get(name).cloned().unwrap_or_default()))
+            }
+        }
+    }
 }
 
 pub struct Allocation {
@@ -46,6 +74,9 @@ pub struct Allocation {
     client: Addr<Client>,
     tasks: BTreeMap<String, Addr<Task>>,
     states: BTreeMap<String, TaskState>,
+    past: Past,
+    kept: BTreeMap<String, KeptTask>,
+    unsettled: BTreeSet<String>,
     ended: bool,
     waiting: Vec<oneshot::Sender<()>>,
 }
@@ -57,11 +88,18 @@ impl Allocation {
         alloc: Arc<model::Allocation>,
         catalog: Addr<Catalog>,
         client: Addr<Client>,
+        past: Past,
     ) -> Self {
         Self {
             world,
             node,
             states: BTreeMap::new(),
+            kept: match &past {
+                Past::Kept(tasks) => tasks.clone(),
+                Past::New | Past::Unknown => BTreeMap::new(),
+            },
+            past,
+            unsettled: BTreeSet::new(),
             alloc,
             catalog,
             client,
@@ -103,11 +141,13 @@ impl Allocation {
         }
     }
 
-    fn report(&self) {
-        self.client.do_send(AllocChanged(lifecycle::report(
-            &self.alloc.id,
-            &self.states,
-        )));
+    /// Tells the client what to keep, and what to report if the servers have to know.
+    fn tell(&self, report: bool) {
+        self.client.do_send(AllocChanged {
+            alloc_id: self.alloc.id.clone(),
+            report: report.then(|| lifecycle::report(&self.alloc.id, &self.states)),
+            tasks: self.kept.clone(),
+        });
     }
 }
 
@@ -123,10 +163,13 @@ impl Actor for Allocation {
             return;
         };
         for asked in group.tasks {
-            let known = self.alloc.task_states.get(&asked.name).cloned();
-            self.states
-                .insert(asked.name.clone(), task::waiting(known.as_ref()));
+            let kept = self.kept.get(&asked.name).map(|task| &task.machine.state);
+            let known = kept.or_else(|| self.alloc.task_states.get(&asked.name));
+            let known = known.cloned().unwrap_or_default();
+            self.states.insert(asked.name.clone(), task::waiting(known));
+            self.unsettled.insert(asked.name.clone());
             let name = asked.name.clone();
+            let past = self.past.of_task(&name);
             let task = Task::new(
                 self.world.clone(),
                 Arc::clone(&self.node),
@@ -134,6 +177,7 @@ impl Actor for Allocation {
                 asked,
                 self.catalog.clone(),
                 ctx.address(),
+                past,
             );
             self.tasks.insert(name, task.start());
         }
@@ -144,9 +188,12 @@ impl Handler<TaskChanged> for Allocation {
     type Result = ();
 
     fn handle(&mut self, changed: TaskChanged, _: &mut Self::Context) {
-        self.follow(&changed.task, &changed.state);
-        self.states.insert(changed.task, changed.state);
-        self.report();
+        let TaskChanged { task, kept } = changed;
+        let state = kept.machine.state.clone();
+        self.follow(&task, &state);
+        self.kept.insert(task.clone(), kept);
+        let before = self.states.insert(task, state.clone());
+        self.tell(before.as_ref() != Some(&state));
         let all_dead = self.states.values().all(|state| state.state == TASK_DEAD);
         if all_dead && !self.ended {
             self.ended = true;
@@ -156,6 +203,28 @@ impl Handler<TaskChanged> for Allocation {
             for waiter in self.waiting.drain(..) {
                 waiter.send(()).ok();
             }
+        }
+    }
+}
+
+impl Handler<TaskSettled> for Allocation {
+    type Result = ();
+
+    fn handle(&mut self, settled: TaskSettled, _: &mut Self::Context) {
+        if self.unsettled.remove(&settled.task) && self.unsettled.is_empty() {
+            self.client.do_send(AllocSettled {
+                alloc_id: self.alloc.id.clone(),
+            });
+        }
+    }
+}
+
+impl Handler<Confirm> for Allocation {
+    type Result = ();
+
+    fn handle(&mut self, _: Confirm, _: &mut Self::Context) {
+        for task in self.tasks.values() {
+            task.do_send(Confirm);
         }
     }
 }

@@ -4,15 +4,14 @@
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, Recipient,
-    WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture,
 };
 use logic::lifecycle::health::{Health, Verdict};
 use logic::lifecycle::services::CheckPlan;
 use ports::World;
 
 use super::probe;
-use super::task::CheckGaveUp;
+use super::task::{CheckGaveUp, CheckSaid, Task};
 use crate::catalog::{Catalog, CheckRan};
 
 /// The task is down or has new checks.
@@ -24,8 +23,10 @@ pub struct HealthCheck {
     world: World,
     plan: CheckPlan,
     catalog: Addr<Catalog>,
-    task: Recipient<CheckGaveUp>,
+    task: Addr<Task>,
     health: Health,
+    /// What its task was told last.
+    told: Option<&'static str>,
     started: Duration,
 }
 
@@ -34,7 +35,7 @@ impl HealthCheck {
         world: World,
         plan: CheckPlan,
         catalog: Addr<Catalog>,
-        task: Recipient<CheckGaveUp>,
+        task: Addr<Task>,
     ) -> Self {
         let (health, started) = (Health::new(&plan), world.clock.monotonic());
         Self {
@@ -43,6 +44,7 @@ impl HealthCheck {
             catalog,
             task,
             health,
+            told: None,
             started,
         }
     }
@@ -66,11 +68,18 @@ impl HealthCheck {
     fn ran(&mut self, verdict: Verdict, output: String) {
         let up = self.world.clock.monotonic().saturating_sub(self.started);
         let gave_up = self.health.ran(verdict, up);
+        let status = self.health.status();
         self.catalog.do_send(CheckRan {
             check_id: self.plan.row.check_id.clone(),
-            status: self.health.status(),
+            status,
             output,
         });
+        if self.told.replace(status) != Some(status) {
+            self.task.do_send(CheckSaid {
+                check_id: self.plan.row.check_id.clone(),
+                status,
+            });
+        }
         if gave_up {
             self.task.do_send(CheckGaveUp {
                 check: self.plan.row.name.clone(),

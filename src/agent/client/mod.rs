@@ -3,6 +3,7 @@
 mod allocation;
 mod health_check;
 mod identity;
+mod kept;
 mod node;
 mod probe;
 mod sweep;

@@ -1,5 +1,8 @@
 //! `Client`: registers the node, keeps its lease, learns what it should run, and runs it: one
-//! [`Allocation`] actor each.
+//! [`Allocation`] actor each. What it needs to go on after a restart is kept on disk.
+
+mod durable;
+mod reconcile;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,8 +15,8 @@ use actix::{
 use logic::model::{self, AllocReport, CatalogNode, Node};
 use ports::World;
 
-use super::allocation::{Allocation, Stop, Update};
-use super::sweep;
+use super::allocation::Allocation;
+use super::kept::KeptTask;
 use crate::catalog::{Catalog, NodeRegistered};
 use crate::rpc::{NodeProof, Request, Response, Rpc};
 
@@ -21,12 +24,16 @@ use crate::rpc::{NodeProof, Request, Response, Rpc};
 const WATCH_MS: u64 = 30_000;
 /// Pause after a failure.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Pause after all servers failed to renew the lease.
+const BEAT_AGAIN: Duration = Duration::from_millis(250);
 /// Reports that come within this time travel together.
 const REPORT_AFTER: Duration = Duration::from_millis(20);
 /// How often the host is asked which ports are taken and which drivers work.
 const FINGERPRINT_EVERY: Duration = Duration::from_secs(15);
+/// How long the catalog waits, once there is a server, for all that runs here to be taken up.
+const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 /// A lease is renewed when this fraction of it is over.
-const BEATS_PER_LEASE: u32 = 5;
+const BEATS_PER_LEASE: u32 = 3;
 
 /// The servers' newest idea of what runs here.
 #[derive(Message)]
@@ -36,10 +43,21 @@ struct AllocsListed {
     allocs: Vec<Arc<model::Allocation>>,
 }
 
-/// An allocation's state changed.
+/// What is to be kept of an allocation changed, and what the servers have to know, if they do.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct AllocChanged(pub(super) AllocReport);
+pub(super) struct AllocChanged {
+    pub(super) alloc_id: String,
+    pub(super) report: Option<AllocReport>,
+    pub(super) tasks: BTreeMap<String, KeptTask>,
+}
+
+/// It is known of each task of an allocation whether an earlier run of the agent left it running.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct AllocSettled {
+    pub(super) alloc_id: String,
+}
 
 /// An allocation has ended and all of its tasks are gone.
 #[derive(Message)]
@@ -65,17 +83,54 @@ pub struct Client {
     reports: BTreeMap<String, AllocReport>,
     reporting: bool,
     registered: bool,
+    /// The log's index at which the node was registered.
+    registered_at: u64,
     /// The servers are being asked what should run here; that never ends.
     watching: bool,
-    /// Containers of allocations nobody wants any more are removed once, after the first list.
-    swept: bool,
+    /// The index of the newest list that was acted on.
+    acted_on: u64,
+    /// The servers have said what should run here, and what nobody wants any more is removed.
+    listed: bool,
+    memory: Memory,
     leaving: bool,
+}
+
+/// What is kept on disk, and what came of what was found there.
+#[derive(Default)]
+struct Memory {
+    /// Allocations whose files are to be written.
+    changed: BTreeSet<String>,
+    writing: bool,
+    /// Writing failed; that was told.
+    failing: bool,
+    /// Something runs here, or may run here, that isn't in the files.
+    strangers: bool,
+    /// Allocations of which it isn't known yet what runs of them.
+    unsettled: BTreeSet<String>,
+    /// The catalog knows that all is taken up.
+    settled: bool,
 }
 
 struct Running {
     alloc: Arc<model::Allocation>,
-    addr: Addr<Allocation>,
+    /// None if it had ended before this agent started.
+    addr: Option<Addr<Allocation>>,
     ended: bool,
+    /// The servers have said in this run of the agent that they want it.
+    confirmed: bool,
+    tasks: BTreeMap<String, KeptTask>,
+}
+
+impl Running {
+    fn tell<M>(&self, message: M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Allocation: Handler<M>,
+    {
+        if let Some(addr) = &self.addr {
+            addr.do_send(message);
+        }
+    }
 }
 
 impl Client {
@@ -97,8 +152,11 @@ impl Client {
             reports: BTreeMap::new(),
             reporting: false,
             registered: false,
+            registered_at: 0,
             watching: false,
-            swept: false,
+            acted_on: 0,
+            listed: false,
+            memory: Memory::default(),
             leaving: false,
         }
     }
@@ -117,12 +175,14 @@ impl Client {
             node: Box::new((*self.node).clone()),
             catalog: self.catalog_node.clone(),
         };
+        let acted_on = self.acted_on;
         let asking = async move { rpc.ask(request).await };
         ctx.spawn(
             asking
                 .into_actor(self)
-                .map(|answer, client, ctx| match answer {
-                    Ok(Response::Done) => {
+                .map(move |answer, client, ctx| match answer {
+                    Ok(Response::Registered { index }) => {
+                        client.registered_at(index, acted_on);
                         if !client.registered {
                             tracing::info!(
                                 node = client.node.name,
@@ -134,7 +194,8 @@ impl Client {
                         client.catalog.do_send(NodeRegistered);
                         client.beat(ctx);
                         if !std::mem::replace(&mut client.watching, true) {
-                            client.watch(0, ctx);
+                            client.watch(ctx);
+                            ctx.run_later(SETTLE_WITHIN, |client, _| client.settle());
                         }
                     }
                     Ok(Response::Refused(reason)) => {
@@ -161,147 +222,45 @@ impl Client {
                     }
                     Ok(Response::Unregistered) => client.register(ctx),
                     Ok(_) | Err(_) => {
-                        ctx.run_later(RETRY_AFTER, Self::beat);
+                        ctx.run_later(BEAT_AGAIN, Self::beat);
                     }
                 }),
         );
     }
 
-    fn watch(&mut self, after: u64, ctx: &mut Context<Self>) {
+    /// `acted_on` was the newest list when the registration was asked for: if that is later than
+    /// the registration, these servers aren't those that made the list.
+    fn registered_at(&mut self, index: u64, acted_on: u64) {
+        if index < acted_on {
+            tracing::warn!(
+                index,
+                acted_on,
+                "the servers' state is older than what they said before: it is followed anew"
+            );
+            self.acted_on = 0;
+        }
+        self.registered_at = index;
+    }
+
+    fn watch(&mut self, ctx: &mut Context<Self>) {
         let (rpc, proof) = (self.rpc.clone(), self.proof());
         let request = Request::WatchAllocs {
             proof,
-            after,
-            wait_ms: WATCH_MS,
+            after: self.acted_on,
+            min_index: self.registered_at.max(self.acted_on),
+            // The first list is wanted even if it is empty.
+            wait_ms: if self.listed { WATCH_MS } else { 0 },
         };
         let asking = async move { rpc.ask(request).await };
-        ctx.spawn(
-            asking
-                .into_actor(self)
-                .map(move |answer, _, ctx| match answer {
-                    Ok(Response::Allocs { index, allocs }) => {
-                        ctx.notify(AllocsListed { index, allocs });
-                    }
-                    Ok(_) | Err(_) => {
-                        ctx.run_later(RETRY_AFTER, move |client, ctx| client.watch(after, ctx));
-                    }
-                }),
-        );
-    }
-
-    /// Starts, updates and stops allocations until what runs here is what should.
-    fn reconcile(&mut self, allocs: Vec<Arc<model::Allocation>>, ctx: &mut Context<Self>) {
-        let wanted: BTreeSet<&str> = allocs.iter().map(|alloc| alloc.id.as_str()).collect();
-        self.deferred.retain(|id, _| wanted.contains(id.as_str()));
-        let forgotten: Vec<String> = self
-            .running
-            .keys()
-            .filter(|id| !wanted.contains(id.as_str()))
-            .cloned()
-            .collect();
-        for id in forgotten {
-            if let Some(running) = self.running.get(&id) {
-                running.addr.do_send(Stop {
-                    reason: "forgotten by the servers".to_owned(),
-                });
+        ctx.spawn(asking.into_actor(self).map(|answer, client, ctx| {
+            if let Ok(Response::Allocs { index, allocs }) = answer
+                && index >= client.acted_on
+            {
+                ctx.notify(AllocsListed { index, allocs });
+            } else {
+                ctx.run_later(RETRY_AFTER, Self::watch);
             }
-            self.forget_when_ended(&id);
-        }
-        for alloc in allocs {
-            match self.running.get_mut(&alloc.id) {
-                Some(running) if running.ended => {}
-                Some(running) if alloc.server_terminal() => {
-                    running.alloc = Arc::clone(&alloc);
-                    running.addr.do_send(Stop {
-                        reason: alloc.desired_description.clone(),
-                    });
-                }
-                Some(running) => {
-                    if running.alloc.alloc_modify_index != alloc.alloc_modify_index {
-                        running.alloc = Arc::clone(&alloc);
-                        running.addr.do_send(Update(alloc));
-                    }
-                }
-                None if alloc.server_terminal() => {
-                    if self.deferred.remove(&alloc.id).is_some() || !alloc.client_terminal() {
-                        self.never_ran(&alloc, ctx);
-                    }
-                }
-                None if alloc.client_terminal() => {}
-                None => {
-                    self.deferred.insert(alloc.id.clone(), alloc);
-                }
-            }
-        }
-        self.start_deferred(ctx);
-    }
-
-    /// Starts what waits, unless another allocation still holds a port it needs.
-    fn start_deferred(&mut self, ctx: &mut Context<Self>) {
-        if self.leaving {
-            return;
-        }
-        for (id, alloc) in std::mem::take(&mut self.deferred) {
-            let blocked = self.running.values().any(|running| {
-                !running.ended && (takes_over(&alloc, running) || shares_port(&alloc, running))
-            });
-            if blocked {
-                self.deferred.insert(id, alloc);
-                continue;
-            }
-            let addr = Allocation::new(
-                self.world.clone(),
-                Arc::clone(&self.node),
-                Arc::clone(&alloc),
-                self.catalog.clone(),
-                ctx.address(),
-            )
-            .start();
-            self.running.insert(
-                id,
-                Running {
-                    alloc,
-                    addr,
-                    ended: false,
-                },
-            );
-        }
-    }
-
-    /// An allocation that is to stop but doesn't run here: it has ended.
-    fn never_ran(&mut self, alloc: &model::Allocation, ctx: &mut Context<Self>) {
-        let report = AllocReport {
-            alloc_id: alloc.id.clone(),
-            client_status: model::CLIENT_COMPLETE.to_owned(),
-            client_description: "stopped before it ran".to_owned(),
-            task_states: alloc.task_states.clone(),
-        };
-        self.reports.insert(alloc.id.clone(), report);
-        self.report_soon(ctx);
-    }
-
-    fn forget_when_ended(&mut self, id: &str) {
-        if !self.running.get(id).is_some_and(|running| running.ended) {
-            return;
-        }
-        self.running.remove(id);
-        let (world, id) = (self.world.clone(), id.to_owned());
-        actix_rt::spawn(async move {
-            if let Err(error) = world.containers.forget(&id).await {
-                tracing::warn!(alloc = id, %error, "what was kept of an allocation remains");
-            }
-        });
-    }
-
-    /// Removes containers of allocations that should not run here (any more).
-    fn sweep(&mut self, ctx: &mut Context<Self>) {
-        let wanted = self
-            .running
-            .keys()
-            .chain(self.deferred.keys())
-            .cloned()
-            .collect();
-        ctx.spawn(sweep::sweep(self.world.clone(), wanted).into_actor(self));
+        }));
     }
 
     fn report_soon(&mut self, ctx: &mut Context<Self>) {
@@ -322,6 +281,9 @@ impl Client {
                 client
                     .reports
                     .retain(|id, report| sent.get(id) != Some(report));
+                for id in sent.keys() {
+                    client.changed(id, ctx);
+                }
                 if !client.reports.is_empty() {
                     client.report_soon(ctx);
                 }
@@ -386,27 +348,20 @@ impl Client {
             node: Box::new((*self.node).clone()),
             catalog: self.catalog_node.clone(),
         };
+        let acted_on = self.acted_on;
         let asking = async move { rpc.ask(request).await };
-        ctx.spawn(asking.into_actor(self).map(|answer, _, _| {
-            if let Err(error) = answer {
-                tracing::debug!(%error, "the node's new state isn't known to the servers yet");
-            }
-        }));
+        ctx.spawn(
+            asking
+                .into_actor(self)
+                .map(move |answer, client, _| match answer {
+                    Ok(Response::Registered { index }) => client.registered_at(index, acted_on),
+                    Ok(other) => tracing::warn!(?other, "the node's new state wasn't taken"),
+                    Err(error) => {
+                        tracing::debug!(%error, "the servers don't know the node's new state yet");
+                    }
+                }),
+        );
     }
-}
-
-fn shares_port(alloc: &model::Allocation, other: &Running) -> bool {
-    alloc.ports().any(|(_, port)| {
-        other
-            .alloc
-            .ports()
-            .any(|(_, held)| held.value == port.value)
-    })
-}
-
-/// Whether `alloc` replaces one that is being stopped here: it needs what that one holds.
-fn takes_over(alloc: &model::Allocation, other: &Running) -> bool {
-    alloc.previous_allocation == other.alloc.id && other.alloc.server_terminal()
 }
 
 impl Actor for Client {
@@ -414,7 +369,7 @@ impl Actor for Client {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(4_096);
-        self.register(ctx);
+        self.remember(ctx);
         ctx.run_interval(FINGERPRINT_EVERY, Self::fingerprint);
     }
 }
@@ -426,21 +381,38 @@ impl Handler<AllocsListed> for Client {
         if self.leaving {
             return;
         }
+        self.acted_on = listed.index;
         self.reconcile(listed.allocs, ctx);
-        if !self.swept {
-            self.swept = true;
+        if !std::mem::replace(&mut self.listed, true) {
             self.sweep(ctx);
+            self.settle_if_known();
         }
-        self.watch(listed.index, ctx);
+        self.watch(ctx);
     }
 }
 
 impl Handler<AllocChanged> for Client {
     type Result = ();
 
-    fn handle(&mut self, AllocChanged(report): AllocChanged, ctx: &mut Self::Context) {
-        self.reports.insert(report.alloc_id.clone(), report);
-        self.report_soon(ctx);
+    fn handle(&mut self, changed: AllocChanged, ctx: &mut Self::Context) {
+        let id = changed.alloc_id;
+        if let Some(running) = self.running.get_mut(&id) {
+            running.tasks = changed.tasks;
+        }
+        if let Some(report) = changed.report {
+            self.reports.insert(id.clone(), report);
+            self.report_soon(ctx);
+        }
+        self.changed(&id, ctx);
+    }
+}
+
+impl Handler<AllocSettled> for Client {
+    type Result = ();
+
+    fn handle(&mut self, settled: AllocSettled, _: &mut Self::Context) {
+        self.memory.unsettled.remove(&settled.alloc_id);
+        self.settle_if_known();
     }
 }
 
@@ -451,6 +423,7 @@ impl Handler<AllocEnded> for Client {
         if let Some(running) = self.running.get_mut(&ended.alloc_id) {
             running.ended = true;
         }
+        self.changed(&ended.alloc_id, ctx);
         self.start_deferred(ctx);
     }
 }
@@ -464,7 +437,7 @@ impl Handler<Leave> for Client {
             .running
             .values()
             .filter(|running| !running.ended)
-            .map(|running| running.addr.send(super::allocation::End))
+            .filter_map(|running| Some(running.addr.as_ref()?.send(super::allocation::End)))
             .collect();
         Box::pin(
             async move {

@@ -1,6 +1,9 @@
 //! `Task`: one task on this node. The machine in `logic::lifecycle::task` decides; this actor
 //! asks the driver, keeps the task's services in the catalog, and reports.
 
+mod spec;
+mod take_up;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +12,17 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message,
     SpawnHandle, WrapFuture,
 };
-use logic::lifecycle::environment;
-use logic::lifecycle::services::{self, CheckPlan, Offer};
-use logic::lifecycle::task::{Effect, Input, Machine};
+use logic::lifecycle::services::CheckPlan;
+use logic::lifecycle::task::{Effect, Input, Machine, Saved};
 use logic::model::{self, JOB_BATCH, Node, RestartPolicy, TASK_DEAD, TASK_RUNNING, TaskState};
 use ports::errors::ContainersError;
-use ports::{PortMapping, TaskKey, TaskSpec, World};
+use ports::{TaskKey, World};
 
 use super::allocation::{Allocation, TaskChanged};
 use super::health_check::{self, HealthCheck};
+use super::kept::KeptTask;
 use crate::catalog::{Catalog, Serve, Withdraw};
+use take_up::Known;
 
 /// How long a stop waits for the servers to learn that the task is withdrawn: routes to it are
 /// gone then, so that it isn't killed under a request.
@@ -48,6 +52,31 @@ pub struct CheckGaveUp {
     pub check: String,
 }
 
+/// A check's status changed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct CheckSaid {
+    pub(super) check_id: String,
+    pub(super) status: &'static str,
+}
+
+/// The servers (still) want the task: it may be started if it isn't running.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Confirm;
+
+/// What is known of a task when its actor starts.
+#[derive(Clone, Debug)]
+pub(super) enum Past {
+    /// The servers placed it here just now.
+    New,
+    /// The servers want it here, and an earlier run of the agent may have started it.
+    Unknown,
+    /// What an earlier run of the agent knew. It is looked for, but not started before the
+    /// servers have said that they still want it.
+    Kept(Box<KeptTask>),
+}
+
 pub struct Task {
     world: World,
     node: Arc<Node>,
@@ -59,11 +88,24 @@ pub struct Task {
     checks: Vec<Addr<HealthCheck>>,
     timer: Option<SpawnHandle>,
     serving: bool,
+    /// The last status of each check, while the task is up.
+    health: BTreeMap<String, String>,
+    /// An earlier run of the agent may have started it.
+    look_first: bool,
+    known: Known,
+    looking: bool,
+    /// Why it is to stop, once it is known whether it runs.
+    stop_wanted: Option<String>,
+    /// The servers want it.
+    confirmed: bool,
+    /// It was found running, and what its checks said before isn't known.
+    unchecked: bool,
+    /// It doesn't run, and isn't started before the servers have said that they want it.
+    held: bool,
 }
 
 /// What is known of a task before its actor has looked: its past, not yet confirmed.
-pub(super) fn waiting(known: Option<&TaskState>) -> TaskState {
-    let mut state = known.cloned().unwrap_or_default();
+pub(super) fn waiting(mut state: TaskState) -> TaskState {
     if state.state != TASK_DEAD {
         model::TASK_PENDING.clone_into(&mut state.state);
     }
@@ -78,6 +120,7 @@ impl Task {
         task: model::Task,
         catalog: Addr<Catalog>,
         allocation: Addr<Allocation>,
+        past: Past,
     ) -> Self {
         let job = alloc.job.as_ref();
         let kind = job.map_or(model::JOB_SERVICE, |job| job.r#type.as_str());
@@ -92,11 +135,27 @@ impl Task {
             task.kill_timeout(),
             task.shutdown_delay,
         );
-        let known = alloc.task_states.get(&task.name).cloned();
-        let machine = match known {
-            Some(state) => machine.with_state(state),
-            None => machine,
+        let told = alloc.task_states.get(&task.name).cloned();
+        let ran = told
+            .as_ref()
+            .is_some_and(|state| state.state == TASK_RUNNING || state.restarts > 0);
+        let confirmed = !matches!(past, Past::Kept(_));
+        let (look_first, kept) = match past {
+            Past::Kept(kept) => (true, *kept),
+            Past::New | Past::Unknown => {
+                let machine = Saved {
+                    state: told.unwrap_or_else(|| machine.state().clone()),
+                    ..Saved::default()
+                };
+                let kept = KeptTask {
+                    machine,
+                    ..KeptTask::default()
+                };
+                (ran || matches!(past, Past::Unknown), kept)
+            }
         };
+        let known = Known::of(&kept.machine);
+        let machine = machine.resumed(kept.machine);
         Self {
             world,
             node,
@@ -108,6 +167,14 @@ impl Task {
             checks: Vec::new(),
             timer: None,
             serving: false,
+            health: kept.checks,
+            look_first,
+            known,
+            looking: false,
+            stop_wanted: None,
+            confirmed,
+            unchecked: false,
+            held: false,
         }
     }
 
@@ -150,9 +217,17 @@ impl Task {
                 tracing::warn!(task = %key, message, "{}", event.r#type);
             }
         }
+        self.tell();
+    }
+
+    /// Tells the allocation how the task is.
+    fn tell(&self) {
         self.allocation.do_send(TaskChanged {
             task: self.asked.name.clone(),
-            state,
+            kept: KeptTask {
+                machine: self.machine.saved(),
+                checks: self.health.clone(),
+            },
         });
     }
 
@@ -268,19 +343,13 @@ impl Task {
         }));
     }
 
-    fn offers(&self) -> Vec<Offer> {
-        let env = environment::variables(&self.alloc, &self.asked, &self.node);
-        let mut offers = services::offers(&self.alloc, Some(&self.asked), &self.node, &env);
-        // The group's own services are up when its first task is.
-        let first = self.alloc.group().and_then(|group| group.tasks.first());
-        if first.is_some_and(|first| first.name == self.asked.name) {
-            offers.extend(services::offers(&self.alloc, None, &self.node, &env));
-        }
-        offers
-    }
-
     fn serve(&mut self, ctx: &mut Context<Self>) {
-        let offers = self.offers();
+        let mut offers = self.offers();
+        for plan in offers.iter_mut().flat_map(|offer| &mut offer.checks) {
+            if let Some(status) = self.health.get(&plan.row.check_id) {
+                plan.row.status.clone_from(status);
+            }
+        }
         self.stop_checks();
         self.serving = true;
         for plan in offers.iter().flat_map(|offer| &offer.checks) {
@@ -299,7 +368,7 @@ impl Task {
             self.world.clone(),
             plan.clone(),
             self.catalog.clone(),
-            ctx.address().recipient(),
+            ctx.address(),
         )
         .start()
     }
@@ -312,80 +381,13 @@ impl Task {
 
     fn withdraw(&mut self) {
         self.stop_checks();
+        self.health.clear();
+        self.checked();
         if std::mem::take(&mut self.serving) {
             self.catalog.do_send(Withdraw {
                 owner: self.owner(),
             });
         }
-    }
-
-    fn spec(&self) -> TaskSpec {
-        let env = environment::variables(&self.alloc, &self.asked, &self.node);
-        let resources = self.alloc.task_resources.get(&self.asked.name);
-        let resources = resources.unwrap_or(&self.asked.resources);
-        let config = self
-            .asked
-            .config
-            .iter()
-            .map(|(key, value)| {
-                (
-                    key.clone(),
-                    environment::interpolate_value(value, &env, &self.node),
-                )
-            })
-            .collect();
-        TaskSpec {
-            key: self.key(),
-            driver: self.asked.driver.clone(),
-            config,
-            user: self.asked.user.clone(),
-            cpu: resources.cpu,
-            memory_mb: resources.memory_mb,
-            ports: self.port_mappings(),
-            logs: self.asked.log_config.clone(),
-            labels: BTreeMap::from([
-                ("com.drover.job".to_owned(), self.alloc.job_id.clone()),
-                ("com.drover.alloc_name".to_owned(), self.alloc.name.clone()),
-                ("com.drover.node_id".to_owned(), self.node.id.clone()),
-            ]),
-            kill_signal: self.asked.kill_signal.clone(),
-            env,
-        }
-    }
-
-    fn port_mappings(&self) -> Vec<PortMapping> {
-        self.alloc
-            .ports()
-            .filter(|(owner, _)| owner.is_empty() || *owner == self.asked.name)
-            .map(|(_, assigned)| {
-                let label = &assigned.label;
-                let given = environment::port(&self.alloc, &self.asked.name, label);
-                let inside = environment::container_port(&self.alloc, &self.asked, label);
-                PortMapping {
-                    label: label.clone(),
-                    host_ip: given.map_or_else(|| self.node.address.clone(), |(ip, _, _)| ip),
-                    host_port: assigned.value,
-                    container_port: inside.unwrap_or(assigned.value),
-                }
-            })
-            .collect()
-    }
-
-    /// Takes up the task if an earlier run of the agent left it running, else starts it.
-    fn take_up(&mut self, ctx: &mut Context<Self>) {
-        let (world, spec) = (self.world.clone(), self.spec());
-        let asking = async move { world.containers.reattach(&spec).await };
-        ctx.spawn(asking.into_actor(self).map(|found, task, ctx| {
-            if let Err(error) = &found {
-                tracing::warn!(task = %task.key(), %error, "the driver can't say whether it runs");
-            }
-            let input = if matches!(found, Ok(true)) {
-                Input::Reattached
-            } else {
-                Input::Received
-            };
-            task.step(input, ctx);
-        }));
     }
 }
 
@@ -393,15 +395,15 @@ impl Actor for Task {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let ran_before = self
-            .alloc
-            .task_states
-            .get(&self.asked.name)
-            .is_some_and(|state| state.state == TASK_RUNNING || state.restarts > 0);
-        if ran_before {
+        if self.machine.dead() {
+            self.tell();
+            self.settled();
+            self.remove(ctx);
+        } else if self.look_first {
             self.take_up(ctx);
         } else {
             self.step(Input::Received, ctx);
+            self.settled();
         }
     }
 }
@@ -410,7 +412,36 @@ impl Handler<Stop> for Task {
     type Result = ();
 
     fn handle(&mut self, Stop { reason }: Stop, ctx: &mut Self::Context) {
-        self.step(Input::Stop { reason }, ctx);
+        if self.looking {
+            self.stop_wanted = Some(reason);
+        } else {
+            self.step(Input::Stop { reason }, ctx);
+        }
+    }
+}
+
+impl Handler<Confirm> for Task {
+    type Result = ();
+
+    fn handle(&mut self, _: Confirm, ctx: &mut Self::Context) {
+        self.confirmed = true;
+        if std::mem::take(&mut self.held) {
+            self.step(Input::NotFound, ctx);
+        }
+    }
+}
+
+impl Handler<CheckSaid> for Task {
+    type Result = ();
+
+    fn handle(&mut self, CheckSaid { check_id, status }: CheckSaid, _: &mut Self::Context) {
+        if self.serving {
+            self.health.insert(check_id, status.to_owned());
+            self.tell();
+            if self.unchecked && self.passes() {
+                self.checked();
+            }
+        }
     }
 }
 

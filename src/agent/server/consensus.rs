@@ -1,91 +1,332 @@
-//! `Consensus`: the only way to change the state. Gives each command its place in the log,
-//! makes it durable, and hands it on to be applied.
-//!
-//! With one server, what is on its disk is agreed. Proposals that arrive while the disk is busy
-//! share the next write.
+//! `Consensus`: the only way to change the state. Takes proposals, gathers those that arrive
+//! together into one entry of the log, and sees each through to its answer: on this server if it
+//! leads, through the leader if not, again if leadership moves meanwhile.
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, ResponseFuture};
-use logic::state::{Command, Entry, Refusal, Reply};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Recipient,
+    ResponseFuture, WrapFuture,
+};
+use logic::config::AgentConfig;
+use logic::election::{Election, PreVote};
+use logic::state::{Command, Refusal};
 use ports::World;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::log::Log;
-use super::state_store::{Apply, StateStore, TakeSnapshot};
+use super::raft::log_store::LogStore;
+use super::raft::machine::Machine;
+use super::raft::network::{RaftRequest, RaftResponse};
+pub use super::raft::types::{Applied, Proposal};
+use super::raft::types::{Batch, Raft, ServerNode, number_of};
+use super::standing::Standing;
+use crate::gossip::Gossip;
+use crate::planted::{self, Planted};
+use crate::published::{Publisher, Subscriber};
+use crate::rpc::{Request, Response, Rpc};
+use crate::state::State;
 
-/// Asks for a change of the state. Answered when it is durable and applied.
+/// How long a change may wait for a leader, and for the leader's answer.
+pub(super) const PROPOSE_WITHIN: Duration = Duration::from_secs(10);
+/// How long the leader tries for a server that passed a proposal on, which then asks again.
+const FORWARDED_WITHIN: Duration = Duration::from_secs(4);
+/// Entries of the log that are under way at once, and proposals in one.
+const IN_FLIGHT_MAX: usize = 2;
+const BATCH_MAX: usize = 512;
+/// How often leadership, deadlines and the log's size are looked at.
+pub(super) const TICK: Duration = Duration::from_millis(50);
+/// Before what couldn't be passed on is passed on again.
+const FORWARD_AGAIN: Duration = Duration::from_millis(50);
+
+/// Asks for a change of the state, through whichever server leads. Answered when it is durable on
+/// a majority of the servers and applied here or on the leader.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Applied, ProposeError>")]
 pub struct Propose(pub Command);
 
-/// What became of a proposal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Applied {
-    pub index: u64,
-    pub reply: Reply,
-}
+/// Asks for a change that only makes sense while this server leads.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Applied, ProposeError>")]
+pub(super) struct ProposeAsLeader(pub(super) Command);
 
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+/// Proposals that another server passes on.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<Result<Applied, ProposeError>>")]
+pub(super) struct ProposeFor(pub(super) Vec<Proposal>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Error, serde::Serialize, serde::Deserialize)]
 pub enum ProposeError {
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Whether it happened isn't known; most likely it didn't.
+    #[error("no cluster leader: {0}")]
+    NoLeader(String),
     /// The log can't be written, or the server is stopping: whether it happened isn't known.
     #[error("the server could not write its log: {0}")]
     Log(String),
 }
 
 pub struct Consensus {
-    world: World,
-    log: Log,
-    store: Addr<StateStore>,
-    waiting: Vec<Waiting>,
-    flush_due: bool,
-    /// Why the log can't be written any more; reads go on, writes are refused.
-    halted: Option<String>,
+    pub(super) world: World,
+    pub(super) config: Arc<AgentConfig>,
+    pub(super) me: ServerNode,
+    pub(super) rpc: Rpc,
+    pub(super) gossip: Gossip,
+    pub(super) state: State,
+    pub(super) log: LogStore,
+    pub(super) machine: Machine,
+    pub(super) raft: Raft,
+    /// Counts the times the log was opened.
+    pub(super) generation: u64,
+    pub(super) standing: Standing,
+    pub(super) published: Publisher<Arc<Standing>>,
+    pub(super) followers: Vec<Recipient<Leadership>>,
+    pub(super) election: Election,
+    pub(super) cluster: super::cluster::Cluster,
+    /// The log failed and is being opened again.
+    pub(super) reopening: bool,
+    /// Reads what `published` says.
+    pub(super) reader: Subscriber<Arc<Standing>>,
+    /// No new entries while leadership is handed over.
+    pub(super) handing_over: bool,
+    waiting: BTreeMap<u64, Waiting>,
+    proposed: u64,
+    in_flight: usize,
+    forwarding: bool,
+}
+
+/// Whether this server leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub(super) enum Leadership {
+    Leads,
+    Follows,
 }
 
 struct Waiting {
-    command: Command,
+    proposal: Proposal,
     reply_to: oneshot::Sender<Result<Applied, ProposeError>>,
+    deadline: Duration,
+    /// Not to be passed on to another server.
+    here_only: bool,
+    under_way: bool,
+}
+
+/// What a consensus actor is made of.
+pub(super) struct Parts {
+    pub(super) world: World,
+    pub(super) config: Arc<AgentConfig>,
+    pub(super) me: ServerNode,
+    pub(super) rpc: Rpc,
+    pub(super) gossip: Gossip,
+    pub(super) state: State,
+    pub(super) log: LogStore,
+    pub(super) machine: Machine,
+    pub(super) raft: Raft,
+    pub(super) published: Publisher<Arc<Standing>>,
+    pub(super) reader: Subscriber<Arc<Standing>>,
 }
 
 impl Consensus {
-    pub(super) fn new(world: World, log: Log, store: Addr<StateStore>) -> Self {
+    pub(super) fn new(parts: Parts) -> Self {
+        let number = number_of(&parts.me.id);
+        let now = parts.world.clock.monotonic();
         Self {
-            world,
-            log,
-            store,
-            waiting: Vec::new(),
-            flush_due: false,
-            halted: None,
+            standing: Standing::of(&parts.me, &parts.raft, parts.log.last(), now),
+            election: Election::new(number, now),
+            world: parts.world,
+            config: parts.config,
+            me: parts.me,
+            rpc: parts.rpc,
+            gossip: parts.gossip,
+            state: parts.state,
+            log: parts.log,
+            machine: parts.machine,
+            raft: parts.raft,
+            generation: 0,
+            published: parts.published,
+            followers: Vec::new(),
+            cluster: super::cluster::Cluster::default(),
+            reopening: false,
+            reader: parts.reader,
+            handing_over: false,
+            waiting: BTreeMap::new(),
+            proposed: 0,
+            in_flight: 0,
+            forwarding: false,
         }
     }
 
-    fn flush(&mut self, ctx: &mut Context<Self>) {
-        let at = self.world.clock.now();
-        let (mut entries, mut reply_to) = (Vec::new(), Vec::new());
-        for (index, waiting) in (self.log.last_index() + 1..).zip(self.waiting.drain(..)) {
-            entries.push(Entry {
-                index,
-                at,
-                command: waiting.command,
-            });
-            reply_to.push(waiting.reply_to);
+    fn wait_for(
+        &mut self,
+        proposal: Proposal,
+        within: Duration,
+        here_only: bool,
+    ) -> oneshot::Receiver<Result<Applied, ProposeError>> {
+        let (reply_to, reply) = oneshot::channel();
+        self.proposed += 1;
+        let waiting = Waiting {
+            proposal,
+            reply_to,
+            deadline: self.world.clock.monotonic() + within,
+            here_only,
+            under_way: false,
+        };
+        self.waiting.insert(self.proposed, waiting);
+        reply
+    }
+
+    fn proposal(&self, command: Command) -> Proposal {
+        Proposal {
+            id: self.world.random.uuid(),
+            command,
         }
-        if let Err(error) = self.log.append(&entries) {
-            // Nothing may be promised that isn't on disk, and what is there isn't known any more.
-            tracing::error!(%error, "the log can't be written: no more changes until a restart");
-            self.halted = Some(error.to_string());
-            for reply_to in reply_to {
-                reply_to
-                    .send(Err(ProposeError::Log(error.to_string())))
-                    .ok();
+    }
+
+    /// Sends what waits on its way, if there is one.
+    pub(super) fn pump(&mut self, ctx: &mut Context<Self>) {
+        if self.standing.leads() {
+            while self.in_flight < IN_FLIGHT_MAX && !self.handing_over {
+                let numbers = self.ready(|_| true);
+                if numbers.is_empty() {
+                    return;
+                }
+                self.write(numbers, ctx);
             }
             return;
         }
-        self.store.do_send(Apply { entries, reply_to });
-        if self.log.wants_snapshot() {
-            self.store.do_send(TakeSnapshot(ctx.address().recipient()));
+        let why = || ProposeError::NoLeader("this server doesn't lead".to_owned());
+        let stranded: Vec<u64> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.here_only && !waiting.under_way)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in stranded {
+            self.answer(number, Err(why()));
+        }
+        if let Some(address) = self.standing.leader_address(&self.gossip)
+            && !self.forwarding
+        {
+            let numbers = self.ready(|waiting| !waiting.here_only);
+            if !numbers.is_empty() {
+                self.pass_on(numbers, address, ctx);
+            }
+        }
+    }
+
+    /// The next proposals that aren't under way, which they are from now on.
+    fn ready(&mut self, wanted: impl Fn(&Waiting) -> bool) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        for (number, waiting) in &mut self.waiting {
+            if numbers.len() < BATCH_MAX && !waiting.under_way && wanted(waiting) {
+                waiting.under_way = true;
+                numbers.push(*number);
+            }
+        }
+        numbers
+    }
+
+    fn proposals(&self, numbers: &[u64]) -> Vec<Proposal> {
+        let of = |number| self.waiting.get(number).map(|waiting| &waiting.proposal);
+        numbers.iter().filter_map(of).cloned().collect()
+    }
+
+    /// Writes proposals into the log.
+    fn write(&mut self, numbers: Vec<u64>, ctx: &mut Context<Self>) {
+        self.in_flight += 1;
+        let batch = Batch {
+            at: self.world.clock.now(),
+            proposals: self.proposals(&numbers),
+        };
+        let raft = self.raft.clone();
+        let writing = async move { raft.client_write(batch).await };
+        ctx.spawn(
+            writing
+                .into_actor(self)
+                .map(move |written, consensus, ctx| {
+                    consensus.in_flight -= 1;
+                    match written {
+                        Ok(written) => {
+                            for (number, answer) in numbers.into_iter().zip(written.data) {
+                                consensus.answer(number, answer.map_err(ProposeError::from));
+                            }
+                        }
+                        // Whatever it was: the same proposals are made again, and happen once.
+                        Err(error) => {
+                            tracing::debug!(%error, "proposals have to be made again");
+                            consensus.not_under_way(&numbers);
+                        }
+                    }
+                    ctx.notify(Pump);
+                }),
+        );
+    }
+
+    /// Asks the leader to write proposals into the log.
+    fn pass_on(&mut self, numbers: Vec<u64>, address: String, ctx: &mut Context<Self>) {
+        self.forwarding = true;
+        let mut proposals = self.proposals(&numbers);
+        if planted::is(Planted::DoubleApplyAfterForwarding) {
+            for proposal in &mut proposals {
+                proposal.id = self.world.random.uuid();
+            }
+        }
+        let rpc = self.rpc.clone();
+        let within = FORWARDED_WITHIN + Duration::from_secs(1);
+        let asking = async move {
+            rpc.ask_at(&address, &Request::Propose(proposals), within)
+                .await
+        };
+        ctx.spawn(asking.into_actor(self).map(move |answer, consensus, ctx| {
+            consensus.forwarding = false;
+            if let Ok(Response::Proposed(answers)) = answer {
+                for (number, answer) in numbers.iter().zip(answers) {
+                    if matches!(answer, Ok(_) | Err(ProposeError::Refused(_))) {
+                        consensus.answer(*number, answer);
+                    }
+                }
+            }
+            consensus.not_under_way(&numbers);
+            let left = numbers
+                .iter()
+                .any(|number| consensus.waiting.contains_key(number));
+            if left {
+                ctx.notify_later(Pump, FORWARD_AGAIN);
+            } else {
+                ctx.notify(Pump);
+            }
+        }));
+    }
+
+    fn not_under_way(&mut self, numbers: &[u64]) {
+        for number in numbers {
+            if let Some(waiting) = self.waiting.get_mut(number) {
+                waiting.under_way = false;
+            }
+        }
+    }
+
+    fn answer(&mut self, number: u64, answer: Result<Applied, ProposeError>) {
+        if let Some(waiting) = self.waiting.remove(&number) {
+            // Whoever asked may have gone.
+            waiting.reply_to.send(answer).ok();
+        }
+    }
+
+    fn give_up_overdue(&mut self, now: Duration) {
+        let overdue: Vec<u64> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.deadline <= now)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in overdue {
+            let why = "no answer from a majority of the servers in time".to_owned();
+            self.answer(number, Err(ProposeError::NoLeader(why)));
         }
     }
 }
@@ -95,59 +336,131 @@ impl Actor for Consensus {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(4_096);
+        self.follow_metrics(ctx);
+        ctx.run_interval(TICK, |consensus, ctx| {
+            let now = consensus.world.clock.monotonic();
+            consensus.give_up_overdue(now);
+            consensus.look(ctx);
+            consensus.tend_cluster(ctx);
+        });
     }
+}
+
+fn stopping<T>(_: T) -> ProposeError {
+    ProposeError::Log("it is stopping".to_owned())
 }
 
 impl Handler<Propose> for Consensus {
     type Result = ResponseFuture<Result<Applied, ProposeError>>;
 
     fn handle(&mut self, Propose(command): Propose, ctx: &mut Self::Context) -> Self::Result {
-        if let Some(reason) = self.halted.clone() {
-            return Box::pin(async move { Err(ProposeError::Log(reason)) });
-        }
-        let (reply_to, reply) = oneshot::channel();
-        self.waiting.push(Waiting { command, reply_to });
-        if !self.flush_due {
-            self.flush_due = true;
-            // Behind the proposals that are in the mailbox already: they share the write.
-            ctx.notify(FlushDue);
-        }
+        let proposal = self.proposal(command);
+        let reply = self.wait_for(proposal, PROPOSE_WITHIN, false);
+        // Behind the proposals that are in the mailbox already: they share the write.
+        ctx.notify(Pump);
+        Box::pin(async move { reply.await.map_err(stopping)? })
+    }
+}
+
+impl Handler<ProposeAsLeader> for Consensus {
+    type Result = ResponseFuture<Result<Applied, ProposeError>>;
+
+    fn handle(&mut self, ask: ProposeAsLeader, ctx: &mut Self::Context) -> Self::Result {
+        let proposal = self.proposal(ask.0);
+        let reply = self.wait_for(proposal, PROPOSE_WITHIN, true);
+        ctx.notify(Pump);
+        Box::pin(async move { reply.await.map_err(stopping)? })
+    }
+}
+
+impl Handler<ProposeFor> for Consensus {
+    type Result = ResponseFuture<Vec<Result<Applied, ProposeError>>>;
+
+    fn handle(
+        &mut self,
+        ProposeFor(proposals): ProposeFor,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
+        let replies: Vec<_> = proposals
+            .into_iter()
+            .map(|proposal| self.wait_for(proposal, FORWARDED_WITHIN, true))
+            .collect();
+        ctx.notify(Pump);
         Box::pin(async move {
-            let stopped = |_| Err(ProposeError::Log("it is stopping".to_owned()));
-            reply.await.unwrap_or_else(stopped)
+            let mut answers = Vec::with_capacity(replies.len());
+            for reply in replies {
+                answers.push(reply.await.map_err(stopping).and_then(|answer| answer));
+            }
+            answers
         })
     }
 }
 
-/// The proposals that have gathered are to be written.
+/// There may be something to send on its way.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct FlushDue;
+pub(super) struct Pump;
 
-impl Handler<FlushDue> for Consensus {
+impl Handler<Pump> for Consensus {
     type Result = ();
 
-    fn handle(&mut self, _: FlushDue, ctx: &mut Self::Context) {
-        self.flush_due = false;
-        self.flush(ctx);
+    fn handle(&mut self, _: Pump, ctx: &mut Self::Context) {
+        self.pump(ctx);
     }
 }
 
-/// A snapshot of the state was taken: the log up to it can go.
+/// What another server's log asks of ours.
+#[derive(Message)]
+#[rtype(result = "Option<RaftResponse>")]
+pub(super) struct AskRaft(pub(super) Box<RaftRequest>);
+
+impl Handler<AskRaft> for Consensus {
+    type Result = actix::ResponseActFuture<Self, Option<RaftResponse>>;
+
+    fn handle(&mut self, AskRaft(request): AskRaft, _: &mut Self::Context) -> Self::Result {
+        let raft = self.raft.clone();
+        let asking = async move {
+            match *request {
+                RaftRequest::Append(append) => {
+                    RaftResponse::Append(raft.append_entries(append).await)
+                }
+                RaftRequest::Vote(vote) => RaftResponse::Vote(raft.vote(vote).await),
+                RaftRequest::Snapshot(part) => {
+                    RaftResponse::Snapshot(raft.install_snapshot(part).await)
+                }
+            }
+        };
+        Box::pin(asking.into_actor(self).map(|response, consensus, _| {
+            consensus.heard(&response);
+            Some(response)
+        }))
+    }
+}
+
+/// Another server asks whether this one would vote for it.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(super) struct AskPreVote(pub(super) PreVote);
+
+impl Handler<AskPreVote> for Consensus {
+    type Result = MessageResult<AskPreVote>;
+
+    fn handle(&mut self, AskPreVote(asked): AskPreVote, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.would_vote(&asked))
+    }
+}
+
+/// Who wants to hear whether this server leads.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct SnapshotTaken(pub(super) Box<logic::state::Store>);
+pub(super) struct Follow(pub(super) Vec<Recipient<Leadership>>);
 
-impl Handler<SnapshotTaken> for Consensus {
+impl Handler<Follow> for Consensus {
     type Result = ();
 
-    fn handle(&mut self, SnapshotTaken(store): SnapshotTaken, _: &mut Self::Context) {
-        if !self.log.wants_snapshot() {
-            return;
-        }
-        match self.log.snapshot(&store) {
-            Ok(()) => tracing::info!(index = store.index(), "snapshot taken"),
-            Err(error) => tracing::error!(%error, "no snapshot could be taken"),
-        }
+    fn handle(&mut self, Follow(followers): Follow, _: &mut Self::Context) {
+        let now = self.standing.leadership();
+        followers.iter().for_each(|follower| follower.do_send(now));
+        self.followers = followers;
     }
 }

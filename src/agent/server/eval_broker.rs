@@ -7,7 +7,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use logic::model;
 use ports::World;
 
-use super::consensus::Consensus;
+use super::consensus::{Consensus, Leadership};
 use super::evaluation::Evaluation;
 use super::plan_applier::PlanApplier;
 use crate::state::State;
@@ -20,10 +20,10 @@ const IN_FLIGHT_MAX: usize = 8;
 #[rtype(result = "()")]
 pub struct Enqueue(pub Vec<model::Evaluation>);
 
-/// This server may schedule from now on.
+/// What evaluations work with.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Lead {
+pub(super) struct Equip {
     pub(super) consensus: Addr<Consensus>,
     pub(super) applier: Addr<PlanApplier>,
 }
@@ -33,6 +33,8 @@ pub(super) struct Lead {
 #[rtype(result = "()")]
 pub(super) struct Finished {
     pub(super) job_id: String,
+    /// Of the broker, when the evaluation was started.
+    pub(super) reign: u64,
 }
 
 /// Where in the line an evaluation stands: urgent ones first, then the oldest.
@@ -41,7 +43,11 @@ type Turn = (std::cmp::Reverse<i64>, u64, String);
 pub struct EvalBroker {
     world: World,
     state: State,
-    leading: Option<Lead>,
+    equipped: Option<Equip>,
+    /// Only the leader schedules.
+    leads: bool,
+    /// Counts the times this server began to lead: what was started before doesn't count.
+    reign: u64,
     ready: BTreeMap<Turn, model::Evaluation>,
     /// Jobs with an evaluation in flight.
     busy: BTreeSet<String>,
@@ -54,7 +60,9 @@ impl EvalBroker {
         Self {
             world,
             state,
-            leading: None,
+            equipped: None,
+            leads: false,
+            reign: 0,
             ready: BTreeMap::new(),
             busy: BTreeSet::new(),
             waiting: BTreeMap::new(),
@@ -62,6 +70,9 @@ impl EvalBroker {
     }
 
     fn enqueue(&mut self, eval: model::Evaluation, ctx: &mut Context<Self>) {
+        if !self.leads {
+            return;
+        }
         let wait = eval.wait_until.since(self.world.clock.now());
         if wait.is_zero() {
             self.waiting.remove(&eval.id);
@@ -85,7 +96,9 @@ impl EvalBroker {
     }
 
     fn start_next(&mut self, ctx: &mut Context<Self>) {
-        let Some(leading) = &self.leading else { return };
+        let (true, Some(equipped)) = (self.leads, &self.equipped) else {
+            return;
+        };
         while self.busy.len() < IN_FLIGHT_MAX {
             let next = self
                 .ready
@@ -100,9 +113,10 @@ impl EvalBroker {
                 self.world.clone(),
                 self.state.clone(),
                 eval,
-                leading.consensus.clone(),
-                leading.applier.clone(),
+                equipped.consensus.clone(),
+                equipped.applier.clone(),
                 ctx.address().recipient(),
+                self.reign,
             )
             .start();
         }
@@ -124,12 +138,32 @@ impl Handler<Enqueue> for EvalBroker {
     }
 }
 
-impl Handler<Lead> for EvalBroker {
+impl Handler<Equip> for EvalBroker {
     type Result = ();
 
-    fn handle(&mut self, lead: Lead, ctx: &mut Self::Context) {
-        self.leading = Some(lead);
+    fn handle(&mut self, equipment: Equip, ctx: &mut Self::Context) {
+        self.equipped = Some(equipment);
         self.start_next(ctx);
+    }
+}
+
+impl Handler<Leadership> for EvalBroker {
+    type Result = ();
+
+    fn handle(&mut self, leadership: Leadership, ctx: &mut Self::Context) {
+        self.ready.clear();
+        self.waiting.clear();
+        self.busy.clear();
+        self.leads = leadership == Leadership::Leads;
+        if self.leads {
+            self.reign += 1;
+            // What the leader before left undone.
+            let pending: Vec<_> = self.state.now().pending_evals().cloned().collect();
+            for eval in pending {
+                self.enqueue(eval, ctx);
+            }
+            self.start_next(ctx);
+        }
     }
 }
 
@@ -137,7 +171,9 @@ impl Handler<Finished> for EvalBroker {
     type Result = ();
 
     fn handle(&mut self, finished: Finished, ctx: &mut Self::Context) {
-        self.busy.remove(&finished.job_id);
-        self.start_next(ctx);
+        if finished.reign == self.reign {
+            self.busy.remove(&finished.job_id);
+            self.start_next(ctx);
+        }
     }
 }

@@ -12,7 +12,7 @@ use logic::schedule::{Decision, schedule};
 use logic::state::{Command, Store};
 use ports::World;
 
-use super::consensus::{Consensus, Propose, ProposeError};
+use super::consensus::{Consensus, ProposeAsLeader, ProposeError};
 use super::eval_broker::Finished;
 use super::plan_applier::{PlanApplier, SubmitPlan};
 use crate::state::State;
@@ -29,6 +29,7 @@ pub(super) struct Evaluation {
     consensus: Addr<Consensus>,
     applier: Addr<PlanApplier>,
     broker: Recipient<Finished>,
+    reign: u64,
 }
 
 impl Evaluation {
@@ -39,6 +40,7 @@ impl Evaluation {
         consensus: Addr<Consensus>,
         applier: Addr<PlanApplier>,
         broker: Recipient<Finished>,
+        reign: u64,
     ) -> Self {
         Self {
             world,
@@ -47,6 +49,7 @@ impl Evaluation {
             consensus,
             applier,
             broker,
+            reign,
         }
     }
 }
@@ -68,6 +71,7 @@ impl Actor for Evaluation {
                 .map(|(), evaluation, ctx| {
                     evaluation.broker.do_send(Finished {
                         job_id: evaluation.eval.job_id.clone(),
+                        reign: evaluation.reign,
                     });
                     ctx.stop();
                 }),
@@ -85,8 +89,9 @@ struct Run {
 
 impl Run {
     async fn run_to_the_end(self) {
+        // Still pending in the state: the next leader works on it.
         if let Err(error) = self.attempts().await {
-            tracing::error!(eval = self.eval.id, %error, "an evaluation was given up");
+            tracing::info!(eval = self.eval.id, %error, "an evaluation was left to the next leader");
         }
     }
 
@@ -145,7 +150,7 @@ impl Run {
     }
 
     async fn store(&self, evals: Vec<model::Evaluation>) -> Result<(), ProposeError> {
-        let propose = Propose(Command::UpdateEvals { evals });
+        let propose = ProposeAsLeader(Command::UpdateEvals { evals });
         self.consensus.send(propose).await.map_err(stopped)??;
         Ok(())
     }

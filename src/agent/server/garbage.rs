@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use actix::{Actor, Addr, AsyncContext, Context};
+use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use logic::state::Command;
 use ports::World;
 
-use super::consensus::{Consensus, Propose};
+use super::consensus::{Consensus, Leadership, ProposeAsLeader};
 use crate::state::State;
 
 const EVERY: Duration = Duration::from_secs(300);
@@ -19,6 +19,7 @@ pub(super) struct Collector {
     world: World,
     state: State,
     consensus: Addr<Consensus>,
+    leads: bool,
 }
 
 impl Collector {
@@ -27,21 +28,26 @@ impl Collector {
             world,
             state,
             consensus,
+            leads: false,
         }
     }
 
     fn collect(&self) {
+        if !self.leads {
+            return;
+        }
         // An idle cluster's log doesn't grow.
         let state = self.state.now();
         if state.evals().next().is_none() && state.nodes().next().is_none() {
             return;
         }
         let now = self.world.clock.now();
-        self.consensus.do_send(Propose(Command::CollectGarbage {
-            evals_before: now.minus(EVALS_KEPT),
-            jobs_before: now.minus(JOBS_KEPT),
-            nodes_before: now.minus(NODES_KEPT),
-        }));
+        self.consensus
+            .do_send(ProposeAsLeader(Command::CollectGarbage {
+                evals_before: now.minus(EVALS_KEPT),
+                jobs_before: now.minus(JOBS_KEPT),
+                nodes_before: now.minus(NODES_KEPT),
+            }));
     }
 }
 
@@ -50,5 +56,13 @@ impl Actor for Collector {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(EVERY, |collector, _| collector.collect());
+    }
+}
+
+impl Handler<Leadership> for Collector {
+    type Result = ();
+
+    fn handle(&mut self, leadership: Leadership, _: &mut Self::Context) {
+        self.leads = leadership == Leadership::Leads;
     }
 }

@@ -8,7 +8,8 @@ use logic::model::{NODE_DOWN, NODE_READY};
 use logic::state::Command;
 use ports::World;
 
-use super::consensus::{Consensus, Propose};
+use super::consensus::{Consensus, Leadership, ProposeAsLeader};
+use crate::planted::{self, Planted};
 use crate::state::State;
 
 /// How often leases are looked at.
@@ -26,6 +27,8 @@ pub struct Heartbeats {
     state: State,
     consensus: Addr<Consensus>,
     ttl: Duration,
+    /// Only the leader keeps leases.
+    leads: bool,
     /// When each node's lease ends, on the monotonic clock.
     leases: BTreeMap<String, Duration>,
 }
@@ -42,11 +45,15 @@ impl Heartbeats {
             state,
             consensus,
             ttl,
+            leads: false,
             leases: BTreeMap::new(),
         }
     }
 
     fn look(&mut self) {
+        if !self.leads {
+            return;
+        }
         let now = self.world.clock.monotonic();
         let state = self.state.now();
         for node in state.nodes().filter(|node| node.status == NODE_READY) {
@@ -58,11 +65,12 @@ impl Heartbeats {
                     node = node.name,
                     "node missed its heartbeats and counts as down"
                 );
-                self.consensus.do_send(Propose(Command::SetNodeStatus {
-                    node_id: node.id.clone(),
-                    status: NODE_DOWN.to_owned(),
-                    description: format!("no heartbeat for {} ms", self.ttl.as_millis()),
-                }));
+                self.consensus
+                    .do_send(ProposeAsLeader(Command::SetNodeStatus {
+                        node_id: node.id.clone(),
+                        status: NODE_DOWN.to_owned(),
+                        description: format!("no heartbeat for {} ms", self.ttl.as_millis()),
+                    }));
             }
         }
     }
@@ -89,5 +97,20 @@ impl Handler<Heartbeat> for Heartbeats {
                 .insert(node_id, self.world.clock.monotonic() + self.ttl);
             self.ttl
         }))
+    }
+}
+
+impl Handler<Leadership> for Heartbeats {
+    type Result = ();
+
+    fn handle(&mut self, leadership: Leadership, _: &mut Self::Context) {
+        self.leads = leadership == Leadership::Leads;
+        self.leases.clear();
+        if planted::is(Planted::LeaseWithoutGrace) {
+            let over = self.world.clock.monotonic();
+            let nodes = self.state.now();
+            let ids = nodes.nodes().map(|node| (node.id.clone(), over));
+            self.leases.extend(ids);
+        }
     }
 }

@@ -1,14 +1,18 @@
 //! The server half of an agent: the log, the state, the scheduler and the nodes' leases.
 
+mod cluster;
 mod consensus;
 mod control;
 mod eval_broker;
 mod evaluation;
 mod garbage;
 mod heartbeats;
-mod log;
+mod leadership;
 mod plan_applier;
+mod raft;
 mod requests;
+pub mod snapshot_file;
+mod standing;
 mod state_store;
 
 use std::net::SocketAddr;
@@ -17,20 +21,32 @@ use std::time::Duration;
 
 use actix::{Actor, Addr};
 use logic::config::AgentConfig;
-use logic::state::Command;
+use logic::membership::Member;
+use logic::state::Store;
 use ports::World;
 
-pub use consensus::{Consensus, Propose, ProposeError};
+pub use consensus::{Applied, Consensus, Proposal, Propose, ProposeError};
 pub use control::{Health, Peer, PeerHealth};
 pub use eval_broker::EvalBroker;
 pub use heartbeats::Heartbeats;
 pub use plan_applier::PlanApplier;
+pub use raft::network::{RaftRequest, RaftResponse};
+pub use raft::types::ServerNode;
 pub use requests::{Requests, Routers};
+pub use standing::Standing;
 pub use state_store::StateStore;
 
 use crate::error::StartError;
-use crate::published::publish;
+use crate::gossip::Gossip;
+use crate::published::{Subscriber, publish};
+use crate::rpc::Rpc;
 use crate::state::State;
+use consensus::{Follow, Parts};
+use raft::open::{Opened, open};
+use raft::types::number_of;
+
+/// How long a server that is alone takes at most to lead itself.
+const LEAD_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running server.
 #[derive(Clone)]
@@ -38,48 +54,88 @@ pub struct Server {
     pub state: State,
     pub consensus: Addr<Consensus>,
     pub heartbeats: Addr<Heartbeats>,
+    pub standing: Subscriber<Arc<Standing>>,
+    pub rpc: Rpc,
+    pub gossip: Gossip,
+    world: World,
 }
 
 /// Recovers the state from disk and starts the server's actors.
-pub async fn start(world: &World, config: &AgentConfig) -> Result<Server, StartError> {
-    let expected = config.server.bootstrap_expect;
-    if expected > 1 {
-        tracing::warn!(
-            "bootstrap_expect is {expected}, but servers don't join each other yet: this one \
-             is a cluster of its own; run one server, and clients with `servers` set to it"
-        );
-    }
-    let (log, store) = log::Log::open(world, config.dev_mode)?;
-    let pending: Vec<_> = store.pending_evals().cloned().collect();
-    let founded = store.seed() != 0;
-    let (newest, reader) = publish(Arc::new(store.clone()));
+pub async fn start(
+    world: &World,
+    config: &Arc<AgentConfig>,
+    member: &Member,
+    gossip: &Gossip,
+    rpc: &Rpc,
+) -> Result<Server, StartError> {
+    let me = ServerNode {
+        id: member.id.clone(),
+        name: member.name.clone(),
+        address: member.rpc_address().to_string(),
+    };
+    let (newest, reader) = publish(Arc::new(Store::default()));
     let state = State::new(reader);
-
     let broker = EvalBroker::new(world.clone(), state.clone()).start();
-    let store = StateStore::new(store, newest, broker.clone().recipient()).start();
-    let consensus = Consensus::new(world.clone(), log, store).start();
-    let applier = PlanApplier::new(state.clone(), consensus.clone()).start();
-    broker.do_send(eval_broker::Lead {
+    let store = StateStore::new(newest, broker.clone().recipient()).start();
+    let network = leadership::network(rpc, gossip);
+    let opening = open(
+        world,
+        config,
+        number_of(&me.id),
+        network,
+        store,
+        state.clone(),
+    );
+    let Opened { log, machine, raft } = opening.await?;
+    let alone = config.server.bootstrap_expect == 1;
+    if alone && log.last().is_none() {
+        let began = cluster::begin(&raft, vec![me.clone()]).await;
+        began.map_err(StartError::Log)?;
+    }
+    let (published, mut standing) = publish(Arc::new(Standing::default()));
+    let consensus = Consensus::new(Parts {
+        world: world.clone(),
+        config: Arc::clone(config),
+        me,
+        rpc: rpc.clone(),
+        gossip: gossip.clone(),
+        state: state.clone(),
+        log,
+        machine,
+        raft,
+        published,
+        reader: standing.clone(),
+    })
+    .start();
+    let applier = PlanApplier::new(consensus.clone()).start();
+    broker.do_send(eval_broker::Equip {
         consensus: consensus.clone(),
         applier,
     });
-    broker.do_send(eval_broker::Enqueue(pending));
     let ttl = Duration::from_millis(config.server.heartbeat_ttl_ms);
     let heartbeats = Heartbeats::new(world.clone(), state.clone(), consensus.clone(), ttl).start();
-    garbage::Collector::new(world.clone(), state.clone(), consensus.clone()).start();
-    if !founded {
-        let seed = world.random.next_u64().max(1);
-        let founding = consensus.send(Propose(Command::Found { seed })).await;
-        if !matches!(founding, Ok(Ok(_))) {
-            return Err(StartError::Log(
-                "the first log entry could not be written".to_owned(),
-            ));
+    let collector =
+        garbage::Collector::new(world.clone(), state.clone(), consensus.clone()).start();
+    consensus.do_send(Follow(vec![
+        broker.recipient(),
+        heartbeats.clone().recipient(),
+        collector.recipient(),
+    ]));
+    if alone {
+        // Nobody else has to be there for this one to lead; what follows needs a leader.
+        let led = standing.wait_for(|standing| standing.leads() || standing.servers.len() > 1);
+        if tokio::time::timeout(LEAD_WITHIN, led).await.is_err() {
+            tracing::warn!("this server doesn't lead yet");
         }
     }
     Ok(Server {
         state,
         consensus,
         heartbeats,
+        standing,
+        rpc: rpc.clone(),
+        gossip: gossip.clone(),
+        world: world.clone(),
     })
 }
 

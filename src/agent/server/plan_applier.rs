@@ -1,14 +1,11 @@
-//! `PlanApplier`: commits plans one after the other, each checked against the newest state.
+//! `PlanApplier`: commits plans one after the other. Each is checked when it is applied, against
+//! the state it then meets.
 
-use actix::{
-    Actor, ActorFutureExt, Addr, AtomicResponse, Context, Handler, Message, WrapFuture, fut,
-};
+use actix::{Actor, ActorFutureExt, Addr, AtomicResponse, Context, Handler, Message, WrapFuture};
 use logic::model::Plan;
-use logic::schedule::verify::verify;
-use logic::state::Command;
+use logic::state::{Command, Reply};
 
-use super::consensus::{Consensus, Propose, ProposeError};
-use crate::state::State;
+use super::consensus::{Consensus, ProposeAsLeader, ProposeError};
 
 /// A scheduler's plan. Answered with whether some of it was refused, so that the scheduler has to
 /// look again; the rest is committed.
@@ -17,13 +14,12 @@ use crate::state::State;
 pub(super) struct SubmitPlan(pub(super) Plan);
 
 pub struct PlanApplier {
-    state: State,
     consensus: Addr<Consensus>,
 }
 
 impl PlanApplier {
-    pub(super) fn new(state: State, consensus: Addr<Consensus>) -> Self {
-        Self { state, consensus }
+    pub(super) fn new(consensus: Addr<Consensus>) -> Self {
+        Self { consensus }
     }
 }
 
@@ -35,26 +31,22 @@ impl Handler<SubmitPlan> for PlanApplier {
     type Result = AtomicResponse<Self, Result<bool, ProposeError>>;
 
     fn handle(&mut self, SubmitPlan(plan): SubmitPlan, _: &mut Self::Context) -> Self::Result {
-        let verified = verify(&self.state.now(), plan);
-        for (node, reason) in &verified.refused {
-            tracing::debug!(
-                eval = verified.plan.eval_id,
-                node,
-                reason,
-                "plan refused in part"
-            );
-        }
-        let refused = !verified.refused.is_empty();
-        if verified.plan.is_empty() {
-            return AtomicResponse::new(Box::pin(fut::ready(Ok(refused))));
-        }
-        let propose = Propose(Command::ApplyPlan {
-            plan: Box::new(verified.plan),
+        let eval = plan.eval_id.clone();
+        let propose = ProposeAsLeader(Command::ApplyPlan {
+            plan: Box::new(plan),
         });
         let committing = self.consensus.send(propose).into_actor(self);
         AtomicResponse::new(Box::pin(committing.map(
             move |committed, _, _| match committed {
-                Ok(Ok(_)) => Ok(refused),
+                Ok(Ok(applied)) => {
+                    let Reply::Planned { refused } = applied.reply else {
+                        return Ok(false);
+                    };
+                    for (node, reason) in &refused {
+                        tracing::debug!(eval, node, reason, "plan refused in part");
+                    }
+                    Ok(!refused.is_empty())
+                }
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(ProposeError::Log("it is stopping".to_owned())),
             },

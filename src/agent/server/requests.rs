@@ -2,21 +2,27 @@
 
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, WrapFuture};
+use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
 use axum::Router;
 use logic::model::{AllocReport, Node};
 use logic::state::{Command, Topic};
 use ports::{Listener, Stream};
 
 use super::Server;
-use super::consensus::{Propose, ProposeError};
+use super::cluster::Begin;
+use super::consensus::{AskPreVote, AskRaft, Consensus, Propose, ProposeError, ProposeFor};
 use super::heartbeats::Heartbeat;
+use super::leadership::{AskReadIndex, TakeOver};
 use crate::api;
 use crate::rpc::{ApiKind, HttpRequest, HttpResponse, NodeProof, Request, Response};
 use crate::wire;
 
 /// A connection that asks nothing for this long is closed.
 const IDLE_WITHIN: Duration = Duration::from_secs(120);
+/// How long a node waits for this server to learn what another told it already.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(1);
+/// How long the leader may take over a heartbeat that is passed on.
+const RELAY_WITHIN: Duration = Duration::from_millis(800);
 /// No request waits longer than this for a change.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// After a failed accept (out of file descriptors, most likely).
@@ -104,14 +110,19 @@ impl Answering {
     async fn answer(&self, request: Request) -> Response {
         match request {
             Request::RegisterNode { node, catalog } => {
-                self.propose(Command::RegisterNode { node, catalog }).await
+                self.register_node(Command::RegisterNode { node, catalog })
+                    .await
             }
             Request::Heartbeat { proof } => self.heartbeat(proof).await,
             Request::WatchAllocs {
                 proof,
                 after,
+                min_index,
                 wait_ms,
-            } => self.watch_allocs(proof, after, wait(wait_ms)).await,
+            } => {
+                self.watch_allocs(proof, after, min_index, wait(wait_ms))
+                    .await
+            }
             Request::ReportAllocs { proof, reports } => self.report(proof, reports).await,
             Request::WatchCatalog { after, wait_ms } => {
                 let changed = |index| index > after;
@@ -130,6 +141,60 @@ impl Answering {
                 self.propose(Command::ChangeCatalog { change }).await
             }
             Request::Http(request) => self.http(request).await,
+            Request::Raft(request) => match self.ask(AskRaft(request)).await {
+                Some(Some(response)) => Response::Raft(Box::new(response)),
+                Some(None) | None => stopping(),
+            },
+            Request::Propose(proposals) => match self.ask(ProposeFor(proposals)).await {
+                Some(answers) => Response::Proposed(answers),
+                None => stopping(),
+            },
+            Request::PreVote(asked) => Response::PreVote {
+                granted: self.ask(AskPreVote(asked)).await.unwrap_or(false),
+            },
+            Request::Begin(servers) => done(self.ask(Begin(servers)).await),
+            Request::ReadIndex => match self.ask(AskReadIndex).await {
+                Some(Some(index)) => Response::ReadIndex(index),
+                Some(None) => not_leading(),
+                None => stopping(),
+            },
+            Request::TakeOver => {
+                self.ask(TakeOver).await;
+                Response::Done
+            }
+            Request::RemoveServer(id) if self.leads() => {
+                done(Some(self.server.remove_peer(&id).await))
+            }
+            Request::Health if self.leads() => match self.server.health().await {
+                Ok(health) => Response::Health(health),
+                Err(why) => Response::NoLeader(why),
+            },
+            Request::RemoveServer(_) | Request::Health => not_leading(),
+        }
+    }
+
+    /// Asks the consensus actor; `None` if it has stopped.
+    async fn ask<M>(&self, message: M) -> Option<M::Result>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        Consensus: Handler<M>,
+    {
+        self.server.consensus.send(message).await.ok()
+    }
+
+    fn leads(&self) -> bool {
+        self.server.standing.borrow().leads()
+    }
+
+    async fn register_node(&self, command: Command) -> Response {
+        match self.server.consensus.send(Propose(command)).await {
+            Ok(Ok(applied)) => Response::Registered {
+                index: applied.index,
+            },
+            Ok(Err(ProposeError::Refused(refusal))) => Response::Refused(refusal.to_string()),
+            Ok(Err(error)) => Response::NoLeader(error.to_string()),
+            Err(_) => stopping(),
         }
     }
 
@@ -137,8 +202,8 @@ impl Answering {
         match self.server.consensus.send(Propose(command)).await {
             Ok(Ok(_)) => Response::Done,
             Ok(Err(ProposeError::Refused(refusal))) => Response::Refused(refusal.to_string()),
-            Ok(Err(error)) => Response::Refused(error.to_string()),
-            Err(_) => Response::Refused("the server is stopping".to_owned()),
+            Ok(Err(error)) => Response::NoLeader(error.to_string()),
+            Err(_) => stopping(),
         }
     }
 
@@ -153,7 +218,16 @@ impl Answering {
         }
     }
 
+    /// Leases are the leader's; a node may send its heartbeats to any server.
     async fn heartbeat(&self, proof: NodeProof) -> Response {
+        if !self.leads() {
+            let Some(leader) = self.server.elsewhere() else {
+                return not_leading();
+            };
+            let request = Request::Heartbeat { proof };
+            let relayed = self.server.rpc.ask_at(&leader, &request, RELAY_WITHIN).await;
+            return relayed.unwrap_or_else(|error| Response::NoLeader(error.to_string()));
+        }
         if let Err(response) = self.proven(&proof) {
             return response;
         }
@@ -169,11 +243,22 @@ impl Answering {
                 ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
             },
             Ok(None) => Response::Unregistered,
-            Err(_) => Response::Refused("the server is stopping".to_owned()),
+            Err(_) => stopping(),
         }
     }
 
-    async fn watch_allocs(&self, proof: NodeProof, after: u64, within: Duration) -> Response {
+    async fn watch_allocs(
+        &self,
+        proof: NodeProof,
+        after: u64,
+        min_index: u64,
+        within: Duration,
+    ) -> Response {
+        let recent = |store: &logic::state::Store| store.index() >= min_index;
+        let state = &self.server.state;
+        if !recent(&*state.once(CATCH_UP_WITHIN, recent).await) {
+            return Response::NoLeader("its state is older than what the node knows".to_owned());
+        }
         if let Err(response) = self.proven(&proof) {
             return response;
         }
@@ -208,6 +293,22 @@ impl Answering {
             headers: Vec::new(),
             body: error.into_bytes(),
         }))
+    }
+}
+
+fn stopping() -> Response {
+    Response::NoLeader("the server is stopping".to_owned())
+}
+
+fn not_leading() -> Response {
+    Response::NoLeader("this server doesn't lead".to_owned())
+}
+
+fn done(result: Option<Result<(), String>>) -> Response {
+    match result {
+        Some(Ok(())) => Response::Done,
+        Some(Err(why)) => Response::Refused(why),
+        None => stopping(),
     }
 }
 

@@ -1,28 +1,24 @@
-//! `StateStore`: holds the state, applies the log to it, and publishes every new version.
+//! `StateStore`: holds the state, applies agreed entries to it, and publishes every new version.
 
 use std::sync::Arc;
 
-use actix::{Actor, Context, Handler, Message, Recipient};
+use actix::{Actor, Context, Handler, Message, MessageResult, Recipient};
 use logic::state::{Entry, Store};
-use tokio::sync::oneshot;
 
-use super::consensus::{Applied, ProposeError, SnapshotTaken};
 use super::eval_broker::Enqueue;
+use super::raft::types::{Answers, Applied, Batch};
+use crate::planted::{self, Planted};
 use crate::published::Publisher;
 
-/// Entries that are agreed and durable, in order.
+/// Entries of the log that are agreed and durable, in order. Answered with what became of each.
 #[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Apply {
-    pub(super) entries: Vec<Entry>,
-    /// Who waits for each of them.
-    pub(super) reply_to: Vec<oneshot::Sender<Result<Applied, ProposeError>>>,
-}
+#[rtype(result = "Vec<Answers>")]
+pub(super) struct Apply(pub(super) Vec<Batch>);
 
-/// Asks for a snapshot; it comes as [`SnapshotTaken`].
+/// A snapshot takes the state's place.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct TakeSnapshot(pub(super) Recipient<SnapshotTaken>);
+pub(super) struct Replace(pub(super) Box<Store>);
 
 pub struct StateStore {
     store: Store,
@@ -31,13 +27,9 @@ pub struct StateStore {
 }
 
 impl StateStore {
-    pub(super) fn new(
-        store: Store,
-        newest: Publisher<Arc<Store>>,
-        broker: Recipient<Enqueue>,
-    ) -> Self {
+    pub(super) fn new(newest: Publisher<Arc<Store>>, broker: Recipient<Enqueue>) -> Self {
         Self {
-            store,
+            store: Store::default(),
             newest,
             broker,
         }
@@ -49,34 +41,47 @@ impl Actor for StateStore {
 }
 
 impl Handler<Apply> for StateStore {
-    type Result = ();
+    type Result = MessageResult<Apply>;
 
-    fn handle(&mut self, apply: Apply, _: &mut Self::Context) {
-        let (mut replies, mut pending) = (Vec::new(), Vec::new());
-        for entry in apply.entries {
-            let index = entry.index;
-            let outcome = self.store.apply(entry);
-            pending.extend(outcome.pending);
-            let applied = outcome.reply.map(|reply| Applied { index, reply });
-            replies.push(applied.map_err(ProposeError::from));
+    fn handle(&mut self, Apply(batches): Apply, _: &mut Self::Context) -> Self::Result {
+        let mut pending = Vec::new();
+        let before = self.store.index();
+        let mut answers = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let mut of_batch = Answers::with_capacity(batch.proposals.len());
+            for proposal in batch.proposals {
+                let twice = planted::is(Planted::DoubleApplyAfterForwarding);
+                let outcome = self.store.apply(Entry {
+                    index: self.store.index() + 1,
+                    at: batch.at,
+                    proposal: if twice { String::new() } else { proposal.id },
+                    command: proposal.command,
+                });
+                pending.extend(outcome.pending);
+                of_batch.push(outcome.reply.map(|reply| Applied {
+                    index: outcome.index,
+                    reply,
+                }));
+            }
+            answers.push(of_batch);
         }
         debug_assert_eq!(logic::invariants::check(&self.store), Ok(()));
         // Published before anybody is answered: who was answered can read what it wrote.
-        self.newest.send_replace(Arc::new(self.store.clone()));
-        for (reply_to, reply) in apply.reply_to.into_iter().zip(replies) {
-            // Who asked may have gone away; the change stands all the same.
-            reply_to.send(reply).ok();
+        if self.store.index() != before {
+            self.newest.send_replace(Arc::new(self.store.clone()));
         }
         if !pending.is_empty() {
             self.broker.do_send(Enqueue(pending));
         }
+        MessageResult(answers)
     }
 }
 
-impl Handler<TakeSnapshot> for StateStore {
+impl Handler<Replace> for StateStore {
     type Result = ();
 
-    fn handle(&mut self, TakeSnapshot(taker): TakeSnapshot, _: &mut Self::Context) {
-        taker.do_send(SnapshotTaken(Box::new(self.store.clone())));
+    fn handle(&mut self, Replace(store): Replace, _: &mut Self::Context) {
+        self.store = *store;
+        self.newest.send_replace(Arc::new(self.store.clone()));
     }
 }

@@ -59,7 +59,14 @@ fn measure(nodes: u32, count: u32) -> (f64, f64) {
 fn apply(store: &mut Store, command: Command) -> Vec<Evaluation> {
     let index = store.index() + 1;
     let at = Time::from_secs(1);
-    store.apply(Entry { index, at, command }).pending
+    let proposal = String::new();
+    let entry = Entry {
+        index,
+        at,
+        proposal,
+        command,
+    };
+    store.apply(entry).pending
 }
 
 /// Nodes, and a job that asks for 100 MHz, 128 MB, a port and a constraint, not placed yet.

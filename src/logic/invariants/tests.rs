@@ -7,12 +7,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    CHECK_CRITICAL, CHECK_PASSING, CatalogChange, Check, EVAL_BLOCKED, Evaluation, Plan,
+    CHECK_CRITICAL, CHECK_PASSING, CatalogChange, Check, EVAL_BLOCKED, Evaluation,
     ServiceInstance,
 };
 use crate::schedule::tests::cluster::{Cluster, on_port, service};
 use crate::schedule::tests::random::{cases, heal, histories, play};
-use crate::state::{Command, Dump, Entry};
+use crate::state::{Command, Dump};
 
 proptest! {
     #![proptest_config(cases(48))]
@@ -155,16 +155,9 @@ fn an_unchecked_plan_is_noticed() {
         id: "twin".into(),
         ..(*cluster.only("web")).clone()
     };
-    let plan = Box::new(Plan {
-        places: vec![twin],
-        ..Plan::default()
-    });
-    let (index, at) = (cluster.store.index() + 1, cluster.now);
-    cluster.store.apply(Entry {
-        index,
-        at,
-        command: Command::ApplyPlan { plan },
-    });
+    let mut dump = cluster.store.dump();
+    dump.allocs.push(twin.into());
+    cluster.store = Store::restore(dump);
     let broken = check(&cluster.store).unwrap_err();
     assert_eq!(broken.id, "one-live-allocation-per-name");
     assert!(broken.to_string().contains("web.g[0] is both"));

@@ -38,6 +38,17 @@ impl Restarts {
         }
     }
 
+    /// When the interval began, and how many ends were counted in it.
+    pub fn used(&self) -> (Time, i64) {
+        (self.interval_began, self.count)
+    }
+
+    /// Goes on where an earlier run of the agent was.
+    pub fn resume(&mut self, (interval_began, count): (Time, i64)) {
+        self.interval_began = interval_began;
+        self.count = count;
+    }
+
     /// The task ended (or couldn't be started). `jitter` is any random number.
     pub fn ended(&mut self, success: bool, now: Time, jitter: u64) -> Verdict {
         if success && !self.restart_on_success {

@@ -10,6 +10,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::restart::{Restarts, Verdict};
 use crate::duration::{format, to_std};
 use crate::model::{RestartPolicy, TASK_DEAD, TASK_PENDING, TASK_RUNNING, TaskEvent, TaskState};
@@ -25,6 +27,8 @@ pub enum Input {
     Received,
     /// It is running already: an earlier run of the agent started it.
     Reattached,
+    /// An earlier run of the agent had it, but nothing of it runs now.
+    NotFound,
     /// The driver got it ready, and what it has to tell.
     Prepared(Vec<String>),
     /// The driver started it.
@@ -87,6 +91,18 @@ enum Phase {
     Dead,
 }
 
+/// What has to be known of a task to go on with it after a restart of the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Saved {
+    pub state: TaskState,
+    /// The interval of the restart policy, and what was used of it.
+    pub restarts_since: Time,
+    pub restarts_used: i64,
+    /// It had ended, and was to be started again at this time.
+    pub wake_at: Option<Time>,
+}
+
 /// The machine. It has no clock: every step is told the time.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -97,6 +113,8 @@ pub struct Machine {
     shutdown_delay: Duration,
     /// A stop was asked for while the driver was busy preparing or starting.
     stop_wanted: bool,
+    /// When the wait for the next start is over.
+    wake_at: Option<Time>,
 }
 
 impl Machine {
@@ -116,14 +134,34 @@ impl Machine {
             kill_timeout: to_std(kill_timeout),
             shutdown_delay: to_std(shutdown_delay),
             stop_wanted: false,
+            wake_at: None,
         }
     }
 
-    /// The same with what is known of an earlier run of the agent.
+    /// The same with what is known of an earlier run of the agent. A task that had ended stays
+    /// so; any other is pending until somebody has looked for it.
     #[must_use]
-    pub fn with_state(mut self, state: TaskState) -> Self {
-        self.state = state;
+    pub fn resumed(mut self, saved: Saved) -> Self {
+        self.restarts
+            .resume((saved.restarts_since, saved.restarts_used));
+        self.state = saved.state;
+        self.wake_at = saved.wake_at;
+        if self.state.state == TASK_DEAD {
+            self.phase = Phase::Dead;
+        } else {
+            TASK_PENDING.clone_into(&mut self.state.state);
+        }
         self
+    }
+
+    pub fn saved(&self) -> Saved {
+        let (restarts_since, restarts_used) = self.restarts.used();
+        Saved {
+            state: self.state.clone(),
+            restarts_since,
+            restarts_used,
+            wake_at: self.wake_at,
+        }
     }
 
     pub fn state(&self) -> &TaskState {
@@ -144,9 +182,11 @@ impl Machine {
                     "Task found running after the agent restarted",
                 );
                 self.phase = Phase::Running;
+                self.wake_at = None;
                 TASK_RUNNING.clone_into(&mut self.state.state);
                 vec![Effect::Watch, Effect::Serve]
             }
+            Input::NotFound => self.not_found(now),
             Input::Prepared(notes) => self.prepared(now, notes),
             Input::Started => self.started(now),
             Input::CouldNotStart {
@@ -174,7 +214,21 @@ impl Machine {
         self.prepare()
     }
 
+    fn not_found(&mut self, now: Time) -> Vec<Effect> {
+        if let Some(at) = self.wake_at {
+            self.phase = Phase::Waiting;
+            return vec![Effect::WakeAt(at)];
+        }
+        if self.state.started_at.is_never() {
+            return self.received(now);
+        }
+        let what = "Task was not running after the agent restarted: it is started again";
+        self.note(now, "Restored", what);
+        self.prepare()
+    }
+
     fn prepare(&mut self) -> Vec<Effect> {
+        self.wake_at = None;
         self.phase = Phase::Preparing;
         vec![Effect::Prepare]
     }
@@ -295,6 +349,7 @@ impl Machine {
                 });
                 self.count_restart(now);
                 self.phase = Phase::Waiting;
+                self.wake_at = Some(at);
                 vec![Effect::WakeAt(at)]
             }
         }
@@ -372,6 +427,7 @@ impl Machine {
 
     fn die(&mut self, now: Time, failed: bool) -> Vec<Effect> {
         self.phase = Phase::Dead;
+        self.wake_at = None;
         TASK_DEAD.clone_into(&mut self.state.state);
         self.state.failed = failed;
         self.state.finished_at = now;

@@ -295,13 +295,12 @@ fn a_plan_that_reaches_a_node_lost_meanwhile_is_made_good() {
     let snapshot = cluster.store.clone();
     let decision = cluster.decide(&snapshot, &eval);
     let node = decision.plan.places[0].node_name.clone();
-    // The plan was checked, then the node is lost, then the plan is applied.
+    // The plan was made, then the node is lost, then the plan is applied.
     cluster.down(&node);
     let plan = Box::new(decision.plan);
-    cluster.apply(Command::ApplyPlan { plan });
-    cluster.apply(Command::UpdateEvals {
-        evals: vec![decision.done],
-    });
+    let reply = cluster.apply(Command::ApplyPlan { plan }).reply.unwrap();
+    assert!(matches!(reply, crate::state::Reply::Planned { refused } if refused.len() == 1));
+    assert!(cluster.live("web").is_empty());
     cluster.settle();
     assert_ne!(cluster.only("web").node_name, node);
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::dump::Dump;
 use crate::model::{AllocReport, CatalogChange, CatalogNode, Evaluation, Job, Node, Plan};
 use crate::time::Time;
 
@@ -12,6 +13,9 @@ pub struct Entry {
     pub index: u64,
     /// The proposer's clock when it was proposed: the only time an entry knows.
     pub at: Time,
+    /// Tells proposals apart: one that is proposed again, because its answer was lost, is applied
+    /// once. Empty: never the same as another.
+    pub proposal: String,
     pub command: Command,
 }
 
@@ -61,7 +65,7 @@ pub enum Command {
     UpdateEvals {
         evals: Vec<Evaluation>,
     },
-    /// A plan that has been checked.
+    /// A scheduler's plan: checked when it is applied, and what doesn't fit any more is left out.
     ApplyPlan {
         plan: Box<Plan>,
     },
@@ -79,12 +83,20 @@ pub enum Command {
         jobs_before: Time,
         nodes_before: Time,
     },
+    /// Replaces everything by what an operator saved before.
+    Restore {
+        dump: Box<Dump>,
+    },
 }
 
 /// What an entry's proposer learns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     Done,
+    /// What of a plan was left out: node and reason.
+    Planned {
+        refused: Vec<(String, String)>,
+    },
     /// The evaluation that was made; empty if none was needed.
     Evaluated {
         eval_id: String,
@@ -125,6 +137,8 @@ impl Refusal {
 /// What applying an entry did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
+    /// Where it was applied: for a proposal that was made again, the first time.
+    pub index: u64,
     pub reply: Result<Reply, Refusal>,
     /// Evaluations that now wait for a scheduler.
     pub pending: Vec<Evaluation>,

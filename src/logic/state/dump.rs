@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, Topic};
+use super::{Applying, Settled, Store, Topic};
 use crate::model::{
     Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, Node, ServiceInstance,
 };
@@ -26,6 +26,7 @@ pub struct Dump {
     pub catalog_nodes: Vec<Arc<CatalogNode>>,
     pub services: Vec<Arc<ServiceInstance>>,
     pub checks: Vec<Arc<Check>>,
+    pub settled: Vec<(String, Settled)>,
 }
 
 impl Store {
@@ -48,6 +49,11 @@ impl Store {
             catalog_nodes: self.catalog_nodes.values().cloned().collect(),
             services: self.services.values().cloned().collect(),
             checks: self.checks.values().cloned().collect(),
+            settled: self
+                .settled
+                .iter()
+                .map(|(id, settled)| (id.clone(), (**settled).clone()))
+                .collect(),
         }
     }
 
@@ -103,7 +109,28 @@ impl Store {
                 .checks
                 .insert_shared((check.node.clone(), check.check_id.clone()), check);
         }
+        for (id, settled) in dump.settled {
+            store.settled_order.insert(settled.index, id.clone());
+            store.settled.insert(id, settled);
+        }
         store
+    }
+
+    /// Everything becomes as it was in `dump`, but for the indexes: they go on, so that whoever
+    /// waits for a change sees this one.
+    pub(super) fn take_over(&mut self, dump: Dump, now: &Applying) {
+        let (settled, order) = (self.settled.clone(), self.settled_order.clone());
+        let nodes: Vec<String> = dump.nodes.iter().map(|node| node.id.clone()).collect();
+        *self = Self::restore(dump);
+        self.index = now.index;
+        (self.settled, self.settled_order) = (settled, order);
+        self.capacity_index = now.index;
+        for topic in Topic::ALL {
+            self.touch(topic, now);
+        }
+        for node in nodes {
+            self.node_alloc_index.insert(node, now.index);
+        }
     }
 
     /// Names the tables derived from others that don't hold what they would after a restore.

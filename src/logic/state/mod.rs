@@ -29,6 +29,7 @@ use crate::model::{
     AllocId, Allocation, CatalogNode, Check, EvalId, Evaluation, Job, JobId, Node, NodeId,
     ServiceInstance,
 };
+use crate::schedule::verify::verify;
 use crate::table::Table;
 use crate::time::Time;
 
@@ -40,6 +41,16 @@ pub enum Topic {
     Allocs,
     Evals,
     Catalog,
+}
+
+impl Topic {
+    const ALL: [Self; 5] = [
+        Self::Jobs,
+        Self::Nodes,
+        Self::Allocs,
+        Self::Evals,
+        Self::Catalog,
+    ];
 }
 
 /// The state of a region.
@@ -67,7 +78,20 @@ pub struct Store {
     catalog_nodes: Table<String, CatalogNode>,
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
+    /// What became of the newest proposals, and their ids by index.
+    settled: Table<String, Settled>,
+    settled_order: Table<u64, String>,
 }
+
+/// What became of a proposal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settled {
+    index: u64,
+    reply: Result<Reply, Refusal>,
+}
+
+/// Proposals remembered: more than can be under way at once.
+const SETTLED_KEPT: usize = 4_096;
 
 /// What an entry's handlers share while it is applied.
 struct Applying {
@@ -82,7 +106,15 @@ impl Store {
     pub fn apply(&mut self, entry: Entry) -> Outcome {
         if entry.index <= self.index {
             return Outcome {
+                index: entry.index,
                 reply: Ok(Reply::Done),
+                pending: Vec::new(),
+            };
+        }
+        if let Some(settled) = self.settled.get(&entry.proposal) {
+            return Outcome {
+                index: settled.index,
+                reply: settled.reply.clone(),
                 pending: Vec::new(),
             };
         }
@@ -94,10 +126,31 @@ impl Store {
             pending: Vec::new(),
         };
         let reply = self.dispatch(entry.command, &mut applying);
+        if !entry.proposal.is_empty() {
+            self.settle(entry.proposal, &reply);
+        }
         Outcome {
+            index: self.index,
             reply,
             pending: applying.pending,
         }
+    }
+
+    fn settle(&mut self, proposal: String, reply: &Result<Reply, Refusal>) {
+        while self.settled.len() >= SETTLED_KEPT {
+            let oldest = self.settled_order.iter().next();
+            let Some((index, id)) = oldest.map(|(index, id)| (*index, id.clone())) else {
+                break;
+            };
+            self.settled_order.remove(&index);
+            self.settled.remove(id.as_str());
+        }
+        self.settled_order.insert(self.index, proposal.clone());
+        let settled = Settled {
+            index: self.index,
+            reply: reply.clone(),
+        };
+        self.settled.insert(proposal, settled);
     }
 
     fn dispatch(&mut self, command: Command, now: &mut Applying) -> Result<Reply, Refusal> {
@@ -129,8 +182,11 @@ impl Store {
                 Ok(Reply::Done)
             }
             Command::ApplyPlan { plan } => {
-                self.apply_plan(*plan, now);
-                Ok(Reply::Done)
+                let verified = verify(self, *plan);
+                self.apply_plan(verified.plan, now);
+                Ok(Reply::Planned {
+                    refused: verified.refused.into_iter().collect(),
+                })
             }
             Command::ChangeCatalog { change } => {
                 self.change_catalog(change, now);
@@ -146,6 +202,10 @@ impl Store {
                 nodes_before,
             } => {
                 self.collect_garbage(evals_before, jobs_before, nodes_before, now);
+                Ok(Reply::Done)
+            }
+            Command::Restore { dump } => {
+                self.take_over(*dump, now);
                 Ok(Reply::Done)
             }
         }

@@ -179,3 +179,67 @@ fn a_restart_keeps_the_task_and_counts() {
     );
     assert_eq!(machine.state().restarts, 1);
 }
+
+#[test]
+fn a_task_that_was_found_running_goes_on_with_its_history() {
+    let mut before = running();
+    before.step(at(5), exited(1));
+    before.step(at(20), Input::WaitOver);
+    before.step(at(20), Input::Prepared(vec![]));
+    before.step(at(21), Input::Started);
+    let mut after = machine().resumed(before.saved());
+    assert_eq!(after.state().state, TASK_PENDING, "nobody has looked yet");
+    assert_eq!(
+        after.step(at(30), Input::Reattached),
+        [Effect::Watch, Effect::Serve]
+    );
+    assert_eq!(after.state().restarts, 1);
+    assert_eq!(after.state().started_at, at(21));
+    after.step(at(40), exited(1));
+    assert_eq!(after.saved().restarts_used, 2, "the policy's count goes on");
+}
+
+#[test]
+fn a_task_that_waited_for_its_restart_waits_on() {
+    let mut before = running();
+    before.step(at(9), exited(1));
+    let saved = before.saved();
+    assert_eq!(saved.wake_at, Some(at(24)));
+    let mut after = machine().resumed(saved.clone());
+    assert_eq!(
+        after.step(at(12), Input::NotFound),
+        [Effect::WakeAt(at(24))]
+    );
+    assert_eq!(after.saved(), saved);
+    assert_eq!(after.step(at(24), Input::WaitOver), [Effect::Prepare]);
+    assert_eq!(after.saved().wake_at, None);
+}
+
+#[test]
+fn a_task_that_is_gone_is_started_again_and_one_that_ended_is_not() {
+    let mut gone = machine().resumed(running().saved());
+    assert_eq!(gone.step(at(30), Input::NotFound), [Effect::Prepare]);
+    assert_eq!(gone.state().restarts, 0, "that was no failure of the task");
+
+    let mut ended = running();
+    ended.step(at(5), stop());
+    ended.step(at(6), exited(0));
+    let after = machine().resumed(ended.saved());
+    assert!(after.dead());
+    assert_eq!(after.saved(), ended.saved());
+}
+
+#[test]
+fn what_is_saved_survives_as_json_and_without_fields_of_later_versions() {
+    let mut before = running();
+    before.step(at(9), exited(1));
+    let text = serde_json::to_string(&before.saved()).expect("JSON");
+    assert_eq!(
+        serde_json::from_str::<Saved>(&text).expect("JSON"),
+        before.saved()
+    );
+    assert_eq!(
+        serde_json::from_str::<Saved>("{}").expect("JSON"),
+        Saved::default()
+    );
+}

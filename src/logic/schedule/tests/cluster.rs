@@ -121,6 +121,7 @@ impl Cluster {
     pub(crate) fn apply(&mut self, command: Command) -> Outcome {
         let entry = Entry {
             index: self.store.index() + 1,
+            proposal: String::new(),
             at: self.now,
             command,
         };

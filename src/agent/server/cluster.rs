@@ -1,0 +1,200 @@
+//! Which servers form the cluster: how it begins, and who joins and leaves later.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use actix::{
+    ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture,
+    WrapFuture,
+};
+use logic::state::Command;
+use openraft::ChangeMembers;
+
+use super::consensus::{Consensus, ProposeAsLeader};
+use super::raft::types::{Raft, ServerNode, number_of};
+use crate::rpc::{Request, Response};
+
+/// How often the servers are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long another server may take to agree to a cluster's beginning.
+const AGREE_WITHIN: Duration = Duration::from_secs(2);
+/// How long such an agreement holds.
+const AGREED_FOR: Duration = Duration::from_secs(10);
+/// How long a change of the servers may take.
+const CHANGE_WITHIN: Duration = Duration::from_secs(10);
+
+/// What this server remembers of the cluster's making.
+#[derive(Default)]
+pub(super) struct Cluster {
+    next_look: Duration,
+    /// The servers this one has agreed to begin a cluster with, and until when.
+    agreed: Option<(Vec<ServerNode>, Duration)>,
+    beginning: bool,
+    changing: bool,
+    founding: bool,
+}
+
+impl Consensus {
+    pub(super) fn tend_cluster(&mut self, ctx: &mut Context<Self>) {
+        let now = self.world.clock.monotonic();
+        if self.cluster.next_look > now || self.reopening {
+            return;
+        }
+        self.cluster.next_look = now + LOOK_EVERY;
+        if self.standing.servers.is_empty() && self.log.last().is_none() {
+            self.consider_beginning(ctx);
+        }
+    }
+
+    /// Begins a cluster once as many servers as expected know each other: the one whose id comes
+    /// first asks all others, and begins if none of them belongs to a cluster already.
+    fn consider_beginning(&mut self, ctx: &mut Context<Self>) {
+        let expected = self.config.server.bootstrap_expect as usize;
+        if self.cluster.beginning || expected == 0 {
+            return;
+        }
+        let mut servers: Vec<ServerNode> = {
+            let members = self.gossip.members();
+            let members = members.borrow();
+            members
+                .alive_servers(&self.config.region)
+                .filter(|member| member.bootstrap_expect as usize == expected)
+                .map(|member| ServerNode {
+                    id: member.id.clone(),
+                    name: member.name.clone(),
+                    address: member.rpc_address().to_string(),
+                })
+                .collect()
+        };
+        servers.sort_by(|one, other| one.id.cmp(&other.id));
+        if servers.len() < expected || servers.first().is_none_or(|first| first.id != self.me.id) {
+            return;
+        }
+        servers.truncate(expected);
+        self.cluster.beginning = true;
+        let (rpc, raft, me) = (self.rpc.clone(), self.raft.clone(), self.me.id.clone());
+        let beginning = async move {
+            for server in servers.iter().filter(|server| server.id != me) {
+                let request = Request::Begin(servers.clone());
+                match rpc.ask_at(&server.address, &request, AGREE_WITHIN).await {
+                    Ok(Response::Done) => {}
+                    Ok(Response::Refused(why)) => return Err(format!("{}: {why}", server.name)),
+                    Ok(other) => return Err(format!("{} answers {other:?}", server.name)),
+                    Err(error) => return Err(error.to_string()),
+                }
+            }
+            begin(&raft, servers).await
+        };
+        ctx.spawn(beginning.into_actor(self).map(|began, consensus, _| {
+            consensus.cluster.beginning = false;
+            if let Err(why) = began {
+                tracing::info!(why, "no cluster yet");
+            }
+        }));
+    }
+
+    fn agree(&mut self, servers: Vec<ServerNode>) -> Result<(), String> {
+        let now = self.world.clock.monotonic();
+        if self.log.last().is_some() || !self.standing.servers.is_empty() {
+            return Err("it belongs to a cluster already".to_owned());
+        }
+        if !servers.iter().any(|server| server.id == self.me.id) {
+            return Err("it isn't one of these servers".to_owned());
+        }
+        if let Some((agreed, until)) = &self.cluster.agreed
+            && *until > now
+            && *agreed != servers
+        {
+            return Err("it is about to begin a cluster with other servers".to_owned());
+        }
+        self.cluster.agreed = Some((servers, now + AGREED_FOR));
+        Ok(())
+    }
+
+    /// Makes the first entry of a cluster's state.
+    pub(super) fn found(&mut self, ctx: &mut Context<Self>) {
+        if self.state.now().seed() != 0 || self.cluster.founding {
+            return;
+        }
+        self.cluster.founding = true;
+        let seed = self.world.random.next_u64().max(1);
+        let founding = ctx.address().send(ProposeAsLeader(Command::Found { seed }));
+        ctx.spawn(founding.into_actor(self).map(|_, consensus, _| {
+            // If it failed, the next leader does it.
+            consensus.cluster.founding = false;
+        }));
+    }
+}
+
+/// Writes the first entry of the log: who the servers are.
+pub(super) async fn begin(raft: &Raft, servers: Vec<ServerNode>) -> Result<(), String> {
+    let servers: BTreeMap<u64, ServerNode> = servers
+        .into_iter()
+        .map(|server| (number_of(&server.id), server))
+        .collect();
+    raft.initialize(servers)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// Another server wants to begin a cluster with this one.
+#[derive(Message)]
+#[rtype(result = "Result<(), String>")]
+pub(super) struct Begin(pub(super) Vec<ServerNode>);
+
+impl Handler<Begin> for Consensus {
+    type Result = MessageResult<Begin>;
+
+    fn handle(&mut self, Begin(servers): Begin, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.agree(servers))
+    }
+}
+
+/// One change of who the servers are; only the leader can make it.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), String>")]
+pub(super) enum ChangeServers {
+    /// A server gets the log, and doesn't vote yet. Also sets a server's new address.
+    Add(ServerNode),
+    Promote(u64),
+    Remove(u64),
+}
+
+impl Handler<ChangeServers> for Consensus {
+    type Result = ResponseFuture<Result<(), String>>;
+
+    fn handle(&mut self, change: ChangeServers, _: &mut Self::Context) -> Self::Result {
+        let raft = self.raft.clone();
+        let is_voter = |number: &u64| self.standing.is_voter(*number);
+        let changes: Vec<ChangeMembers<u64, ServerNode>> = match change {
+            ChangeServers::Add(node) => {
+                let nodes = BTreeMap::from([(number_of(&node.id), node)]);
+                vec![ChangeMembers::SetNodes(nodes)]
+            }
+            ChangeServers::Promote(number) => {
+                vec![ChangeMembers::AddVoterIds(BTreeSet::from([number]))]
+            }
+            ChangeServers::Remove(number) => {
+                let one = BTreeSet::from([number]);
+                let voter = is_voter(&number).then(|| ChangeMembers::RemoveVoters(one.clone()));
+                voter
+                    .into_iter()
+                    .chain([ChangeMembers::RemoveNodes(one)])
+                    .collect()
+            }
+        };
+        Box::pin(async move {
+            let changing = async {
+                for change in changes {
+                    raft.change_membership(change, true)
+                        .await
+                        .map_err(|error| error.to_string())?;
+                }
+                Ok(())
+            };
+            tokio::time::timeout(CHANGE_WITHIN, changing)
+                .await
+                .unwrap_or_else(|_| Err("a majority of the servers doesn't answer".to_owned()))
+        })
+    }
+}

@@ -1,0 +1,451 @@
+//! The durable log, the vote and the newest snapshot, in one redb database on the disk port.
+//!
+//! Nothing here returns before what it wrote survives a power cut.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io;
+use std::ops::RangeBounds;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use openraft::storage::{LogFlushed, RaftLogStorage};
+use openraft::{ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader};
+use ports::{File, World};
+use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition, WriteTransaction};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use super::types::{LogEntry, LogId, SnapshotMeta, StorageError, TypeConfig, Vote};
+use crate::error::StartError;
+use crate::planted::{self, Planted};
+use crate::wire;
+
+const PATH: &str = "server/raft.redb";
+const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const VOTE: &str = "vote";
+const PURGED: &str = "purged";
+const COMMITTED: &str = "committed";
+const SNAPSHOT: &str = "snapshot";
+const SNAPSHOT_DATA: &str = "snapshot-data";
+
+/// redb's default would be a gigabyte; the log is read only at start and by servers that lag.
+const CACHE_BYTES: usize = 1 << 20;
+/// The newest entries are kept in memory too: they are read back to be applied and sent.
+const RECENT_MAX: usize = 2_048;
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Clone)]
+pub(crate) struct LogStore(Rc<Shared>);
+
+struct Shared {
+    world: World,
+    /// Gone once the log is closed.
+    database: RefCell<Option<Arc<Database>>>,
+    in_memory: bool,
+    position: RefCell<Position>,
+}
+
+#[derive(Default)]
+struct Position {
+    last: Option<LogId>,
+    purged: Option<LogId>,
+    committed: Option<LogId>,
+    /// What of it is on disk.
+    committed_saved: Option<LogId>,
+    recent: BTreeMap<u64, LogEntry>,
+    /// Of the log, since the last snapshot.
+    bytes: u64,
+}
+
+impl LogStore {
+    /// Opens the log; with `in_memory`, one that ends with the process.
+    pub(crate) fn open(world: &World, in_memory: bool) -> Result<Self, StartError> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let opened = if in_memory {
+            builder.create_with_backend(redb::backends::InMemoryBackend::new())
+        } else {
+            let file = world.disk.open(PATH)?;
+            builder.create_with_backend(OnDisk(file))
+        };
+        let database = opened.map_err(|error| StartError::Log(error.to_string()))?;
+        let position = recover(&database).map_err(|error| StartError::Log(error.to_string()))?;
+        Ok(Self(Rc::new(Shared {
+            world: world.clone(),
+            database: RefCell::new(Some(Arc::new(database))),
+            in_memory,
+            position: RefCell::new(position),
+        })))
+    }
+
+    /// The last entry of the log, or the last one that was purged.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.0.position.borrow().last
+    }
+
+    /// Bytes of log entries since the last snapshot.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.position.borrow().bytes
+    }
+
+    /// Lets go of the file; whoever still holds this log gets errors.
+    pub(crate) fn close(&self) {
+        self.0.database.take();
+    }
+
+    fn database(&self) -> io::Result<Arc<Database>> {
+        let database = self.0.database.borrow().clone();
+        database.ok_or_else(|| io::Error::other("the log is closed"))
+    }
+
+    /// Changes the database, in one transaction.
+    async fn write(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), Failed> + Send + 'static,
+    ) -> io::Result<()> {
+        let database = self.database()?;
+        let write = move || -> Result<(), Failed> {
+            let transaction = database.begin_write()?;
+            change(&transaction)?;
+            transaction.commit()?;
+            Ok(())
+        };
+        let written = if self.0.in_memory {
+            write()
+        } else {
+            let (done, result) = oneshot::channel();
+            let work = Box::new(move || {
+                done.send(write()).ok();
+            });
+            self.0.world.workers.run_blocking(work).await;
+            result
+                .await
+                .unwrap_or_else(|_| Err("it was cut short".into()))
+        };
+        written.map_err(io::Error::other)
+    }
+
+    async fn put<T: Serialize>(&self, key: &'static str, value: &T) -> io::Result<()> {
+        let bytes = wire::encode(value).map_err(io::Error::other)?;
+        self.write(move |transaction| {
+            transaction
+                .open_table(META)?
+                .insert(key, bytes.as_slice())?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Replaces the snapshot. The log before it may go once openraft says so.
+    pub(crate) async fn save_snapshot(&self, meta: &SnapshotMeta, data: Vec<u8>) -> io::Result<()> {
+        let meta = wire::encode(meta).map_err(io::Error::other)?;
+        self.write(move |transaction| {
+            let mut table = transaction.open_table(META)?;
+            table.insert(SNAPSHOT, meta.as_slice())?;
+            table.insert(SNAPSHOT_DATA, data.as_slice())?;
+            Ok(())
+        })
+        .await?;
+        self.0.position.borrow_mut().bytes = 0;
+        Ok(())
+    }
+
+    pub(crate) fn snapshot(&self) -> io::Result<Option<(SnapshotMeta, Vec<u8>)>> {
+        let database = self.database()?;
+        let read = || -> Result<_, Failed> {
+            let table = database.begin_read()?.open_table(META)?;
+            let (Some(meta), Some(data)) = (table.get(SNAPSHOT)?, table.get(SNAPSHOT_DATA)?) else {
+                return Ok(None);
+            };
+            Ok(Some((wire::decode(meta.value())?, data.value().to_vec())))
+        };
+        read().map_err(io::Error::other)
+    }
+
+    fn entries(&self, from: u64, to: u64) -> io::Result<Vec<LogEntry>> {
+        {
+            let position = self.0.position.borrow();
+            let begins = position
+                .recent
+                .keys()
+                .next()
+                .is_some_and(|first| *first <= from);
+            if begins {
+                return Ok(position
+                    .recent
+                    .range(from..to)
+                    .map(|(_, e)| e.clone())
+                    .collect());
+            }
+        }
+        let database = self.database()?;
+        let read = || -> Result<_, Failed> {
+            let table = database.begin_read()?.open_table(LOG)?;
+            let mut entries = Vec::new();
+            for row in table.range(from..to)? {
+                entries.push(wire::decode(row?.1.value())?);
+            }
+            Ok(entries)
+        };
+        read().map_err(io::Error::other)
+    }
+}
+
+fn recover(database: &Database) -> Result<Position, Failed> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(LOG)?;
+    transaction.open_table(META)?;
+    transaction.commit()?;
+
+    let transaction = database.begin_read()?;
+    let purged: Option<LogId> = read_meta(database, PURGED)?.flatten();
+    let committed: Option<LogId> = read_meta(database, COMMITTED)?.flatten();
+    let log = transaction.open_table(LOG)?;
+    let last = match log.range::<u64>(..)?.next_back() {
+        Some(row) => {
+            let entry: LogEntry = wire::decode(row?.1.value())?;
+            Some(entry.log_id)
+        }
+        None => purged,
+    };
+    Ok(Position {
+        last,
+        purged,
+        committed,
+        committed_saved: committed,
+        ..Position::default()
+    })
+}
+
+fn read_meta<T: DeserializeOwned>(database: &Database, key: &str) -> Result<Option<T>, Failed> {
+    let table = database.begin_read()?.open_table(META)?;
+    let value = table.get(key)?;
+    Ok(value.map(|bytes| wire::decode(bytes.value())).transpose()?)
+}
+
+pub(super) fn failed(
+    subject: ErrorSubject<u64>,
+    verb: ErrorVerb,
+    error: &io::Error,
+) -> StorageError {
+    StorageError::from_io_error(subject, verb, io::Error::other(error.to_string()))
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<LogEntry>, StorageError> {
+        use std::ops::Bound;
+        let from = match range.start_bound() {
+            Bound::Included(from) => *from,
+            Bound::Excluded(before) => before + 1,
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(last) => last + 1,
+            Bound::Excluded(to) => *to,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.entries(from, to)
+            .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Read, &error))
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
+        let position = self.0.position.borrow();
+        Ok(LogState {
+            last_purged_log_id: position.purged,
+            last_log_id: position.last,
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self::LogReader {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
+        if planted::is(Planted::VoteNotPersisted) {
+            return Ok(());
+        }
+        self.put(VOTE, vote)
+            .await
+            .map_err(|error| failed(ErrorSubject::Vote, ErrorVerb::Write, &error))
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
+        let read = || read_meta(&*self.database()?, VOTE).map_err(io::Error::other);
+        let vote: Option<Vote> =
+            read().map_err(|error| failed(ErrorSubject::Vote, ErrorVerb::Read, &error))?;
+        // A leader that was restarted asks for votes again: taking the term up where it left off,
+        // it wouldn't know what of it had been committed, and could answer reads from before.
+        Ok(vote.map(|vote| Vote {
+            committed: false,
+            ..vote
+        }))
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
+        // Goes to disk with the next entries: it only saves work at the next start.
+        self.0.position.borrow_mut().committed = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
+        Ok(self.0.position.borrow().committed)
+    }
+
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: LogFlushed<TypeConfig>,
+    ) -> Result<(), StorageError>
+    where
+        I: IntoIterator<Item = LogEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<LogEntry> = entries.into_iter().collect();
+        let written = self.append_durably(&entries).await;
+        if written.is_ok() {
+            let mut position = self.0.position.borrow_mut();
+            for entry in entries {
+                position.last = Some(entry.log_id);
+                position.recent.insert(entry.log_id.index, entry);
+            }
+            while position.recent.len() > RECENT_MAX {
+                position.recent.pop_first();
+            }
+        }
+        callback.log_io_completed(written);
+        Ok(())
+    }
+
+    async fn truncate(&mut self, since: LogId) -> Result<(), StorageError> {
+        if !planted::is(Planted::LostTruncation) {
+            self.write(move |transaction| {
+                let mut log = transaction.open_table(LOG)?;
+                log.retain_in(since.index.., |_, _| false)?;
+                Ok(())
+            })
+            .await
+            .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Delete, &error))?;
+        }
+        self.0.position.borrow_mut().recent.split_off(&since.index);
+        let before = since.index.checked_sub(1);
+        let last = match before {
+            Some(before) => self
+                .entries(before, since.index)
+                .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Read, &error))?
+                .pop()
+                .map(|entry| entry.log_id),
+            None => None,
+        };
+        let mut position = self.0.position.borrow_mut();
+        position.last = last.or(position.purged);
+        Ok(())
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
+        let purged = wire::encode(&Some(upto)).map_err(|error| {
+            failed(
+                ErrorSubject::Logs,
+                ErrorVerb::Write,
+                &io::Error::other(error),
+            )
+        })?;
+        self.write(move |transaction| {
+            transaction
+                .open_table(META)?
+                .insert(PURGED, purged.as_slice())?;
+            transaction
+                .open_table(LOG)?
+                .retain_in(..=upto.index, |_, _| false)?;
+            Ok(())
+        })
+        .await
+        .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Delete, &error))?;
+        let mut position = self.0.position.borrow_mut();
+        position.recent = position.recent.split_off(&(upto.index + 1));
+        position.purged = Some(upto);
+        if position.last < Some(upto) {
+            position.last = Some(upto);
+        }
+        Ok(())
+    }
+}
+
+impl LogStore {
+    async fn append_durably(&self, entries: &[LogEntry]) -> io::Result<()> {
+        let mut rows = Vec::with_capacity(entries.len());
+        let mut bytes = 0;
+        for entry in entries {
+            let row = wire::encode(entry).map_err(io::Error::other)?;
+            bytes += row.len() as u64;
+            rows.push((entry.log_id.index, row));
+        }
+        let committed = {
+            let position = self.0.position.borrow();
+            (position.committed != position.committed_saved).then_some(position.committed)
+        };
+        let committed_row = committed
+            .map(|committed| wire::encode(&committed))
+            .transpose()
+            .map_err(io::Error::other)?;
+        self.write(move |transaction| {
+            let mut log = transaction.open_table(LOG)?;
+            for (index, row) in &rows {
+                log.insert(*index, row.as_slice())?;
+            }
+            if let Some(row) = committed_row {
+                transaction
+                    .open_table(META)?
+                    .insert(COMMITTED, row.as_slice())?;
+            }
+            Ok(())
+        })
+        .await?;
+        let mut position = self.0.position.borrow_mut();
+        position.bytes += bytes;
+        if let Some(committed) = committed {
+            position.committed_saved = committed;
+        }
+        Ok(())
+    }
+}
+
+/// A file of the disk port as redb wants it.
+#[derive(Debug)]
+struct OnDisk(Arc<dyn File>);
+
+impl StorageBackend for OnDisk {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.0.read_at(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        if planted::is(Planted::SkippedFsync) {
+            return Ok(());
+        }
+        self.0.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.0.write_at(offset, data)
+    }
+}

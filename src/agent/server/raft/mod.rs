@@ -1,0 +1,8 @@
+//! Agreement between servers: openraft over our log, our state machine, our network.
+
+pub(super) mod log_store;
+pub(super) mod machine;
+pub(super) mod network;
+pub(super) mod open;
+pub(super) mod runtime;
+pub(super) mod types;
