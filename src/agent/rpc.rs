@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::Notify;
 
+use crate::seal::Seal;
 use crate::server::{
     Applied, Health, Proposal, ProposeError, RaftRequest, RaftResponse, ServerNode,
 };
@@ -203,6 +204,7 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Rpc {
     world: World,
+    seal: Seal,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -225,9 +227,16 @@ enum Silence {
 }
 
 impl Rpc {
+    /// In the clear.
     pub fn new(world: World, servers: Vec<String>) -> Self {
+        Self::sealed(world, Seal::None, servers)
+    }
+
+    /// With the cluster's key.
+    pub fn sealed(world: World, seal: Seal, servers: Vec<String>) -> Self {
         Self {
             world,
+            seal,
             shared: Arc::new(Mutex::new(Shared {
                 configured: servers.clone(),
                 servers,
@@ -360,8 +369,8 @@ impl Rpc {
     ) -> Result<Response, Silence> {
         let failing = self.failing(server);
         let exchange = async {
-            wire::write_frame(&mut stream, request).await?;
-            wire::read_frame(&mut stream).await
+            wire::write_sealed(&mut stream, &self.seal, &self.world.random, request).await?;
+            wire::read_sealed(&mut stream, &self.seal).await
         };
         let within = request.answer_within();
         let response: Result<Response, wire::Error> = tokio::select! {

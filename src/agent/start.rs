@@ -23,6 +23,7 @@ use crate::gossip::Gossip;
 use crate::http_listener;
 use crate::published::Subscriber;
 use crate::rpc::Rpc;
+use crate::seal::Seal;
 use crate::server::{self, Requests, Routers, Server};
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -66,7 +67,8 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let fingerprint = world.machine.fingerprint();
     let identity = client::node_identity(&world).await?;
     let me = Arc::new(who(&config, &fingerprint, &identity));
-    let rpc = Rpc::new(world.clone(), servers(&config));
+    let seal = Seal::configured(&config.encrypt)?;
+    let rpc = Rpc::sealed(world.clone(), seal.clone(), servers(&config));
     let member = member(&world, &config, &me);
     let gossip = Gossip::start(&world, &config, member.clone()).await?;
     let node = node(&world, &config, &identity, &me, fingerprint).await;
@@ -78,7 +80,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
 
     let server = if config.server.enabled {
         // Its own connections: what a client thinks of a server is nothing to the servers.
-        let between = Rpc::new(world.clone(), Vec::new());
+        let between = Rpc::sealed(world.clone(), seal.clone(), Vec::new());
         Some(server::start(&world, &config, &member, &gossip, &between).await?)
     } else {
         None
@@ -93,7 +95,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         rpc: rpc.clone(),
         view: view.clone(),
     };
-    sockets.serve(api);
+    sockets.serve(api, seal);
     actix_rt::spawn(follow_servers(gossip.clone(), rpc.clone(), config.clone()));
     let client = config
         .client
@@ -115,7 +117,11 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
 
 /// Keeps what the agent knows of the servers up to date: its own first, then those of its region.
 async fn follow_servers(gossip: Gossip, rpc: Rpc, config: Arc<AgentConfig>) {
-    let own = config.server.enabled.then(|| servers(&config)).unwrap_or_default();
+    let own = config
+        .server
+        .enabled
+        .then(|| servers(&config))
+        .unwrap_or_default();
     let mut members = gossip.members();
     loop {
         let others: Vec<String> = {
@@ -225,15 +231,15 @@ impl Sockets {
     }
 
     /// Answers what comes in.
-    fn serve(self, api: Api) {
-        let clock = api.world.clock.clone();
+    fn serve(self, api: Api, seal: Seal) {
+        let (clock, random) = (api.world.clock.clone(), api.world.random.clone());
         let (server, datacenter) = (api.server.clone(), api.config.datacenter.clone());
         let routers = Routers {
             nomad: api::nomad(api.clone()),
             consul: api::consul(api),
         };
         if let (Some(server), Some(listener)) = (server, self.rpc) {
-            Requests::new(listener, server, routers.clone(), datacenter).start();
+            Requests::new(listener, server, routers.clone(), datacenter, seal, random).start();
         }
         actix_rt::spawn(http_listener::serve(
             self.http,

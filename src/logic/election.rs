@@ -28,12 +28,19 @@ pub enum Input {
     LeaderHeard { now: Duration },
     /// Time passes; `timeout` is how long a leader may be silent from now on, drawn at random.
     Tick { now: Duration, timeout: Duration },
-    PreVoteAnswer { from: u64, round: u64, granted: bool },
+    PreVoteAnswer {
+        from: u64,
+        round: u64,
+        granted: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    AskPreVotes { round: u64, voters: Vec<u64> },
+    AskPreVotes {
+        round: u64,
+        voters: Vec<u64>,
+    },
     /// A majority would vote for this server.
     Elect,
 }
@@ -91,7 +98,9 @@ impl Election {
         }
         // Nobody else has to agree, and nobody else can lead.
         let alone = self.voters.len() == 1;
-        let due = *self.due.get_or_insert(if alone { now } else { self.heard + timeout });
+        let due = *self
+            .due
+            .get_or_insert(if alone { now } else { self.heard + timeout });
         if now < due {
             return Vec::new();
         }
@@ -105,7 +114,12 @@ impl Election {
         }
         vec![Effect::AskPreVotes {
             round: self.round,
-            voters: self.voters.iter().copied().filter(|voter| *voter != self.me).collect(),
+            voters: self
+                .voters
+                .iter()
+                .copied()
+                .filter(|voter| *voter != self.me)
+                .collect(),
         }]
     }
 
@@ -172,9 +186,17 @@ mod tests {
         let voters = vec![2, 3, 4, 5];
         assert_eq!(asked, [Effect::AskPreVotes { round, voters }]);
         assert_eq!(answer(&mut candidate, 2, round, true), []);
-        assert_eq!(answer(&mut candidate, 2, round, true), [], "one server has one vote");
+        assert_eq!(
+            answer(&mut candidate, 2, round, true),
+            [],
+            "one server has one vote"
+        );
         assert_eq!(answer(&mut candidate, 3, round, false), []);
-        assert_eq!(answer(&mut candidate, 4, round + 1, true), [], "another round's");
+        assert_eq!(
+            answer(&mut candidate, 4, round + 1, true),
+            [],
+            "another round's"
+        );
         assert_eq!(answer(&mut candidate, 9, round, true), [], "no voter");
         assert_eq!(answer(&mut candidate, 5, round, true), [Effect::Elect]);
         assert_eq!(answer(&mut candidate, 4, round, true), []);
@@ -203,7 +225,11 @@ mod tests {
             (SECOND + SILENCE, (2, 12), false),
             (SECOND + SILENCE, (4, 1), true),
         ] {
-            assert_eq!(voter.grants(now, &asked(last_log), (3, 9)), granted, "{now:?} {last_log:?}");
+            assert_eq!(
+                voter.grants(now, &asked(last_log), (3, 9)),
+                granted,
+                "{now:?} {last_log:?}"
+            );
         }
     }
 

@@ -4,6 +4,7 @@
 //! a [`time::Time`] argument, ids come in from the caller, and what must happen goes out as a
 //! value.
 
+pub mod autopilot;
 pub mod catalog;
 pub mod config;
 pub mod dns;

@@ -7,6 +7,8 @@ use actix::{
     ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture,
     WrapFuture,
 };
+use logic::autopilot::{Configured, Heard, Situation, Step, decide};
+use logic::membership::{Member, MemberStatus};
 use logic::state::Command;
 use openraft::ChangeMembers;
 
@@ -23,6 +25,12 @@ const AGREED_FOR: Duration = Duration::from_secs(10);
 /// How long a change of the servers may take.
 const CHANGE_WITHIN: Duration = Duration::from_secs(10);
 
+/// Entries that a server's log may lack for it to vote.
+const LAG_MAX: u64 = 100;
+/// A log of this many bytes makes a snapshot due, and how long until the next look.
+const SNAPSHOT_BYTES: u64 = 64 << 20;
+const SNAPSHOT_AGAIN: Duration = Duration::from_secs(10);
+
 /// What this server remembers of the cluster's making.
 #[derive(Default)]
 pub(super) struct Cluster {
@@ -32,6 +40,9 @@ pub(super) struct Cluster {
     beginning: bool,
     changing: bool,
     founding: bool,
+    snapshotting: bool,
+    /// Each server's status in gossip, and since when.
+    since: BTreeMap<String, (MemberStatus, Duration)>,
 }
 
 impl Consensus {
@@ -44,6 +55,107 @@ impl Consensus {
         if self.standing.servers.is_empty() && self.log.last().is_none() {
             self.consider_beginning(ctx);
         }
+        self.note_statuses(now);
+        if self.standing.leads() && !self.cluster.changing && !self.handing_over {
+            self.consider_servers(ctx);
+        }
+        if self.log.bytes() > SNAPSHOT_BYTES && !self.cluster.snapshotting {
+            self.snapshot(ctx);
+        }
+    }
+
+    /// A log that has grown large makes a snapshot due, however few entries it has.
+    fn snapshot(&mut self, ctx: &mut Context<Self>) {
+        self.cluster.snapshotting = true;
+        let raft = self.raft.clone();
+        let taking = async move { raft.trigger().snapshot().await };
+        ctx.spawn(taking.into_actor(self).map(|_, _, ctx| {
+            ctx.run_later(SNAPSHOT_AGAIN, |consensus, _| {
+                consensus.cluster.snapshotting = false
+            });
+        }));
+    }
+
+    /// Remembers since when each server has had its status.
+    fn note_statuses(&mut self, now: Duration) {
+        let members = self.gossip.members();
+        let members = members.borrow();
+        let mut since = BTreeMap::new();
+        for known in members.servers(&self.config.region) {
+            let before = self.cluster.since.get(&known.member.id);
+            let same = before.filter(|(status, _)| *status == known.status);
+            let at = same.map_or(now, |(_, at)| *at);
+            since.insert(known.member.id.clone(), (known.status, at));
+        }
+        self.cluster.since = since;
+    }
+
+    fn situation(&self) -> Situation {
+        let now = self.world.clock.monotonic();
+        let last = self.standing.last_log.1;
+        let configured = self.standing.servers.iter().map(|(number, (node, voter))| {
+            let matched = self.standing.matched.get(number).copied().flatten();
+            Configured {
+                id: node.id.clone(),
+                address: node.address.clone(),
+                voter: *voter,
+                caught_up: matched.is_some_and(|matched| matched + LAG_MAX >= last),
+            }
+        });
+        let members = self.gossip.members();
+        let members = members.borrow();
+        let heard = members.servers(&self.config.region).map(|known| {
+            let at = self.cluster.since.get(&known.member.id);
+            Heard {
+                member: known.member.clone(),
+                status: known.status,
+                since: at.map_or(Duration::ZERO, |(_, at)| now.saturating_sub(*at)),
+            }
+        });
+        Situation {
+            leader: self.me.id.clone(),
+            bootstrap_expect: self.config.server.bootstrap_expect,
+            configured: configured.collect(),
+            heard: heard.collect(),
+        }
+    }
+
+    /// Lets servers in that have come, and those out that have gone.
+    fn consider_servers(&mut self, ctx: &mut Context<Self>) {
+        let Some(step) = decide(&self.situation()) else {
+            return;
+        };
+        let node = |member: Member| ServerNode {
+            id: member.id.clone(),
+            name: member.name.clone(),
+            address: member.rpc_address().to_string(),
+        };
+        let change = match step {
+            Step::AddLearner(member) => {
+                tracing::info!(server = member.name, "a server joins");
+                ChangeServers::Add(node(member))
+            }
+            Step::SetAddress(member) => {
+                tracing::info!(server = member.name, "a server has moved");
+                ChangeServers::Add(node(member))
+            }
+            Step::Promote(id) => {
+                tracing::info!(id, "a server votes from now on");
+                ChangeServers::Promote(number_of(&id))
+            }
+            Step::Remove { id, reason } => {
+                tracing::info!(id, reason, "a server is removed");
+                ChangeServers::Remove(number_of(&id))
+            }
+        };
+        self.cluster.changing = true;
+        let changing = ctx.address().send(change);
+        ctx.spawn(changing.into_actor(self).map(|changed, consensus, _| {
+            consensus.cluster.changing = false;
+            if let Ok(Err(why)) = changed {
+                tracing::warn!(why, "the servers couldn't be changed");
+            }
+        }));
     }
 
     /// Begins a cluster once as many servers as expected know each other: the one whose id comes

@@ -6,7 +6,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
 use axum::Router;
 use logic::model::{AllocReport, Node};
 use logic::state::{Command, Topic};
-use ports::{Listener, Stream};
+use ports::{Listener, Random, Stream};
 
 use super::Server;
 use super::cluster::Begin;
@@ -15,6 +15,7 @@ use super::heartbeats::Heartbeat;
 use super::leadership::{AskReadIndex, TakeOver};
 use crate::api;
 use crate::rpc::{ApiKind, HttpRequest, HttpResponse, NodeProof, Request, Response};
+use crate::seal::Seal;
 use crate::wire;
 
 /// A connection that asks nothing for this long is closed.
@@ -45,6 +46,8 @@ struct Answering {
     server: Server,
     routers: Routers,
     datacenter: String,
+    seal: Seal,
+    random: Random,
 }
 
 impl Requests {
@@ -53,6 +56,8 @@ impl Requests {
         server: Server,
         routers: Routers,
         datacenter: String,
+        seal: Seal,
+        random: Random,
     ) -> Self {
         Self {
             listener: Some(listener),
@@ -60,6 +65,8 @@ impl Requests {
                 server,
                 routers,
                 datacenter,
+                seal,
+                random,
             },
         }
     }
@@ -91,7 +98,12 @@ async fn accept(mut listener: Box<dyn Listener>, answering: Answering) {
 
 async fn converse(mut stream: Box<dyn Stream>, answering: Answering) {
     loop {
-        let request = match tokio::time::timeout(IDLE_WITHIN, wire::read_frame(&mut stream)).await {
+        let request = match tokio::time::timeout(
+            IDLE_WITHIN,
+            wire::read_sealed(&mut stream, &answering.seal),
+        )
+        .await
+        {
             Ok(Ok(request)) => request,
             Ok(Err(wire::Error::Closed)) | Err(_) => return,
             Ok(Err(error)) => {
@@ -100,7 +112,10 @@ async fn converse(mut stream: Box<dyn Stream>, answering: Answering) {
             }
         };
         let response = answering.answer(request).await;
-        if wire::write_frame(&mut stream, &response).await.is_err() {
+        if wire::write_sealed(&mut stream, &answering.seal, &answering.random, &response)
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -225,7 +240,11 @@ impl Answering {
                 return not_leading();
             };
             let request = Request::Heartbeat { proof };
-            let relayed = self.server.rpc.ask_at(&leader, &request, RELAY_WITHIN).await;
+            let relayed = self
+                .server
+                .rpc
+                .ask_at(&leader, &request, RELAY_WITHIN)
+                .await;
             return relayed.unwrap_or_else(|error| Response::NoLeader(error.to_string()));
         }
         if let Err(response) = self.proven(&proof) {

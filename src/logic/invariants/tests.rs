@@ -7,8 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    CHECK_CRITICAL, CHECK_PASSING, CatalogChange, Check, EVAL_BLOCKED, Evaluation,
-    ServiceInstance,
+    CHECK_CRITICAL, CHECK_PASSING, CatalogChange, Check, EVAL_BLOCKED, Evaluation, ServiceInstance,
 };
 use crate::schedule::tests::cluster::{Cluster, on_port, service};
 use crate::schedule::tests::random::{cases, heal, histories, play};

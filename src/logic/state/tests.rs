@@ -146,7 +146,12 @@ fn a_restored_state_is_the_saved_one_at_a_later_index() {
     assert!(store.job("db").is_none());
     let mut restored = store.dump();
     assert_eq!(restored.allocs, saved.allocs);
-    assert!(store.nodes().all(|node| store.node_alloc_index(&node.id) > before), "clients look again");
+    assert!(
+        store
+            .nodes()
+            .all(|node| store.node_alloc_index(&node.id) > before),
+        "clients look again"
+    );
     (restored.index, restored.indexes) = (saved.index, saved.indexes.clone());
     assert_eq!(restored.jobs, saved.jobs);
 }
