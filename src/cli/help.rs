@@ -94,7 +94,7 @@ const CONSUL: &str = "Usage: consul <command> [flags] [arguments]
     join         Join agents at addresses
     force-leave  Make a failed agent one that has left
     operator     raft, autopilot: look after the servers
-    snapshot     save, restore
+    snapshot     save, restore, inspect
     info         Numbers about an agent
     keygen       A key for `encrypt`
     version      The version spoken, and Drover's own
@@ -106,7 +106,7 @@ const FABIO: &str = "Usage: fabio -v | -version
 The edge proxy on its own isn't supported yet: it runs in every agent (`drover agent -dev`).";
 
 /// Commands of Nomad 0.8 that this build hasn't.
-const NOMAD_LATER: [&[&str]; 33] = [
+const NOMAD_LATER: [&[&str]; 32] = [
     &["acl"],
     &["alloc", "fs"],
     &["check"],
@@ -131,7 +131,6 @@ const NOMAD_LATER: [&[&str]; 33] = [
     &["operator", "gossip", "keyring", "remove"],
     &["operator", "gossip", "keyring", "use"],
     &["operator", "keyring"],
-    &["operator", "snapshot", "inspect"],
     &["node", "config"],
     &["node", "drain"],
     &["node-drain"],
@@ -143,7 +142,7 @@ const NOMAD_LATER: [&[&str]; 33] = [
 ];
 
 /// Commands of Consul 1.8 that this build hasn't.
-const CONSUL_LATER: [&[&str]; 22] = [
+const CONSUL_LATER: [&[&str]; 21] = [
     &["acl"],
     &["config"],
     &["connect"],
@@ -164,7 +163,6 @@ const CONSUL_LATER: [&[&str]; 22] = [
     &["reload"],
     &["rtt"],
     &["services"],
-    &["snapshot", "inspect"],
     &["watch"],
 ];
 

@@ -4,8 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use agent::server::snapshot_file::{self, SnapshotFile};
 use clap::{Args, Subcommand};
 use hyper::Method;
+use serde_json::{Value, json};
 
 use super::connection::Reach;
 use super::exit::{Exit, Failure, Outcome};
@@ -15,6 +17,7 @@ use super::{format, terminal};
 pub(super) enum SnapshotCommand<R: Reach> {
     Save(Save<R>),
     Restore(Restore<R>),
+    Inspect(Inspect),
 }
 
 impl<R: Reach> SnapshotCommand<R> {
@@ -22,6 +25,7 @@ impl<R: Reach> SnapshotCommand<R> {
         match self {
             Self::Save(command) => command.run().await,
             Self::Restore(command) => command.run().await,
+            Self::Inspect(command) => command.run(),
         }
     }
 }
@@ -45,6 +49,72 @@ pub(super) struct Restore<R: Reach> {
     file: PathBuf,
     #[command(flatten)]
     connection: R,
+}
+
+/// Show what a file holds, without an agent
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  $ drover operator snapshot inspect backup.snap")]
+pub(super) struct Inspect {
+    file: PathBuf,
+    /// The same as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inspect {
+    fn run(self) -> Outcome {
+        let file = self.file.display();
+        let failed = |why: String| Failure::new(format!("Error inspecting snapshot: {why}"));
+        let bytes = fs::read(&self.file);
+        let bytes = bytes.map_err(|error| failed(format!("can't read {file}: {error}")))?;
+        let snapshot = snapshot_file::read(&bytes);
+        let snapshot = snapshot.map_err(|why| failed(format!("{file}: {why}")))?;
+        terminal::print(&if self.json {
+            format::json(&as_json(&snapshot, bytes.len()))
+        } else {
+            render(&snapshot, bytes.len())
+        });
+        Ok(Exit::Done)
+    }
+}
+
+/// How many rows of each kind there are.
+fn rows(snapshot: &SnapshotFile) -> [(&'static str, usize); 8] {
+    let dump = &snapshot.dump;
+    [
+        ("Jobs", dump.jobs.len()),
+        ("Job versions", dump.versions.len()),
+        ("Nodes", dump.nodes.len()),
+        ("Allocations", dump.allocs.len()),
+        ("Evaluations", dump.evals.len()),
+        ("Catalog nodes", dump.catalog_nodes.len()),
+        ("Services", dump.services.len()),
+        ("Checks", dump.checks.len()),
+    ]
+}
+
+fn as_json(snapshot: &SnapshotFile, size: usize) -> Value {
+    let rows = rows(snapshot).map(|(kind, count)| (kind.replace(' ', ""), count.into()));
+    json!({
+        "Index": snapshot.dump.index,
+        "Term": snapshot.term,
+        "Version": snapshot.version,
+        "Size": size,
+        "Rows": Value::Object(rows.into_iter().collect()),
+    })
+}
+
+fn render(snapshot: &SnapshotFile, size: usize) -> String {
+    let facts = format::pairs(&[
+        ("Index", snapshot.dump.index.to_string()),
+        ("Term", snapshot.term.to_string()),
+        ("Version", snapshot.version.clone()),
+        ("Size", format::bytes(size as u64)),
+    ]);
+    let rows = rows(snapshot).map(|(kind, count)| [kind.to_owned(), count.to_string()]);
+    let rows = format::table(["Kind", "Rows"], rows.into());
+    format!("{facts}\n\n{rows}")
 }
 
 impl<R: Reach> Save<R> {
@@ -100,6 +170,27 @@ impl<R: Reach> Restore<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_snapshot_is_inspected_without_an_agent() {
+        let store = logic::state::Store::default();
+        let bytes = snapshot_file::write(7, &store).expect("a snapshot");
+        let snapshot = snapshot_file::read(&bytes).expect("readable");
+        let shown = render(&snapshot, 2_048);
+        assert!(
+            shown.starts_with("Index   = 0\nTerm    = 7\nVersion = "),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("Size    = 2.0 KiB\n\nKind           Rows\nJobs           0\n"),
+            "{shown}"
+        );
+        let json = as_json(&snapshot, bytes.len());
+        assert_eq!(
+            (&json["Term"], &json["Rows"]["JobVersions"]),
+            (&json!(7), &json!(0))
+        );
+    }
 
     #[test]
     fn a_file_is_replaced_only_by_a_whole_one() {

@@ -91,7 +91,8 @@ impl Api {
                 let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 Err(Failure::new(status, refusal.to_string()))
             }
-            Ok(Err(error)) => Err(Failure::new(
+            Ok(Err(ProposeError::NoLeader(reason))) => Err(Failure::no_leader(&reason)),
+            Ok(Err(error @ ProposeError::Log(_))) => Err(Failure::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 error.to_string(),
             )),

@@ -40,6 +40,11 @@ impl Workers for LocalWorkers {
             tokio::task::spawn_local(task(number));
         }
     }
+
+    fn run_blocking(&self, work: ports::BlockingWork) -> Asked<'_, ()> {
+        work();
+        Box::pin(std::future::ready(()))
+    }
 }
 
 struct Loopback;

@@ -111,6 +111,7 @@ fn consuls_commands_are_understood() {
         ),
         ("snapshot save x", "Snapshot(Save(Save"),
         ("snapshot restore x", "Snapshot(Restore(Restore"),
+        ("snapshot inspect x", "Snapshot(Inspect(Inspect"),
         ("info", "Info(Info"),
         ("keygen", "Keygen(Keygen"),
     ] {

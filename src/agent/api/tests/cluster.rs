@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::fixture::{Agent, NODE, NODE_ID, answer, get, request};
+use super::fixture::{Agent, NODE, NODE_ID, answer, bytes, get, request};
 
 const RPC: &str = "10.0.0.2:4647";
 
@@ -189,4 +189,70 @@ async fn every_way_to_read_says_how_fresh_it_is() {
             "{query}"
         );
     }
+}
+
+#[actix::test]
+async fn without_a_leader_only_stale_reads_are_answered() {
+    let agent = Agent::server_of(3).await;
+    let (nomad, consul) = (&agent.nomad, &agent.consul);
+    for (router, path, header) in [
+        (nomad, "/v1/jobs", "x-nomad-knownleader"),
+        (consul, "/v1/catalog/nodes", "x-consul-knownleader"),
+    ] {
+        for mode in ["", "?consistent"] {
+            let refused = get(router, &format!("{path}{mode}")).await;
+            assert_eq!(refused.status, StatusCode::INTERNAL_SERVER_ERROR);
+            assert!(
+                refused.text.starts_with("No cluster leader"),
+                "{}",
+                refused.text
+            );
+        }
+        let stale = get(router, &format!("{path}?stale")).await;
+        assert_eq!((stale.status, stale.json()), (StatusCode::OK, json!([])));
+        assert_eq!(stale.headers[header], "false");
+        assert_eq!(get(router, "/v1/status/leader").await.json(), json!(""));
+        assert_eq!(
+            get(router, "/v1/operator/autopilot/health")
+                .await
+                .status
+                .as_u16(),
+            500
+        );
+    }
+    let health = get(nomad, "/v1/agent/health").await;
+    assert_eq!(health.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(
+        health.json()["server"],
+        json!({ "ok": false, "message": "No cluster leader" })
+    );
+}
+
+#[actix::test]
+async fn a_snapshot_brings_everything_back() {
+    let (agent, _) = Agent::with_web().await;
+    for path in ["/v1/operator/snapshot", "/v1/snapshot"] {
+        let router = if path == "/v1/snapshot" {
+            &agent.consul
+        } else {
+            &agent.nomad
+        };
+        let saved = bytes(router, request("GET", path, "")).await;
+        let purge = request("DELETE", "/v1/job/web?purge=true", "");
+        assert_eq!(answer(&agent.nomad, purge).await.status, StatusCode::OK);
+        assert_eq!(get(&agent.nomad, "/v1/jobs").await.json(), json!([]));
+        let restored = answer(router, request("PUT", path, saved)).await;
+        assert_eq!(restored.status, StatusCode::OK, "{}", restored.text);
+        assert_eq!(get(&agent.nomad, "/v1/jobs").await.json()[0]["ID"], "web");
+    }
+    let refused = answer(
+        &agent.nomad,
+        request("PUT", "/v1/operator/snapshot", "junk"),
+    )
+    .await;
+    assert!(
+        refused.text.contains("isn't a snapshot"),
+        "{}",
+        refused.text
+    );
 }

@@ -86,6 +86,14 @@ pub(super) async fn answer(router: &Router, request: Request<Body>) -> Answer {
     }
 }
 
+/// An answer that isn't text.
+pub(super) async fn bytes(router: &Router, request: Request<Body>) -> Vec<u8> {
+    let Ok(response) = router.clone().call(request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let body = response.into_body().collect().await;
+    body.unwrap().to_bytes().to_vec()
+}
+
 pub(super) async fn get(router: &Router, path: &str) -> Answer {
     answer(router, request("GET", path, "")).await
 }
@@ -130,8 +138,27 @@ impl Agent {
 
     /// A server that knows nothing yet.
     pub(super) async fn server() -> Self {
+        let agent = Self::server_of(1).await;
+        let mut standing = agent.api.server.as_ref().unwrap().standing.clone();
+        let led = standing.wait_for(|standing| standing.leads());
+        tokio::time::timeout(SOON, led).await.unwrap().unwrap();
+        agent
+    }
+
+    /// A server that waits for others before there is a cluster, unless it is the only one.
+    pub(super) async fn server_of(count: u32) -> Self {
         let machine = TestWorld::new();
-        let server = server::start(&machine.world, &config()).await.unwrap();
+        let mut config = config();
+        config.server.bootstrap_expect = count;
+        let member = Member {
+            bootstrap_expect: count,
+            ..member()
+        };
+        let gossip = Gossip::alone(member.clone());
+        let rpc = Rpc::new(machine.world.clone(), Vec::new());
+        let config = Arc::new(config);
+        let starting = server::start(&machine.world, &config, &member, &gossip, &rpc);
+        let server = starting.await.unwrap();
         Self::new(machine, Some(server), Vec::new())
     }
 

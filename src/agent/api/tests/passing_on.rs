@@ -7,6 +7,7 @@ use tower_service::Service;
 
 use super::fixture::{Agent, get, put, request, web_job};
 use crate::http_listener;
+use crate::seal::Seal;
 use crate::server::{Requests, Routers};
 
 const RPC: &str = "10.0.0.2:4647";
@@ -21,7 +22,9 @@ async fn open(server: &Agent) {
         consul: server.consul.clone(),
     };
     let of_server = server.api.server.clone().unwrap();
-    Requests::new(listener, of_server, routers, "dc1".to_owned()).start();
+    let random = server.machine.world.random.clone();
+    let datacenter = "dc1".to_owned();
+    Requests::new(listener, of_server, routers, datacenter, Seal::None, random).start();
 }
 
 /// Lets an agent answer HTTP where its node says it does.

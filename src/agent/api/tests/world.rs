@@ -9,9 +9,9 @@ use logic::model::DriverInfo;
 use logic::time::Time;
 use ports::errors::{ContainersError, DiskError, NetworkError};
 use ports::{
-    Accepted, Asked, Clock, Containers, Datagrams, Disk, Exit, File, Fingerprint, Listener,
-    LogChunk, LogStream, Machine, MachineUsage, Network, Random, Stream, TaskKey, TaskSpec,
-    TaskUsage, WorkerTask, Workers, World,
+    Accepted, Asked, BlockingWork, Clock, Containers, Datagrams, Disk, Exit, File, Fingerprint,
+    Listener, LogChunk, LogStream, Machine, MachineUsage, Network, Random, Stream, TaskKey,
+    TaskSpec, TaskUsage, WorkerTask, Workers, World,
 };
 use tokio::sync::mpsc;
 
@@ -284,4 +284,9 @@ impl Workers for Nothing {
     }
 
     fn start_on_each(&self, _: &str, _: WorkerTask) {}
+
+    fn run_blocking(&self, work: BlockingWork) -> Asked<'_, ()> {
+        work();
+        Box::pin(std::future::ready(()))
+    }
 }
