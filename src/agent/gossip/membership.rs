@@ -38,6 +38,8 @@ pub(super) struct Membership {
     told: BTreeSet<(u128, u64, u16)>,
     /// The last suspicion of this agent that it denied, and its generation then.
     denied: Option<(u64, u16)>,
+    /// How many members were known when it was last looked.
+    size: usize,
     left: bool,
 }
 
@@ -50,6 +52,7 @@ impl Membership {
             deaths: BTreeMap::new(),
             told: BTreeSet::new(),
             denied: None,
+            size: 0,
             left: false,
         }
     }
@@ -149,6 +152,7 @@ impl Membership {
         if peer.is_same_node(self.me()) {
             return self.greeted_by_itself(&peer, hello.token, hello.answer, from, out);
         }
+        let former = self.me().clone();
         if let Some(dead_until) = hello.dead_until {
             self.outlive(dead_until, out);
         }
@@ -174,6 +178,10 @@ impl Membership {
             return;
         }
         self.apply(vec![foca::Member::alive(peer.clone())], true, out);
+        if hello.answer && &former != self.me() {
+            // An answer, so that it ends there.
+            out.sends.push((from, self.hello(0, true, None)));
+        }
         if !was_alive {
             let roster = self.roster(&peer, from, now);
             out.sends.extend(roster);
@@ -338,9 +346,13 @@ impl Membership {
             Alarm::TellSuspect { .. } | Alarm::Swim(_) => true,
         });
         out.alarms = suspicions;
-        if !out.changed {
+        // foca doesn't tell of members that it first hears of as dead.
+        let size = self.foca.iter_membership_state().len();
+        if !out.changed && size == self.size {
             return;
         }
+        self.size = size;
+        out.changed = true;
         // A changed identity begins unconnected, until the next look at the members.
         self.apply(Vec::new(), false, out);
         self.replace_predecessors(out);
