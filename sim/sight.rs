@@ -79,7 +79,7 @@ impl Sight {
         lock(&self.0).machines.insert(name, machine);
     }
 
-    pub(crate) fn agent_runs(&self, host: &str, agent: &agent::Agent) {
+    pub fn agent_runs(&self, host: &str, agent: &agent::Agent) {
         let seen = AgentSeen {
             name: host.to_owned(),
             server: agent.server.clone(),
@@ -89,7 +89,7 @@ impl Sight {
         lock(&self.0).agents.insert(host.to_owned(), seen);
     }
 
-    pub(crate) fn agent_gone(&self, host: &str) {
+    pub fn agent_gone(&self, host: &str) {
         lock(&self.0).agents.remove(host);
     }
 

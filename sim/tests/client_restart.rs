@@ -11,7 +11,8 @@ use anyhow::{Context, Result, ensure};
 use logic::config::AgentConfig;
 use logic::model::Allocation;
 use ports::{LogStream, Random, TaskKey, World};
-use sim::cluster::Sight;
+use sim::cluster::Size;
+use sim::sight::Sight;
 use sim::trace::Trace;
 use sim::user::{User, only_task};
 use sim::{SimHost, world};
@@ -20,7 +21,7 @@ use tokio::sync::Notify;
 const JOB: &str = include_str!("../../docs/jobs/walkthrough/httpbackend-2.nomad");
 const SERVICE: &str = "httpbackend.service.dc1.consul.";
 const CLIENT: &str = "client-1";
-const SERVER: &str = "server";
+const SERVER: &str = "server-1";
 const SOON: Duration = Duration::from_secs(15);
 /// A restart waits 15 s, and up to a quarter longer.
 const RESTARTED_WITHIN: Duration = Duration::from_millis(18_750 + 3_000);
@@ -82,6 +83,11 @@ where
             sight: Sight::default(),
             trace: Trace::default(),
             random: Random::seeded(seed),
+            size: Size {
+                servers: 1,
+                clients: 1,
+                snapshot_after: None,
+            },
         },
         machine: SimHost::new(CLIENT, seed),
         kill: Arc::default(),
@@ -106,10 +112,12 @@ where
 
 fn add_server(sim: &mut turmoil::Sim<'_>, scene: &Scene, seed: u64) {
     let (machine, state) = (SimHost::new(SERVER, seed), scene.server.clone());
+    let sight = scene.user.sight.clone();
     sim.host(SERVER, move || {
-        let (machine, state) = (machine.clone(), state.clone());
+        let (machine, state, sight) = (machine.clone(), state.clone(), sight.clone());
         async move {
             let agent = agent::start(world(&machine), config(SERVER)).await?;
+            sight.agent_runs(SERVER, &agent);
             *state.lock().expect("not poisoned") =
                 agent.server.as_ref().map(|server| server.state.clone());
             std::future::pending::<()>().await;
@@ -158,6 +166,7 @@ impl Scene {
                 Order::CrashServer => {
                     sim.partition(SERVER, CLIENT);
                     sim.crash(SERVER);
+                    self.user.sight.agent_gone(SERVER);
                     self.server.lock().expect("not poisoned").take();
                 }
                 Order::BounceServer => {
