@@ -78,7 +78,7 @@ async fn agent_life(
         let agent = agent::start(world(machine), config).await?;
         sight.agent_runs(machine.name(), &agent);
         wanted.wait_for(|wanted| *wanted != Wanted::Up).await?;
-        agent.leave().await;
+        agent.end(false).await;
         Ok(())
     };
     tokio::select! {

@@ -81,7 +81,7 @@ fn a_job_is_run_found_served_repaired_and_stopped() {
     signal(agent.child.id(), "INT");
     assert!(ended(&mut agent.child).success(), "{}", agent.log());
     assert!(
-        agent.log().contains("leaving gracefully"),
+        agent.log().contains("received: ending"),
         "{}",
         agent.log()
     );
@@ -182,7 +182,7 @@ fn a_second_signal_ends_the_agent_at_once() {
     });
     signal(agent.child.id(), "INT");
     eventually("it is leaving", || {
-        agent.log().contains("leaving gracefully").then_some(())
+        agent.log().contains("received: ending").then_some(())
     });
     assert!(
         agent.child.try_wait().expect("waited for").is_none(),

@@ -46,11 +46,18 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Leaves gracefully. A dev agent takes its tasks with it; others leave them running, to be
-    /// taken up by the next start.
-    pub async fn leave(self) {
+    /// Ends in order. A server lets another one lead. A dev agent takes its tasks with it; others
+    /// leave them running, to be taken up by the next start. With `leave`, the cluster is told
+    /// that the agent isn't expected back: a server then is one no more.
+    pub async fn end(self, leave: bool) {
         if let (true, Some(client)) = (self.dev_mode, &self.client) {
             client.send(client::Leave).await.ok();
+        }
+        if let Some(server) = &self.server {
+            server.hand_over().await;
+        }
+        if leave {
+            self.gossip.leave().await;
         }
     }
 }

@@ -5,6 +5,7 @@ mod banner;
 mod configuration;
 mod consul;
 pub(super) mod logging;
+mod neighbour;
 pub(super) mod signals;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use ports::World;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::terminal;
+use super::version::Program;
 use configuration::one_line;
 pub(super) use configuration::{AgentArgs, dev, shift_ports};
 pub(super) use consul::ConsulAgentArgs;
@@ -29,28 +31,31 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// In each turn every actor runs that can; those it creates come next. None goes this deep.
 const SETTLE_TURNS: usize = 16;
 
-pub(super) fn run(args: &AgentArgs) -> Outcome {
-    run_configured(args.config())
+pub(super) fn run(args: &AgentArgs, program: Program) -> Outcome {
+    run_configured(args.config(), program)
 }
 
 /// `consul agent`: a server of the catalog.
 pub(super) fn run_consul(args: &ConsulAgentArgs) -> Outcome {
-    run_configured(args.config())
+    run_configured(args.config(), Program::Consul)
 }
 
-fn run_configured(configured: anyhow::Result<Configured>) -> Outcome {
+fn run_configured(configured: anyhow::Result<Configured>, program: Program) -> Outcome {
     let ended = configured.and_then(|Configured { config, warnings }| {
         for warning in &warnings {
             terminal::complain(&format!("warning: {}", one_line(warning)));
         }
         let log = logging::to_stdout(&config.log_level, config.log_json);
-        actix_rt::System::new().block_on(serve(config, log))
+        actix_rt::System::new().block_on(serve(config, program, log))
     });
     ended.map_err(|error| Failure::new(format!("{error:#}")))
 }
 
-async fn serve(mut config: AgentConfig, log: HeldLog) -> anyhow::Result<Exit> {
+async fn serve(mut config: AgentConfig, program: Program, log: HeldLog) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("can't listen for signals")?;
+    if program != Program::Consul {
+        neighbour::consider(&mut config, program).await;
+    }
     let world = host::world(&config);
     if consul::must_find_its_address(&config) {
         config.advertise_addr = world.machine.fingerprint().address;
@@ -118,20 +123,15 @@ async fn end(
         Received::Terminate => config.leave_on_terminate,
         Received::Hangup => true,
     };
-    // A dev agent's tasks have no next start to be taken up by.
-    if !gracefully && !config.dev_mode {
-        tracing::info!("{received} received: ending, without leaving");
-        return Exit::Failed;
-    }
-    tracing::info!("{received} received: leaving gracefully; once more ends at once");
+    tracing::info!("{received} received: ending; once more ends at once");
     tokio::select! {
         biased;
         again = signals.next() => {
             tracing::warn!("{again} received: ending at once");
             Exit::Failed
         }
-        left = tokio::time::timeout(LEAVE_TIMEOUT, agent.leave()) => if left.is_ok() {
-            tracing::info!("left");
+        left = tokio::time::timeout(LEAVE_TIMEOUT, agent.end(gracefully)) => if left.is_ok() {
+            tracing::info!("ended");
             Exit::Done
         } else {
             tracing::warn!("some tasks haven't ended after {} s", LEAVE_TIMEOUT.as_secs());

@@ -244,7 +244,7 @@ fn unknown(command: &clap::Command, typed: &str, error: &clap::Error) -> Exit {
 impl Command {
     fn run(self, program: Program) -> Outcome {
         match self {
-            Self::Agent(args) => agent::run(&args),
+            Self::Agent(args) => agent::run(&args, program),
             Self::Quickstart(args) => quickstart::run(&args),
             Self::ExampleBackend(args) => example_backend::run(&args),
             Self::Executor { spec } => {

@@ -281,7 +281,7 @@ impl Story<'_> {
         let ending = async {
             let stopped = self.stop_job().await;
             // Also ends what a job that couldn't be stopped left.
-            let left = tokio::time::timeout(STOP_DEADLINE, agent.leave()).await;
+            let left = tokio::time::timeout(STOP_DEADLINE, agent.end(false)).await;
             stopped.and(left.context("the agent's tasks don't end in time"))
         };
         let ended = tokio::select! {

@@ -128,7 +128,7 @@ impl Network for HostNetwork {
 
     fn resolve(&self, host: String) -> Asked<'_, Result<Vec<IpAddr>, NetworkError>> {
         Box::pin(async move {
-            let found = match tokio::net::lookup_host((host.as_str(), 0)).await {
+            let found = match tokio::net::lookup_host((host.clone(), 0)).await {
                 Ok(found) => found,
                 Err(cause) => return Err(error(host, &cause)),
             };

@@ -47,7 +47,7 @@ pub const ALL: &[Invariant] = &[
     },
     Invariant {
         id: "no-node-overcommitted",
-        sentence: "The live allocations on a node fit into what it has.",
+        sentence: "The live allocations on a node fit into what it has, unless all of them were placed when it had more.",
         check: no_node_overcommitted,
     },
     Invariant {
@@ -154,11 +154,16 @@ fn no_port_twice_on_a_node(store: &Store) -> Result<(), String> {
 }
 
 fn no_node_overcommitted(store: &Store) -> Result<(), String> {
-    let mut held: BTreeMap<&str, Usage> = BTreeMap::new();
+    let mut held: BTreeMap<&str, (Usage, u64)> = BTreeMap::new();
     for alloc in live(store) {
-        held.entry(&alloc.node_id).or_default().add(alloc);
+        let (usage, newest) = held.entry(&alloc.node_id).or_default();
+        usage.add(alloc);
+        *newest = alloc.create_index.max(*newest);
     }
-    for (node_id, usage) in held {
+    for (node_id, (usage, newest)) in held {
+        if newest < store.node_room_index(node_id) {
+            continue;
+        }
         // What runs on a node that was forgotten is about to be lost.
         let Some(node) = store.node(node_id) else {
             continue;

@@ -54,6 +54,18 @@ fn lines(
     if config.server.enabled {
         lines.push(("RPC", on(config.addresses.rpc, config.ports.rpc)));
     }
+    let encrypted = if config.encrypt.is_empty() {
+        "in the clear"
+    } else {
+        "encrypted"
+    };
+    lines.push((
+        "Gossip",
+        format!(
+            "{} ({encrypted})",
+            on(config.addresses.serf, config.ports.serf)
+        ),
+    ));
     if config.catalog.enabled {
         lines.push(("Catalog", at(config.catalog.http_port)));
         let domain = &config.catalog.domain;

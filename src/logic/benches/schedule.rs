@@ -10,7 +10,6 @@ use logic::model::{
     TaskGroup,
 };
 use logic::schedule::schedule;
-use logic::schedule::verify::verify;
 use logic::state::{Command, Entry, Store};
 use logic::time::Time;
 
@@ -46,11 +45,11 @@ fn measure(nodes: u32, count: u32) -> (f64, f64) {
         assert_eq!(decision.plan.places.len(), count as usize);
         let mut store = store.clone();
         let begun = Instant::now();
-        let verified = verify(&store, decision.plan);
-        assert!(verified.refused.is_empty());
-        let plan = Box::new(verified.plan);
+        let plan = Box::new(decision.plan);
         apply(&mut store, Command::ApplyPlan { plan });
         committing += begun.elapsed();
+        let placed = store.allocs().count();
+        assert_eq!(placed, count as usize);
     }
     let each = |total: Duration| total.as_secs_f64() / f64::from(rounds);
     (each(scheduling), each(committing))
@@ -59,14 +58,14 @@ fn measure(nodes: u32, count: u32) -> (f64, f64) {
 fn apply(store: &mut Store, command: Command) -> Vec<Evaluation> {
     let index = store.index() + 1;
     let at = Time::from_secs(1);
-    let proposal = String::new();
-    let entry = Entry {
-        index,
-        at,
-        proposal,
-        command,
-    };
-    store.apply(entry).pending
+    store
+        .apply(Entry {
+            index,
+            at,
+            proposal: String::new(),
+            command,
+        })
+        .pending
 }
 
 /// Nodes, and a job that asks for 100 MHz, 128 MB, a port and a constraint, not placed yet.

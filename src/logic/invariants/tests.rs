@@ -147,7 +147,31 @@ fn a_route_to_an_instance_that_fails_its_check_is_noticed() {
 }
 
 #[test]
-fn an_unchecked_plan_is_noticed() {
+fn what_was_placed_while_there_was_room_may_stay_when_there_is_less() {
+    let mut cluster = Cluster::of(1);
+    cluster.run(&service("web", 2));
+    let before = cluster.ids_of("web");
+    cluster.resize("n1", 300);
+    cluster.settle();
+    assert_eq!(cluster.ids_of("web"), before);
+    cluster.run(&service("api", 1));
+    assert!(cluster.live("api").is_empty());
+    // Something that was placed later doesn't fit.
+    let mut dump = cluster.store.dump();
+    let late = Allocation {
+        id: "late".into(),
+        name: "web.g[2]".into(),
+        create_index: dump.index,
+        task_resources: std::collections::BTreeMap::new(),
+        ..(*cluster.live("web")[0]).clone()
+    };
+    dump.allocs.push(late.into());
+    let broken = check(&Store::restore(dump)).unwrap_err();
+    assert_eq!(broken.id, "no-node-overcommitted");
+}
+
+#[test]
+fn an_allocation_too_many_is_noticed() {
     let mut cluster = Cluster::of(1);
     cluster.run(&service("web", 1));
     let twin = Allocation {
@@ -156,8 +180,7 @@ fn an_unchecked_plan_is_noticed() {
     };
     let mut dump = cluster.store.dump();
     dump.allocs.push(twin.into());
-    cluster.store = Store::restore(dump);
-    let broken = check(&cluster.store).unwrap_err();
+    let broken = check(&Store::restore(dump)).unwrap_err();
     assert_eq!(broken.id, "one-live-allocation-per-name");
     assert!(broken.to_string().contains("web.g[0] is both"));
 }

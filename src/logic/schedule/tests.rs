@@ -17,7 +17,7 @@ use crate::model::{
 };
 use crate::schedule::reschedule::EVENT_PORT_IN_USE;
 use crate::schedule::verify::verify;
-use crate::state::Command;
+use crate::state::{Command, Reply};
 use crate::time::Time;
 
 fn distinct_nodes(cluster: &Cluster, job_id: &str) -> usize {
@@ -295,11 +295,8 @@ fn a_plan_that_reaches_a_node_lost_meanwhile_is_made_good() {
     let snapshot = cluster.store.clone();
     let decision = cluster.decide(&snapshot, &eval);
     let node = decision.plan.places[0].node_name.clone();
-    // The plan was made, then the node is lost, then the plan is applied.
     cluster.down(&node);
-    let plan = Box::new(decision.plan);
-    let reply = cluster.apply(Command::ApplyPlan { plan }).reply.unwrap();
-    assert!(matches!(reply, crate::state::Reply::Planned { refused } if refused.len() == 1));
+    assert!(!cluster.carry_out(decision));
     assert!(cluster.live("web").is_empty());
     cluster.settle();
     assert_ne!(cluster.only("web").node_name, node);
@@ -823,6 +820,31 @@ fn of_two_plans_for_the_same_room_the_second_is_refused_and_made_anew() {
     cluster.settle();
     assert_eq!(cluster.nodes_of("first"), ["n1"]);
     assert_eq!(cluster.nodes_of("second"), ["n2"]);
+}
+
+/// A server that led before may still hand in what it planned then.
+#[test]
+fn an_outdated_plan_is_cut_to_what_fits_when_it_is_applied() {
+    let mut cluster = Cluster::of(2);
+    let web = memory(&service("web", 2), 4_000);
+    cluster.submit(&web, None).unwrap();
+    let eval = cluster.due().remove(0);
+    let snapshot = cluster.store.clone();
+    let plan = Box::new(cluster.decide(&snapshot, &eval).plan);
+    let down = cluster.node("n2").id.clone();
+    cluster.down("n2");
+    let apply = || Command::ApplyPlan { plan: plan.clone() };
+    let refused = |cluster: &mut Cluster| match cluster.apply(apply()).reply {
+        Ok(Reply::Planned { refused }) => refused,
+        other => panic!("{other:?}"),
+    };
+    let why = "the node is down and eligible".to_owned();
+    assert_eq!(refused(&mut cluster), [(down, why)]);
+    assert_eq!(cluster.nodes_of("web"), ["n1"]);
+    let before = cluster.ids_of("web");
+    // The second time, what was placed the first time takes the place itself.
+    refused(&mut cluster);
+    assert_eq!(cluster.ids_of("web"), before);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The last look at a plan before it is committed: plans are made from snapshots, and another
-//! plan may have taken the room meanwhile.
+//! The last look at a plan, while it is applied: plans are made from snapshots, and another plan
+//! may have taken the room meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,11 +6,15 @@ use std::sync::Arc;
 use super::{Applying, Store, Topic};
 use crate::model::{
     AllocReport, AllocStop, Allocation, CLIENT_LOST, CLIENT_PENDING, DESIRED_RUN, DESIRED_STOP,
-    NODE_DOWN, Plan, TRIGGER_ALLOC_FAILURE, TRIGGER_NODE_UPDATE,
+    NODE_DOWN, Plan, TRIGGER_ALLOC_FAILURE,
 };
+use crate::schedule::verify::{Verified, verify};
 
 impl Store {
-    pub(super) fn apply_plan(&mut self, plan: Plan, now: &mut Applying) {
+    /// Applies what of a plan still can be: it was made from a snapshot, maybe by a server that
+    /// leads no more. Answers what was left out, by node.
+    pub(super) fn apply_plan(&mut self, plan: Plan, now: &mut Applying) -> Vec<(String, String)> {
+        let Verified { plan, refused } = verify(self, plan);
         let mut touched = BTreeSet::new();
         for stop in plan.stops {
             if let Some(job_id) = self.apply_stop(stop, now) {
@@ -32,6 +36,7 @@ impl Store {
         for job_id in touched {
             self.refresh_job(&job_id, now);
         }
+        refused.into_iter().collect()
     }
 
     /// Answers whose allocation it was, if there is such an allocation.
@@ -66,7 +71,7 @@ impl Store {
         }
     }
 
-    fn apply_placement(&mut self, mut alloc: Allocation, now: &mut Applying) {
+    fn apply_placement(&mut self, mut alloc: Allocation, now: &Applying) {
         alloc.create_index = now.index;
         alloc.create_time = now.at.0;
         DESIRED_RUN.clone_into(&mut alloc.desired_status);
@@ -75,14 +80,6 @@ impl Store {
             let mut previous = (**previous).clone();
             previous.next_allocation.clone_from(&alloc.id);
             self.put_alloc(previous, false, now);
-        }
-        if !self.is_up(&alloc.node_id)
-            && let Some(job) = alloc.job.clone()
-        {
-            // The node was lost after the plan was checked: nothing else would look at this one.
-            let mut eval = Self::eval_for(&job, TRIGGER_NODE_UPDATE, now);
-            eval.node_id.clone_from(&alloc.node_id);
-            self.put_eval(eval, now);
         }
         self.put_alloc(alloc, true, now);
     }

@@ -13,8 +13,7 @@ pub struct Entry {
     pub index: u64,
     /// The proposer's clock when it was proposed: the only time an entry knows.
     pub at: Time,
-    /// Tells proposals apart: one that is proposed again, because its answer was lost, is applied
-    /// once. Empty: never the same as another.
+    /// Chosen by the proposer: an entry that repeats one changes nothing. Empty: none.
     pub proposal: String,
     pub command: Command,
 }
@@ -65,7 +64,7 @@ pub enum Command {
     UpdateEvals {
         evals: Vec<Evaluation>,
     },
-    /// A scheduler's plan: checked when it is applied, and what doesn't fit any more is left out.
+    /// A plan: what of it the state has no room for by now is left out.
     ApplyPlan {
         plan: Box<Plan>,
     },
@@ -93,14 +92,15 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     Done,
-    /// What of a plan was left out: node and reason.
-    Planned {
-        refused: Vec<(String, String)>,
-    },
     /// The evaluation that was made; empty if none was needed.
     Evaluated {
         eval_id: String,
         job_modify_index: u64,
+    },
+    /// What was left out of a plan: node ids with the reasons. Not empty: the scheduler has to
+    /// look again.
+    Planned {
+        refused: Vec<(String, String)>,
     },
 }
 
@@ -137,7 +137,7 @@ impl Refusal {
 /// What applying an entry did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// Where it was applied: for a proposal that was made again, the first time.
+    /// The entry that did it: an earlier one, if this one repeated its proposal.
     pub index: u64,
     pub reply: Result<Reply, Refusal>,
     /// Evaluations that now wait for a scheduler.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Applying, Settled, Store, Topic};
+use super::{Applying, Proposed, Store, Topic};
 use crate::model::{
-    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, Node, ServiceInstance,
+    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, Node, NodeId, ServiceInstance,
 };
+use crate::table::Table;
 
 /// All rows; whatever can be derived from them isn't written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,13 +21,20 @@ pub struct Dump {
     pub jobs: Vec<Arc<Job>>,
     pub versions: Vec<Arc<Job>>,
     pub nodes: Vec<Arc<Node>>,
+    pub node_room_index: Vec<(String, u64)>,
     pub allocs: Vec<Arc<Allocation>>,
     pub node_alloc_index: Vec<(String, u64)>,
     pub evals: Vec<Arc<Evaluation>>,
     pub catalog_nodes: Vec<Arc<CatalogNode>>,
     pub services: Vec<Arc<ServiceInstance>>,
     pub checks: Vec<Arc<Check>>,
-    pub settled: Vec<(String, Settled)>,
+    /// Oldest first.
+    pub proposals: Vec<Arc<Proposed>>,
+}
+
+fn indexes(table: &Table<NodeId, u64>) -> Vec<(NodeId, u64)> {
+    let rows = table.iter();
+    rows.map(|(node, index)| (node.clone(), **index)).collect()
 }
 
 impl Store {
@@ -39,21 +47,14 @@ impl Store {
             jobs: self.jobs.values().cloned().collect(),
             versions: self.versions.values().cloned().collect(),
             nodes: self.nodes.values().cloned().collect(),
+            node_room_index: indexes(&self.node_room_index),
             allocs: self.allocs.values().cloned().collect(),
-            node_alloc_index: self
-                .node_alloc_index
-                .iter()
-                .map(|(node, index)| (node.clone(), **index))
-                .collect(),
+            node_alloc_index: indexes(&self.node_alloc_index),
             evals: self.evals.values().cloned().collect(),
             catalog_nodes: self.catalog_nodes.values().cloned().collect(),
             services: self.services.values().cloned().collect(),
             checks: self.checks.values().cloned().collect(),
-            settled: self
-                .settled
-                .iter()
-                .map(|(id, settled)| (id.clone(), (**settled).clone()))
-                .collect(),
+            proposals: self.proposed().cloned().collect(),
         }
     }
 
@@ -86,6 +87,7 @@ impl Store {
                 .insert((alloc.node_id.clone(), alloc.id.clone()), ());
             store.allocs.insert_shared(alloc.id.clone(), alloc);
         }
+        store.node_room_index = dump.node_room_index.into_iter().collect();
         store.node_alloc_index = dump.node_alloc_index.into_iter().collect();
         for eval in dump.evals {
             store
@@ -109,9 +111,8 @@ impl Store {
                 .checks
                 .insert_shared((check.node.clone(), check.check_id.clone()), check);
         }
-        for (id, settled) in dump.settled {
-            store.settled_order.insert(settled.index, id.clone());
-            store.settled.insert(id, settled);
+        for proposed in dump.proposals {
+            store.remember(proposed);
         }
         store
     }
@@ -119,11 +120,11 @@ impl Store {
     /// Everything becomes as it was in `dump`, but for the indexes: they go on, so that whoever
     /// waits for a change sees this one.
     pub(super) fn take_over(&mut self, dump: Dump, now: &Applying) {
-        let (settled, order) = (self.settled.clone(), self.settled_order.clone());
+        let proposals = (self.proposals.clone(), self.proposals_by_index.clone());
         let nodes: Vec<String> = dump.nodes.iter().map(|node| node.id.clone()).collect();
         *self = Self::restore(dump);
         self.index = now.index;
-        (self.settled, self.settled_order) = (settled, order);
+        (self.proposals, self.proposals_by_index) = proposals;
         self.capacity_index = now.index;
         for topic in Topic::ALL {
             self.touch(topic, now);

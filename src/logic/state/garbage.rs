@@ -120,6 +120,7 @@ impl Store {
             self.nodes.remove(&id);
             self.usage.remove(&id);
             self.node_alloc_index.remove(&id);
+            self.node_room_index.remove(&id);
             self.forget_catalog_node(&name, now);
             self.touch(Topic::Nodes, now);
         }

@@ -12,6 +12,7 @@ mod evals;
 mod garbage;
 mod jobs;
 mod nodes;
+mod proposals;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use command::{Command, Entry, Outcome, Refusal, Reply};
 pub use dump::Dump;
 pub use jobs::{GroupSummary, JobSummary};
+pub use proposals::Proposed;
 pub use usage::Usage;
 
 use crate::id::Ids;
@@ -29,7 +31,6 @@ use crate::model::{
     AllocId, Allocation, CatalogNode, Check, EvalId, Evaluation, Job, JobId, Node, NodeId,
     ServiceInstance,
 };
-use crate::schedule::verify::verify;
 use crate::table::Table;
 use crate::time::Time;
 
@@ -66,6 +67,8 @@ pub struct Store {
     jobs: Table<JobId, Job>,
     versions: Table<(JobId, u64), Job>,
     nodes: Table<NodeId, Node>,
+    /// When a node last had less room than before: what runs there from before may not fit.
+    node_room_index: Table<NodeId, u64>,
     allocs: Table<AllocId, Allocation>,
     allocs_by_job: Table<(JobId, AllocId), ()>,
     allocs_by_node: Table<(NodeId, AllocId), ()>,
@@ -78,20 +81,9 @@ pub struct Store {
     catalog_nodes: Table<String, CatalogNode>,
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
-    /// What became of the newest proposals, and their ids by index.
-    settled: Table<String, Settled>,
-    settled_order: Table<u64, String>,
+    proposals: Table<String, Proposed>,
+    proposals_by_index: Table<u64, String>,
 }
-
-/// What became of a proposal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settled {
-    index: u64,
-    reply: Result<Reply, Refusal>,
-}
-
-/// Proposals remembered: more than can be under way at once.
-const SETTLED_KEPT: usize = 4_096;
 
 /// What an entry's handlers share while it is applied.
 struct Applying {
@@ -102,55 +94,35 @@ struct Applying {
 }
 
 impl Store {
-    /// Applies one entry. Entries that were applied already change nothing.
+    /// Applies one entry. Entries and proposals that were applied already change nothing.
     pub fn apply(&mut self, entry: Entry) -> Outcome {
-        if entry.index <= self.index {
-            return Outcome {
-                index: entry.index,
-                reply: Ok(Reply::Done),
-                pending: Vec::new(),
-            };
+        let is_new = entry.index > self.index;
+        self.index = self.index.max(entry.index);
+        if let Some(first) = self.outcome_of(&entry.proposal) {
+            return first;
         }
-        if let Some(settled) = self.settled.get(&entry.proposal) {
-            return Outcome {
-                index: settled.index,
-                reply: settled.reply.clone(),
-                pending: Vec::new(),
-            };
-        }
-        self.index = entry.index;
         let mut applying = Applying {
             index: entry.index,
             at: entry.at,
             ids: Ids::at(self.seed, entry.index),
             pending: Vec::new(),
         };
-        let reply = self.dispatch(entry.command, &mut applying);
-        if !entry.proposal.is_empty() {
-            self.settle(entry.proposal, &reply);
-        }
+        let reply = if is_new {
+            let reply = self.dispatch(entry.command, &mut applying);
+            self.remember(Arc::new(Proposed {
+                id: entry.proposal,
+                index: entry.index,
+                reply: reply.clone(),
+            }));
+            reply
+        } else {
+            Ok(Reply::Done)
+        };
         Outcome {
-            index: self.index,
+            index: entry.index,
             reply,
             pending: applying.pending,
         }
-    }
-
-    fn settle(&mut self, proposal: String, reply: &Result<Reply, Refusal>) {
-        while self.settled.len() >= SETTLED_KEPT {
-            let oldest = self.settled_order.iter().next();
-            let Some((index, id)) = oldest.map(|(index, id)| (*index, id.clone())) else {
-                break;
-            };
-            self.settled_order.remove(&index);
-            self.settled.remove(id.as_str());
-        }
-        self.settled_order.insert(self.index, proposal.clone());
-        let settled = Settled {
-            index: self.index,
-            reply: reply.clone(),
-        };
-        self.settled.insert(proposal, settled);
     }
 
     fn dispatch(&mut self, command: Command, now: &mut Applying) -> Result<Reply, Refusal> {
@@ -182,11 +154,8 @@ impl Store {
                 Ok(Reply::Done)
             }
             Command::ApplyPlan { plan } => {
-                let verified = verify(self, *plan);
-                self.apply_plan(verified.plan, now);
-                Ok(Reply::Planned {
-                    refused: verified.refused.into_iter().collect(),
-                })
+                let refused = self.apply_plan(*plan, now);
+                Ok(Reply::Planned { refused })
             }
             Command::ChangeCatalog { change } => {
                 self.change_catalog(change, now);
@@ -251,6 +220,11 @@ impl Store {
 
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.nodes.values()
+    }
+
+    /// When a node joined or last had less room than before.
+    pub fn node_room_index(&self, node_id: &str) -> u64 {
+        self.node_room_index.get(node_id).map_or(0, |index| **index)
     }
 
     pub fn alloc(&self, id: &str) -> Option<&Arc<Allocation>> {

@@ -46,6 +46,9 @@ impl Store {
         }
         let was_down = old.as_ref().is_some_and(|old| old.status == NODE_DOWN);
         let as_before = old.as_ref().is_some_and(|old| offers_the_same(old, &node));
+        if old.as_ref().is_none_or(|old| has_less_room(old, &node)) {
+            self.node_room_index.insert(node.id.clone(), now.index);
+        }
         let renamed = old.filter(|old| old.name != node.name);
         let (id, name) = (node.id.clone(), node.name.clone());
         self.nodes.insert(id.clone(), node);
@@ -166,6 +169,11 @@ impl Store {
             self.refresh_job(&job_id, now);
         }
     }
+}
+
+fn has_less_room(old: &Node, new: &Node) -> bool {
+    let (old, new) = (old.available(), new.available());
+    new.cpu < old.cpu || new.memory_mb < old.memory_mb || new.disk_mb < old.disk_mb
 }
 
 /// Whether a node offers what it did before: then nothing needs to be looked at again.

@@ -99,38 +99,6 @@ fn old_entries_change_nothing() {
 }
 
 #[test]
-fn a_proposal_that_is_made_twice_is_applied_once() {
-    let mut cluster = Cluster::of(1);
-    cluster.run(&service("web", 1));
-    let stop = |store: &Store, proposal: &str| Entry {
-        index: store.index() + 1,
-        at: Time::default(),
-        proposal: proposal.to_owned(),
-        command: Command::EvaluateJob {
-            job_id: "web".to_owned(),
-        },
-    };
-    let mut store = cluster.store.clone();
-    let first = store.apply(stop(&store, "p1"));
-    assert_eq!(first.pending.len(), 1);
-    let once = store.clone();
-    for mut store in [store.clone(), Store::restore(store.dump())] {
-        let again = store.apply(stop(&store, "p1"));
-        assert_eq!((again.index, &again.reply), (first.index, &first.reply));
-        assert!(again.pending.is_empty());
-        assert_eq!(store, once);
-        let another = store.apply(stop(&store, "p2"));
-        assert_ne!(another.reply, first.reply);
-    }
-    for number in 0..SETTLED_KEPT {
-        store.apply(stop(&store, &format!("later-{number}")));
-    }
-    assert_eq!(store.settled.len(), SETTLED_KEPT);
-    assert_eq!(store.settled_order.len(), SETTLED_KEPT);
-    assert!(!store.settled.contains("p1"), "the oldest is forgotten");
-}
-
-#[test]
 fn a_restored_state_is_the_saved_one_at_a_later_index() {
     let mut cluster = Cluster::of(1);
     cluster.run(&service("web", 1));

@@ -112,6 +112,13 @@ impl Cluster {
         self.register(node);
     }
 
+    /// A node registers again with so many MB of memory.
+    pub(crate) fn resize(&mut self, name: &str, memory_mb: i64) {
+        let mut node = (*self.node(name)).clone();
+        node.resources.memory_mb = memory_mb;
+        self.register(node);
+    }
+
     pub(crate) fn eligible(&mut self, name: &str, eligible: bool) {
         let node_id = self.node(name).id.clone();
         self.apply(Command::SetNodeEligibility { node_id, eligible });
@@ -121,8 +128,8 @@ impl Cluster {
     pub(crate) fn apply(&mut self, command: Command) -> Outcome {
         let entry = Entry {
             index: self.store.index() + 1,
-            proposal: String::new(),
             at: self.now,
+            proposal: String::new(),
             command,
         };
         self.log.push(entry.clone());
@@ -231,13 +238,16 @@ impl Cluster {
             let evals = decision.follow_ups;
             self.apply(Command::UpdateEvals { evals });
         }
-        let Verified { plan, refused } = verify(&self.store, decision.plan);
-        if !plan.is_empty() {
-            let plan = Box::new(plan);
-            self.apply(Command::ApplyPlan { plan });
-        }
-        if !refused.is_empty() {
-            return false;
+        if !decision.plan.is_empty() {
+            let plan = Box::new(decision.plan);
+            let Verified { refused, .. } = verify(&self.store, (*plan).clone());
+            let reply = self.apply(Command::ApplyPlan { plan }).reply;
+            let is_whole = refused.is_empty();
+            let refused = refused.into_iter().collect();
+            assert_eq!(reply, Ok(Reply::Planned { refused }));
+            if !is_whole {
+                return false;
+            }
         }
         let evals = [vec![decision.done], decision.blocked.into_iter().collect()].concat();
         self.apply(Command::UpdateEvals { evals });

@@ -12,6 +12,9 @@ use crate::state::Command;
 use crate::time::Time;
 
 const NODES: u8 = 4;
+/// MB of memory that two or all instances fit into.
+const LITTLE: i64 = 600;
+const ENOUGH: i64 = 4_096;
 const JOBS: [&str; 5] = ["web", "api", "fixed", "sums", "logs"];
 
 /// Something that happens. Numbers choose one of what there is.
@@ -30,6 +33,8 @@ pub(crate) enum Event {
     Down(u8),
     Up(u8),
     Eligible(u8, bool),
+    /// A node says that it has more or less memory than before.
+    Resize(u8, bool),
     Report {
         alloc: u16,
         status: u8,
@@ -68,6 +73,7 @@ fn events() -> impl Strategy<Value = Event> {
         2 => any::<u8>().prop_map(Event::Down),
         3 => any::<u8>().prop_map(Event::Up),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(node, yes)| Event::Eligible(node, yes)),
+        1 => (any::<u8>(), any::<bool>()).prop_map(|(node, less)| Event::Resize(node, less)),
         5 => (any::<u16>(), any::<u8>())
             .prop_map(|(alloc, status)| Event::Report { alloc, status }),
         3 => Just(Event::Obey),
@@ -120,6 +126,9 @@ fn happen(cluster: &mut Cluster, event: &Event) {
         Event::Eligible(node, yes) => {
             with_node(cluster, node, |cluster, name| cluster.eligible(name, yes));
         }
+        Event::Resize(node, less) => with_node(cluster, node, |cluster, name| {
+            cluster.resize(name, if less { LITTLE } else { ENOUGH });
+        }),
         Event::Report { alloc, status } => {
             let ids: Vec<_> = cluster.store.allocs().map(|row| row.id.clone()).collect();
             let statuses = [CLIENT_RUNNING, CLIENT_FAILED, CLIENT_COMPLETE];
@@ -176,6 +185,7 @@ pub(crate) fn heal(cluster: &mut Cluster) {
         if cluster.node(&name).status == NODE_DOWN {
             cluster.up(&name);
         }
+        cluster.resize(&name, ENOUGH);
         cluster.eligible(&name, true);
     }
     cluster.settle();
