@@ -246,7 +246,9 @@ fn config(name: &str, servers: &[String], snapshot_after: Option<u64>) -> AgentC
     if servers.iter().any(|server| server == name) {
         config.server.enabled = true;
         config.server.bootstrap_expect = u32::try_from(servers.len()).unwrap_or(1);
-        let _ = snapshot_after;
+        if let Some(entries) = snapshot_after {
+            config.server.snapshot_threshold = entries;
+        }
     } else {
         config.client.enabled = true;
         config.client.servers = servers.to_vec();

@@ -219,10 +219,9 @@ impl Network for SimNetwork {
             if host == "localhost" {
                 return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
             }
-            match turmoil::net::lookup_host((host.clone(), 0)).await {
-                Ok(found) => Ok(found.map(|address| address.ip()).collect()),
-                Err(cause) => Err(error(host, &cause)),
-            }
+            let found = turmoil::net::lookup_host((host.as_str(), 0)).await;
+            let found = found.map(|found| found.map(|address| address.ip()).collect());
+            found.map_err(|cause| error(&host, &cause))
         })
     }
 }

@@ -34,7 +34,6 @@ pub(crate) struct Seen {
 /// What an agent publishes.
 #[derive(Clone)]
 pub(crate) struct AgentSeen {
-    pub(crate) name: String,
     pub(crate) server: Option<Server>,
     pub(crate) view: Subscriber<Arc<View>>,
     pub(crate) routes: Option<Routes>,
@@ -42,13 +41,14 @@ pub(crate) struct AgentSeen {
 
 impl AgentSeen {
     pub(crate) fn leads(&self) -> bool {
-        let leader = self.server.as_ref().and_then(Server::leader);
-        leader.is_some_and(|leader| leader.name == self.name)
+        let server = self.server.as_ref();
+        server.is_some_and(|server| server.standing.borrow().leads())
     }
 
-    /// The server's term, if it is one of several.
+    /// The server's term.
     pub(crate) fn term(&self) -> Option<u64> {
-        None
+        let server = self.server.as_ref();
+        server.map(|server| server.standing.borrow().term)
     }
 
     pub(crate) fn store(&self) -> Option<Arc<Store>> {
@@ -81,7 +81,6 @@ impl Sight {
 
     pub fn agent_runs(&self, host: &str, agent: &agent::Agent) {
         let seen = AgentSeen {
-            name: host.to_owned(),
             server: agent.server.clone(),
             view: agent.view.clone(),
             routes: agent.edge.as_ref().map(|edge| edge.table.clone()),

@@ -277,7 +277,10 @@ pub fn world(host: &SimHost) -> World {
         machine: Arc::new(SimMachine::new(host.clone())),
         clock: Arc::new(SimClock::new(host.clone())),
         random: host.random("agent", number),
-        workers: Arc::new(SimWorkers),
+        workers: Arc::new(SimWorkers::new(
+            host.clone(),
+            host.random("workers", number),
+        )),
     }
 }
 
