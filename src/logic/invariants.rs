@@ -37,7 +37,7 @@ impl std::error::Error for Broken {}
 pub const ALL: &[Invariant] = &[
     Invariant {
         id: "one-live-allocation-per-name",
-        sentence: "A name such as `web.g[0]` has at most one live allocation (in a system job: on each node).",
+        sentence: "A name such as `web.g[0]` has at most one live allocation whose node was never disconnected (in a system job: on each node).",
         check: one_live_allocation_per_name,
     },
     Invariant {
@@ -126,7 +126,7 @@ fn live(store: &Store) -> impl Iterator<Item = &Allocation> {
 
 fn one_live_allocation_per_name(store: &Store) -> Result<(), String> {
     let mut holders: BTreeMap<(&str, &str), &str> = BTreeMap::new();
-    for alloc in live(store) {
+    for alloc in live(store).filter(|alloc| alloc.alloc_states.is_empty()) {
         let of_system = |job: &std::sync::Arc<Job>| job.r#type == JOB_SYSTEM;
         let is_system = alloc.job.as_ref().is_some_and(of_system);
         let node = if is_system { &alloc.node_id } else { "" };

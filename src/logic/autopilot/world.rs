@@ -269,6 +269,7 @@ proptest! {
         for number in 1..8 {
             world.set(number, Alive);
         }
+        world.catch_up();
         while world.act()? {
             world.catch_up();
         }
