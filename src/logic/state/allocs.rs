@@ -167,6 +167,7 @@ impl Store {
         for job_id in touched {
             self.refresh_job(&job_id, now);
         }
+        self.give_up_node(node_id, now);
         if freed {
             self.unblock(now);
         }
