@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use logic::model::{
-    Constraint, EphemeralDisk, Job, MigrateStrategy, ReschedulePolicy, RestartPolicy, TaskGroup,
-    UpdateStrategy,
+    Constraint, DisconnectStrategy, EphemeralDisk, Job, MigrateStrategy, ReschedulePolicy,
+    RestartPolicy, TaskGroup, UpdateStrategy,
 };
 use logic::validate::Path;
 
@@ -131,6 +131,9 @@ fn group(
     group.services = crate::service::services(decoder, &fields);
     group.meta = decoder.text_map(&fields, "meta");
     decoder.duration(&fields, "shutdown_delay", &mut group.shutdown_delay);
+    group.disconnect = disconnect(decoder, &fields);
+    group.max_client_disconnect = decoder.period(&fields, "max_client_disconnect");
+    group.stop_after_client_disconnect = decoder.period(&fields, "stop_after_client_disconnect");
     for section in decoder.sections(&fields, "task") {
         let path = path.field("Tasks").index(group.tasks.len());
         decoder.place(&path, section.at);
@@ -176,6 +179,22 @@ fn reschedule(
     decoder.duration(&fields, "max_delay", &mut policy.max_delay);
     decoder.flag(&fields, "unlimited", &mut policy.unlimited);
     Some(policy)
+}
+
+fn disconnect(decoder: &mut Decoder<'_, '_>, owner: &Fields<'_>) -> Option<DisconnectStrategy> {
+    let section = decoder.section(owner, "disconnect")?;
+    let path = owner.path.field("Disconnect");
+    let fields = decoder.fields(&names::DISCONNECT, &section.body, &path);
+    let mut strategy = DisconnectStrategy::default();
+    decoder.duration(&fields, "lost_after", &mut strategy.lost_after);
+    strategy.stop_on_client_after = decoder.period(&fields, "stop_on_client_after");
+    if fields.body.attribute("replace").is_some() {
+        let mut replace = true;
+        decoder.flag(&fields, "replace", &mut replace);
+        strategy.replace = Some(replace);
+    }
+    decoder.string(&fields, "reconcile", &mut strategy.reconcile);
+    Some(strategy)
 }
 
 fn ephemeral_disk(decoder: &mut Decoder<'_, '_>, owner: &Fields<'_>) -> EphemeralDisk {

@@ -23,7 +23,7 @@ const REQUEST: [&str; 10] = [
 ];
 
 /// What later versions of the API have and we don't.
-const LATER: [&str; 46] = [
+const LATER: [&str; 43] = [
     "Affinities",
     "Spreads",
     "Multiregion",
@@ -38,10 +38,7 @@ const LATER: [&str; 46] = [
     "Volumes",
     "Scaling",
     "Consul",
-    "Disconnect",
     "MaxRunDuration",
-    "StopAfterClientDisconnect",
-    "MaxClientDisconnect",
     "PreventRescheduleOnLost",
     "VolumeMounts",
     "CSIPluginConfig",

@@ -105,13 +105,13 @@ pub(crate) const GROUP: Names = Names::new(
         ("meta", "Meta"),
         ("service", "Services"),
         ("shutdown_delay", "ShutdownDelay"),
+        ("disconnect", "Disconnect"),
+        ("max_client_disconnect", "MaxClientDisconnect"),
+        ("stop_after_client_disconnect", "StopAfterClientDisconnect"),
     ],
     &[
         "volume",
-        "disconnect",
         "max_run_duration",
-        "stop_after_client_disconnect",
-        "max_client_disconnect",
         "scaling",
         "consul",
         "vault",
@@ -322,6 +322,17 @@ pub(crate) const RESCHEDULE: Names = Names::new(
         ("delay_function", "DelayFunction"),
         ("max_delay", "MaxDelay"),
         ("unlimited", "Unlimited"),
+    ],
+    &[],
+);
+
+pub(crate) const DISCONNECT: Names = Names::new(
+    "disconnect",
+    &[
+        ("lost_after", "LostAfter"),
+        ("stop_on_client_after", "StopOnClientAfter"),
+        ("replace", "Replace"),
+        ("reconcile", "Reconcile"),
     ],
     &[],
 );

@@ -181,8 +181,11 @@ mod tests {
 
     use MemberStatus::{Alive, Failed, Left};
 
-    /// `a` leads; each server: id, configured (voter, caught up), status and since when.
-    fn next(servers: &[(&str, Option<(bool, bool)>, MemberStatus, u64)]) -> Option<Step> {
+    /// Id, configured (voter, caught up), status and since when.
+    type Server = (&'static str, Option<(bool, bool)>, MemberStatus, u64);
+
+    /// `a` leads.
+    fn next(servers: &[Server]) -> Option<Step> {
         decide(&Situation {
             leader: "a".to_owned(),
             bootstrap_expect: 3,
@@ -201,19 +204,17 @@ mod tests {
 
     const VOTER: Option<(bool, bool)> = Some((true, true));
 
-    fn removed(id: &str, reason: &'static str) -> Option<Step> {
-        Some(Step::Remove {
+    fn removed(id: &str, reason: &'static str) -> Step {
+        Step::Remove {
             id: id.to_owned(),
             reason,
-        })
+        }
     }
 
     #[test]
     fn servers_come_fail_and_go() {
         let trio = [("a", VOTER, Alive, 9), ("b", VOTER, Alive, 9)];
-        let with = |more: &[(&'static str, Option<(bool, bool)>, MemberStatus, u64)]| {
-            next(&[&trio, more].concat())
-        };
+        let with = |more: &[Server]| next(&[&trio, more].concat());
         assert_eq!(with(&[("c", VOTER, Alive, 9)]), None);
         assert_eq!(
             with(&[("c", None, Alive, 0)]),
@@ -229,16 +230,19 @@ mod tests {
         let replaced = [("c", VOTER, Failed, 11), ("d", VOTER, Alive, 9)];
         assert_eq!(
             with(&replaced),
-            removed("c", "it failed and has been replaced")
+            Some(removed("c", "it failed and has been replaced"))
         );
         let just_now = [("c", VOTER, Failed, 9), ("d", VOTER, Alive, 9)];
         assert_eq!(with(&just_now), None);
-        assert_eq!(with(&[("c", VOTER, Left, 0)]), removed("c", "it left"));
+        assert_eq!(
+            with(&[("c", VOTER, Left, 0)]),
+            Some(removed("c", "it left"))
+        );
         assert_eq!(with(&[("c", Some((false, true)), Failed, 3_600)]), None);
         let long = 73 * 3_600;
         assert_eq!(
             with(&[("c", Some((false, true)), Failed, long)]),
-            removed("c", "it failed long ago")
+            Some(removed("c", "it failed long ago"))
         );
     }
 
@@ -254,7 +258,7 @@ mod tests {
         );
         assert_eq!(
             next(&[("a", VOTER, Alive, 9), ("b", VOTER, Left, 9)]),
-            removed("b", "it left")
+            Some(removed("b", "it left"))
         );
     }
 

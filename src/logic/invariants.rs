@@ -1,5 +1,7 @@
 //! What always holds, whatever happens: checked after every step in tests and in the simulator.
 
+mod cluster;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -37,7 +39,7 @@ impl std::error::Error for Broken {}
 pub const ALL: &[Invariant] = &[
     Invariant {
         id: "one-live-allocation-per-name",
-        sentence: "A name such as `web.g[0]` has at most one live allocation (in a system job: on each node).",
+        sentence: "A name such as `web.g[0]` has at most one live allocation whose node was never disconnected (in a system job: on each node).",
         check: one_live_allocation_per_name,
     },
     Invariant {
@@ -70,7 +72,39 @@ pub const ALL: &[Invariant] = &[
         sentence: "Every check is that of a node in the catalog, or of a service instance on it.",
         check: checks_belong_to_services,
     },
+    Invariant {
+        id: "silent-nodes-serve-nothing",
+        sentence: "A node that isn't heard counts as dead in the catalog.",
+        check: cluster::silent_nodes_serve_nothing,
+    },
+    Invariant {
+        id: "unknown-means-disconnected",
+        sentence: "A node is disconnected if and only if some of its allocations are unknown.",
+        check: cluster::unknown_means_disconnected,
+    },
+    Invariant {
+        id: "lost-is-looked-at",
+        sentence: "Whatever is wanted and on a node that isn't heard, an evaluation of its job is under way.",
+        check: cluster::lost_is_looked_at,
+    },
+    Invariant {
+        id: "successors-know-their-predecessors",
+        sentence: "The allocation that replaced another one names it.",
+        check: cluster::successors_know_their_predecessors,
+    },
+    Invariant {
+        id: "nothing-from-the-future",
+        sentence: "No row was changed by an entry after the last one applied.",
+        check: cluster::nothing_from_the_future,
+    },
 ];
+
+/// Safety: holds of the states of all servers at any time.
+pub const REPLICAS: &[Invariant<[Store]>] = &[Invariant {
+    id: "same-index-same-state",
+    sentence: "Servers that have applied the same number of entries hold the same state.",
+    check: cluster::same_index_same_state,
+}];
 
 /// Liveness: holds once nothing has gone wrong for a while.
 pub const LIVENESS: &[Invariant] = &[
@@ -126,7 +160,7 @@ fn live(store: &Store) -> impl Iterator<Item = &Allocation> {
 
 fn one_live_allocation_per_name(store: &Store) -> Result<(), String> {
     let mut holders: BTreeMap<(&str, &str), &str> = BTreeMap::new();
-    for alloc in live(store) {
+    for alloc in live(store).filter(|alloc| alloc.alloc_states.is_empty()) {
         let of_system = |job: &std::sync::Arc<Job>| job.r#type == JOB_SYSTEM;
         let is_system = alloc.job.as_ref().is_some_and(of_system);
         let node = if is_system { &alloc.node_id } else { "" };

@@ -2,6 +2,7 @@
 //!
 //! Only the job itself is looked at: whether it fits on any node is the scheduler's matter.
 
+mod disconnect;
 mod docker;
 mod network;
 mod route_tag;
@@ -231,6 +232,7 @@ fn task_group(report: &mut Report, path: &Path, job: &Job, group: &TaskGroup) {
         group.shutdown_delay,
         0,
     );
+    disconnect::group(report, path, group);
     network::group(report, path, group);
     if group.tasks.is_empty() {
         report.add(

@@ -447,3 +447,33 @@ web.nomad:2:2: `datacentres` isn't known in job
   hint: did you mean `datacenters`?";
     assert_eq!(rendered, expected);
 }
+
+#[test]
+fn how_long_a_node_may_be_silent_is_read() {
+    let second = 1_000_000_000;
+    let group = |text: &str| accepted(&job_with(text, "")).job.task_groups[0].clone();
+    let block = group(
+        "disconnect {\n lost_after = \"6h\"\n replace = false\n reconcile = \"keep_original\"\n }",
+    );
+    assert_eq!(block.lost_after(), 6 * 3_600 * second);
+    assert!(!block.replaces_unknown());
+    assert_eq!(block.reconcile_strategy(), "keep_original");
+    let stop = group("disconnect {\n stop_on_client_after = \"30s\"\n }");
+    assert_eq!(stop.stop_on_client_after(), Some(30 * second));
+    assert_eq!((stop.lost_after(), stop.replaces_unknown()), (0, true));
+    assert_eq!(stop.reconcile_strategy(), "best_score");
+    let older = group("max_client_disconnect = \"1m\"");
+    assert_eq!(older.lost_after(), 60 * second);
+    let older = group("stop_after_client_disconnect = \"1m\"");
+    assert_eq!(older.stop_on_client_after(), Some(60 * second));
+    let wrong = refused(&job_with(
+        "disconnect {\n reconcile = \"keep_both\"\n }",
+        "",
+    ));
+    assert_eq!(
+        told(&wrong),
+        [
+            "4:14: unknown reconcile strategy `keep_both` | known are `keep_original`, `keep_replacement`, `best_score` and `longest_running`"
+        ]
+    );
+}

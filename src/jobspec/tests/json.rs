@@ -81,7 +81,7 @@ fn mistakes_have_lines_and_columns_here_too() {
 
 #[test]
 fn what_clients_send_for_nothing_is_nothing() {
-    let nothing = r#""Count": 2, "Volumes": null, "Scaling": {}, "Consul": {"Namespace": ""}, "Disconnect": false"#;
+    let nothing = r#""Count": 2, "Volumes": null, "Scaling": {}, "Consul": {"Namespace": ""}"#;
     accepted(&JOB.replacen("\"Count\": 2", nothing, 1));
 }
 
@@ -94,7 +94,7 @@ fn hcl_in_json_is_told_apart() {
 #[test]
 fn a_job_printed_as_json_reads_as_the_same_job() {
     let text = job_with(
-        "count = 3\n network {\n port \"http\" {}\n }",
+        "count = 3\n network {\n port \"http\" {}\n }\n disconnect {\n lost_after = \"1m\"\n }",
         "service {\n port = \"http\"\n }\n env {\n A = 1.5\n }",
     );
     let job = accepted(&text).job;

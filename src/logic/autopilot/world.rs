@@ -73,10 +73,6 @@ fn but(mut situation: Situation, change: impl FnOnce(&mut Situation)) -> Situati
     situation
 }
 
-fn promote(number: u8) -> Option<Step> {
-    Some(Step::Promote(id(number)))
-}
-
 /// Whom a step removes.
 fn removed(step: Option<Step>) -> Option<String> {
     match step {
@@ -155,7 +151,7 @@ fn who_is_removed_when() {
 #[test]
 fn a_replacement_votes_before_the_failed_one_goes() {
     let mut situation = with_learner(&[Alive, Alive, Alive, Failed, Alive]);
-    assert_eq!(decide(&situation), promote(5));
+    assert_eq!(decide(&situation), Some(Step::Promote(id(5))));
     situation.configured[4].voter = true;
     assert_eq!(removed(decide(&situation)), Some(id(4)));
 }
@@ -269,6 +265,7 @@ proptest! {
         for number in 1..8 {
             world.set(number, Alive);
         }
+        world.catch_up();
         while world.act()? {
             world.catch_up();
         }

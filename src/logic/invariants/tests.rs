@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    CHECK_CRITICAL, CHECK_PASSING, CatalogChange, Check, EVAL_BLOCKED, Evaluation, ServiceInstance,
+    CHECK_CRITICAL, CHECK_PASSING, CLIENT_UNKNOWN, CatalogChange, Check, EVAL_BLOCKED, Evaluation,
+    NODE_DISCONNECTED, NODE_DOWN, ServiceInstance,
 };
 use crate::schedule::tests::cluster::{Cluster, on_port, service};
 use crate::schedule::tests::random::{cases, heal, histories, play};
@@ -87,6 +88,61 @@ fn spoilt_rows_are_noticed() {
         }
     });
     assert_eq!(blocked, Err("one-blocked-evaluation-per-job"));
+    let silent = spoilt(|dump| {
+        for node in &mut dump.nodes {
+            Arc::make_mut(node).status = NODE_DOWN.into();
+        }
+    });
+    assert_eq!(silent, Err("silent-nodes-serve-nothing"));
+    let critical = |dump: &mut Dump| {
+        for check in &mut dump.checks {
+            Arc::make_mut(check).status = CHECK_CRITICAL.into();
+        }
+    };
+    let unknown = spoilt(|dump| {
+        Arc::make_mut(&mut dump.allocs[0]).client_status = CLIENT_UNKNOWN.into();
+    });
+    assert_eq!(unknown, Err("unknown-means-disconnected"));
+    let unasked = spoilt(|dump| {
+        critical(dump);
+        for node in &mut dump.nodes {
+            Arc::make_mut(node).status = NODE_DISCONNECTED.into();
+        }
+    });
+    assert_eq!(unasked, Err("unknown-means-disconnected"));
+    let unseen = spoilt(|dump| {
+        critical(dump);
+        for node in &mut dump.nodes {
+            Arc::make_mut(node).status = NODE_DOWN.into();
+        }
+    });
+    assert_eq!(unseen, Err("lost-is-looked-at"));
+    let stranger = spoilt(|dump| {
+        let next = dump.allocs[1].id.clone();
+        Arc::make_mut(&mut dump.allocs[0]).next_allocation = next;
+    });
+    assert_eq!(stranger, Err("successors-know-their-predecessors"));
+    let early = spoilt(|dump| Arc::make_mut(&mut dump.allocs[0]).modify_index = 9_999);
+    assert_eq!(early, Err("nothing-from-the-future"));
+}
+
+#[test]
+fn servers_that_differ_at_the_same_index_are_noticed() {
+    let one = Cluster::of(2);
+    let mut two = one.clone();
+    let stores = |two: &Cluster| [one.store.clone(), two.store.clone()];
+    assert_eq!(check_list(REPLICAS, &stores(&two)[..]), Ok(()));
+    two.eligible("n1", false);
+    assert_eq!(
+        check_list(REPLICAS, &stores(&two)[..]),
+        Ok(()),
+        "one is behind"
+    );
+    let mut dump = two.store.dump();
+    dump.index = one.store.index();
+    two.store = Store::restore(dump);
+    let broken = check_list(REPLICAS, &stores(&two)[..]).unwrap_err();
+    assert_eq!(broken.id, "same-index-same-state");
 }
 
 #[test]

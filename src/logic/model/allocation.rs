@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Job, Network, Resources, TaskGroup};
+use super::{AllocState, Job, Network, Resources, TaskGroup};
 use crate::serial::lenient;
 use crate::time::Time;
 
@@ -17,6 +17,8 @@ pub const CLIENT_RUNNING: &str = "running";
 pub const CLIENT_COMPLETE: &str = "complete";
 pub const CLIENT_FAILED: &str = "failed";
 pub const CLIENT_LOST: &str = "lost";
+/// Its node isn't heard, but may come back with it.
+pub const CLIENT_UNKNOWN: &str = "unknown";
 
 pub const TASK_PENDING: &str = "pending";
 pub const TASK_RUNNING: &str = "running";
@@ -53,7 +55,7 @@ pub struct Allocation {
     /// `run` or `stop`: what the servers want.
     pub desired_status: String,
     pub desired_description: String,
-    /// `pending`, `running`, `complete`, `failed` or `lost`: what the node says.
+    /// `pending`, `running`, `complete`, `failed`, `lost` or `unknown`: what the node says.
     pub client_status: String,
     pub client_description: String,
     #[serde(deserialize_with = "lenient")]
@@ -64,6 +66,9 @@ pub struct Allocation {
     #[serde(rename = "FollowupEvalID")]
     pub follow_up_eval_id: String,
     pub reschedule_tracker: Option<RescheduleTracker>,
+    /// When it was unknown and known again; empty if it never was.
+    #[serde(deserialize_with = "lenient")]
+    pub alloc_states: Vec<AllocState>,
     pub create_index: u64,
     pub modify_index: u64,
     /// Changes when the servers change it; what nodes watch.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Constraint, EphemeralDisk, LogConfig, MigrateStrategy, Network, ReschedulePolicy, Resources,
-    RestartPolicy, Service, UpdateStrategy, Value,
+    Constraint, DisconnectStrategy, EphemeralDisk, LogConfig, MigrateStrategy, Network,
+    ReschedulePolicy, Resources, RestartPolicy, Service, UpdateStrategy, Value,
 };
 use crate::duration::SECOND;
 use crate::serial::lenient;
@@ -177,6 +177,11 @@ pub struct TaskGroup {
     /// Nanoseconds between leaving the catalog and being stopped.
     #[serde(deserialize_with = "lenient")]
     pub shutdown_delay: i64,
+    pub disconnect: Option<DisconnectStrategy>,
+    /// Nanoseconds; the older way to say `disconnect.lost_after`.
+    pub max_client_disconnect: Option<i64>,
+    /// Nanoseconds; the older way to say `disconnect.stop_on_client_after`.
+    pub stop_after_client_disconnect: Option<i64>,
 }
 
 impl TaskGroup {

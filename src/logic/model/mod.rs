@@ -5,6 +5,7 @@
 
 mod allocation;
 mod catalog;
+mod disconnect;
 mod evaluation;
 mod job;
 mod node;
@@ -14,6 +15,7 @@ mod value;
 
 pub use allocation::*;
 pub use catalog::*;
+pub use disconnect::*;
 pub use evaluation::*;
 pub use job::*;
 pub use node::*;

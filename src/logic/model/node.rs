@@ -10,6 +10,8 @@ use crate::time::Time;
 
 pub const NODE_READY: &str = "ready";
 pub const NODE_DOWN: &str = "down";
+/// Not heard, but something on it may be waited for.
+pub const NODE_DISCONNECTED: &str = "disconnected";
 
 pub const NODE_ELIGIBLE: &str = "eligible";
 pub const NODE_INELIGIBLE: &str = "ineligible";
@@ -73,7 +75,7 @@ pub struct Node {
     pub drain: bool,
     /// `eligible` or `ineligible` for new allocations.
     pub scheduling_eligibility: String,
-    /// `initializing`, `ready` or `down`.
+    /// `initializing`, `ready`, `down` or `disconnected`.
     pub status: String,
     pub status_description: String,
     /// Unix seconds.
@@ -89,6 +91,11 @@ impl Node {
     /// Whether new allocations may be placed here.
     pub fn ready(&self) -> bool {
         self.status == NODE_READY && self.scheduling_eligibility == NODE_ELIGIBLE && !self.drain
+    }
+
+    /// Whether it isn't heard.
+    pub fn away(&self) -> bool {
+        matches!(self.status.as_str(), NODE_DOWN | NODE_DISCONNECTED)
     }
 
     /// What is left for tasks when the reserved part is taken off.

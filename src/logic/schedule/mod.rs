@@ -4,6 +4,7 @@
 //! [`rank`] where it goes best, and [`ports`] which ports it gets there. The plan is optimistic:
 //! [`verify`] checks it once more against the newest state before it is committed.
 
+mod disconnect;
 mod distinct;
 pub mod feasible;
 mod ports;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use crate::id::Ids;
 use crate::model::{
     AllocMetric, AllocStop, Allocation, CLIENT_LOST, CLIENT_PENDING, DESIRED_RUN, EVAL_BLOCKED,
-    EVAL_COMPLETE, EVAL_PENDING, Evaluation, GroupChanges, JOB_SYSTEM, Job, NODE_DOWN, Plan,
+    EVAL_COMPLETE, EVAL_PENDING, Evaluation, GroupChanges, JOB_SYSTEM, Job, Plan,
     TRIGGER_ALLOC_FAILURE, TRIGGER_QUEUED_ALLOCS, TaskGroup,
 };
 use crate::state::Store;
@@ -152,7 +153,7 @@ impl<'a> Run<'a> {
     fn stop(&mut self, alloc: &Allocation, reason: &str) {
         self.room.release(alloc);
         let node = self.store.node(&alloc.node_id);
-        let lost = !alloc.client_terminal() && node.is_none_or(|node| node.status == NODE_DOWN);
+        let lost = !alloc.client_terminal() && node.is_none_or(|node| node.away());
         self.plan.stops.push(AllocStop {
             alloc_id: alloc.id.clone(),
             node_id: alloc.node_id.clone(),
@@ -206,7 +207,7 @@ impl<'a> Run<'a> {
         let previous = place.previous.as_deref();
         let leaving = previous.filter(|_| place.stop_previous);
         if let Some(metric) = self.failed.get_mut(&group.name)
-            && leaving.is_none()
+            && leaving.is_none_or(|leaving| brings_no_room(self.store, leaving))
         {
             // It won't fit for this one either: the same node set was just searched.
             metric.coalesced_failures += 1;
@@ -334,6 +335,12 @@ impl<'a> Run<'a> {
             blocked,
         }
     }
+}
+
+/// Whether an allocation's end makes no room anywhere, as its node isn't there.
+fn brings_no_room(store: &Store, leaving: &Allocation) -> bool {
+    let node = store.node(&leaving.node_id);
+    leaving.client_terminal() || node.is_none_or(|node| node.away())
 }
 
 /// Nodes a replacement had better not go to: those its predecessors failed on.

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::reschedule::{self, Verdict};
-use super::update;
+use super::{disconnect, update};
 use crate::model::{
     Allocation, CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, Evaluation, GroupChanges, JOB_BATCH,
-    Job, NODE_DOWN, TaskGroup,
+    Job, Node, TaskGroup,
 };
 use crate::state::Store;
 use crate::time::Time;
@@ -55,6 +55,8 @@ enum Fate {
     /// It counts for nothing any more and needs nothing.
     Gone,
     Lost,
+    /// It was unknown for as long as it may be.
+    Expired,
     Migrate,
     Failed,
     /// It ended, and something else is wanted in its place now.
@@ -76,11 +78,14 @@ pub(super) fn group(
     let mut allocs: Vec<_> = store
         .allocs_of_job(&job.id)
         .filter(|alloc| alloc.task_group == group.name)
+        .cloned()
         .collect();
     // The newest holder of a name keeps it.
     allocs.sort_by_key(|alloc| (alloc.index(), std::cmp::Reverse(alloc.create_index)));
-    for alloc in allocs {
-        let fate = fate(store, job, group, alloc);
+    let (allocs, waiting) = disconnect::settle(&mut out, store, job, group, allocs, now);
+    taken.extend(waiting);
+    for alloc in &allocs {
+        let fate = fate(store, job, group, alloc, now);
         let index = alloc.index().unwrap_or(usize::MAX);
         let holds_a_slot = !matches!(fate, Fate::Gone);
         if holds_a_slot && (index >= count || !taken.insert(index)) {
@@ -104,7 +109,7 @@ pub(super) fn group(
     out
 }
 
-fn fate(store: &Store, job: &Job, group: &TaskGroup, alloc: &Allocation) -> Fate {
+fn fate(store: &Store, job: &Job, group: &TaskGroup, alloc: &Allocation, now: Time) -> Fate {
     if alloc.server_terminal() {
         return Fate::Gone;
     }
@@ -121,13 +126,22 @@ fn fate(store: &Store, job: &Job, group: &TaskGroup, alloc: &Allocation) -> Fate
         _ => {}
     }
     match store.node(&alloc.node_id) {
+        _ if alloc.expired(now) => Fate::Expired,
         None => Fate::Lost,
-        Some(node) if node.status == NODE_DOWN => Fate::Lost,
+        Some(node) if node.away() && still_stopping(node, alloc, now) => Fate::Keep,
+        Some(node) if node.away() => Fate::Lost,
         Some(node) if node.drain => Fate::Migrate,
         Some(_) if up_to_date => Fate::Keep,
         Some(_) if update::in_place(store, job, group, alloc) => Fate::UpdateInPlace,
         Some(_) => Fate::Replace,
     }
+}
+
+/// Whether a silent node may not have stopped an allocation yet that it stops by itself.
+fn still_stopping(node: &Node, alloc: &Allocation, now: Time) -> bool {
+    let since = Time::from_secs(node.status_updated_at);
+    let after = alloc.group().and_then(TaskGroup::stop_on_client_after);
+    after.is_some_and(|after| now.0 < since.0.saturating_add(after))
 }
 
 /// Whether an allocation was placed for (or has been updated to) the job as it is now.
@@ -146,8 +160,12 @@ fn surplus(out: &mut Reconciled, alloc: &Arc<Allocation>) {
     if !alloc.client_terminal() {
         out.changes.stop += 1;
     }
-    out.stops
-        .push((Arc::clone(alloc), "alloc not needed due to job update"));
+    let reason = if alloc.unknown() {
+        "alloc is lost since its node is disconnected"
+    } else {
+        "alloc not needed due to job update"
+    };
+    out.stops.push((Arc::clone(alloc), reason));
 }
 
 fn act(
@@ -186,7 +204,13 @@ fn act(
         }
         Fate::Lost => {
             out.changes.place += 1;
+            // Its node may be back before there is a place for another one.
             let reason = "alloc is lost since its node is down";
+            replace(out, true, reason, History::Keep);
+        }
+        Fate::Expired => {
+            out.changes.place += 1;
+            let reason = "alloc is lost since its node was disconnected for too long";
             out.stops.push((Arc::clone(alloc), reason));
             replace(out, false, reason, History::Keep);
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::reconcile::{History, is_up_to_date};
-use super::{Run, feasible, follow, rank, update};
-use crate::model::{AllocMetric, Allocation, Job, NODE_DOWN, Node, TaskGroup};
+use super::{Run, disconnect, feasible, follow, rank, update};
+use crate::model::{AllocMetric, Allocation, Job, Node, TaskGroup};
 
 const NOT_NEEDED: &str = "alloc not needed due to job update";
 
@@ -23,7 +23,12 @@ pub(super) fn group(run: &mut Run<'_>, job: &Arc<Job>, group: &TaskGroup) {
             continue;
         }
         let node = store.node(&alloc.node_id);
-        let Some(node) = node.filter(|node| node.status != NODE_DOWN) else {
+        if disconnect::waits(job, alloc, run.now) {
+            run.changes(&group.name).ignore += 1;
+            covered.insert(alloc.node_id.clone());
+            continue;
+        }
+        let Some(node) = node.filter(|node| !node.away()) else {
             run.stop_counted(alloc, "alloc is lost since its node is down");
             continue;
         };

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Allocation, JOB_SYSTEM, Plan};
+use crate::model::{Allocation, JOB_SYSTEM, Plan, TaskGroup};
 use crate::state::Store;
 
 /// What of a plan can be committed, and which nodes' parts can't.
@@ -61,7 +61,7 @@ fn leave_out(plan: &mut Plan, refused: &BTreeMap<String, String>) {
         .collect();
     // What was to be replaced keeps running until its replacement has a place.
     plan.stops
-        .retain(|stop| stop.client_status.is_some() || !kept_back.contains(&stop.alloc_id));
+        .retain(|stop| !kept_back.contains(&stop.alloc_id));
 }
 
 fn refusals(store: &Store, plan: &Plan) -> BTreeMap<String, String> {
@@ -113,6 +113,7 @@ fn live_names<'a>(
     let of_job = plan.job.iter().flat_map(|job| store.allocs_of_job(&job.id));
     of_job
         .filter(|alloc| !alloc.terminal() && !stopped.contains(alloc.id.as_str()))
+        .filter(|alloc| !alloc.unknown() || !alloc.group().is_some_and(TaskGroup::replaces_unknown))
         .map(|alloc| slot(alloc))
         .collect()
 }

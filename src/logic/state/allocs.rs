@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Applying, Store, Topic};
 use crate::model::{
     AllocReport, AllocStop, Allocation, CLIENT_LOST, CLIENT_PENDING, DESIRED_RUN, DESIRED_STOP,
-    NODE_DOWN, Plan, TRIGGER_ALLOC_FAILURE,
+    Plan, TRIGGER_ALLOC_FAILURE,
 };
 use crate::schedule::verify::{Verified, verify};
 
@@ -53,8 +53,25 @@ impl Store {
                 CLIENT_LOST.clone_into(&mut alloc.client_status);
             }
         }
+        if alloc.server_terminal() {
+            self.forget_replacement(&alloc, now);
+        }
+        let node_id = alloc.node_id.clone();
         self.put_alloc(alloc, true, now);
+        self.give_up_node(&node_id, now);
         Some(job_id)
+    }
+
+    /// An allocation that outlives its replacement isn't replaced any more.
+    fn forget_replacement(&mut self, replacement: &Allocation, now: &Applying) {
+        let previous = self.allocs.get(&replacement.previous_allocation);
+        let outlived =
+            |old: &&Arc<Allocation>| !old.terminal() && old.next_allocation == replacement.id;
+        if let Some(previous) = previous.filter(outlived) {
+            let mut previous = (**previous).clone();
+            previous.next_allocation.clear();
+            self.put_alloc(previous, false, now);
+        }
     }
 
     /// A running allocation takes on another version of its job; the rest of its row stays, as
@@ -85,9 +102,7 @@ impl Store {
     }
 
     fn is_up(&self, node_id: &str) -> bool {
-        self.nodes
-            .get(node_id)
-            .is_some_and(|node| node.status != NODE_DOWN)
+        self.nodes.get(node_id).is_some_and(|node| !node.away())
     }
 
     /// A lost node's allocations that were asked to stop can't say any more that they did.
@@ -120,12 +135,16 @@ impl Store {
                 continue;
             }
             let was_terminal = old.client_terminal();
-            let alloc = Allocation {
+            let mut alloc = Allocation {
                 client_status: report.client_status,
                 client_description: report.client_description,
                 task_states: report.task_states,
                 ..(**old).clone()
             };
+            if old.unknown() && !alloc.client_terminal() {
+                // It is known again when its node is.
+                old.client_status.clone_into(&mut alloc.client_status);
+            }
             // What ended stays so, whatever a late report says; only a lost one may turn up again.
             let late = was_terminal && !alloc.client_terminal() && old.client_status != CLIENT_LOST;
             if late || alloc == **old {
@@ -148,6 +167,7 @@ impl Store {
         for job_id in touched {
             self.refresh_job(&job_id, now);
         }
+        self.give_up_node(node_id, now);
         if freed {
             self.unblock(now);
         }

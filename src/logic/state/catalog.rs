@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::{Applying, Store, Topic};
 use crate::catalog::Contents;
 use crate::model::{
-    CHECK_CRITICAL, CHECK_PASSING, CatalogChange, CatalogNode, Check, NODE_DOWN, SERF_HEALTH,
-    ServiceInstance,
+    CHECK_CRITICAL, CHECK_PASSING, CatalogChange, CatalogNode, Check, SERF_HEALTH, ServiceInstance,
 };
 
 impl Store {
@@ -107,7 +106,7 @@ impl Store {
             .catalog_nodes
             .get(name)
             .and_then(|row| self.nodes.get(&row.id));
-        row.is_some_and(|node| node.status == NODE_DOWN)
+        row.is_some_and(|node| node.away())
     }
 
     fn keep_only(

@@ -144,6 +144,10 @@ impl Store {
                 self.allocs_by_node == fresh.allocs_by_node,
             ),
             ("usage", self.usage == fresh.usage),
+            (
+                "proposals_by_index",
+                self.proposals_by_index == fresh.proposals_by_index,
+            ),
             ("evals_by_job", self.evals_by_job == fresh.evals_by_job),
             ("evals_blocked", self.evals_blocked == fresh.evals_blocked),
         ];

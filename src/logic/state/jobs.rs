@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{Applying, Refusal, Reply, Store, Topic};
 use crate::model::{
-    CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, CLIENT_PENDING, CLIENT_RUNNING, Evaluation,
-    JOB_DEAD, JOB_PENDING, JOB_RUNNING, JOB_SYSTEM, Job, TRIGGER_JOB_DEREGISTER,
+    CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, CLIENT_PENDING, CLIENT_RUNNING, CLIENT_UNKNOWN,
+    Evaluation, JOB_DEAD, JOB_PENDING, JOB_RUNNING, JOB_SYSTEM, Job, TRIGGER_JOB_DEREGISTER,
     TRIGGER_JOB_REGISTER,
 };
 
@@ -186,7 +186,13 @@ impl Store {
             .collect();
         for alloc in self.allocs_of_job(&job.id) {
             let group = groups.entry(alloc.task_group.clone()).or_default();
+            let node = self.nodes.get(&alloc.node_id);
             match alloc.client_status.as_str() {
+                CLIENT_UNKNOWN => group.unknown += 1,
+                // It isn't replaced yet, and nobody knows whether it runs.
+                _ if !alloc.client_terminal() && node.is_none_or(|node| node.away()) => {
+                    group.lost += 1;
+                }
                 CLIENT_PENDING => group.starting += 1,
                 CLIENT_RUNNING => group.running += 1,
                 CLIENT_COMPLETE => group.complete += 1,
@@ -229,6 +235,16 @@ pub struct GroupSummary {
     pub running: i64,
     pub starting: i64,
     pub lost: i64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unknown: i64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_zero(count: &i64) -> bool {
+    *count == 0
 }
 
 fn check(check_index: Option<u64>, existing: Option<&Job>) -> Result<(), Refusal> {

@@ -7,6 +7,7 @@
 mod allocs;
 mod catalog;
 mod command;
+mod disconnect;
 mod dump;
 mod evals;
 mod garbage;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Applying, Refusal, Reply, Store, Topic};
 use crate::model::{
-    CatalogNode, JOB_SYSTEM, NODE_DOWN, NODE_ELIGIBLE, NODE_INELIGIBLE, NODE_READY, Node,
-    NodeEvent, TRIGGER_NODE_UPDATE,
+    CatalogNode, JOB_SYSTEM, NODE_DISCONNECTED, NODE_DOWN, NODE_ELIGIBLE, NODE_INELIGIBLE,
+    NODE_READY, Node, NodeEvent, TRIGGER_NODE_UPDATE,
 };
 use crate::time::Time;
 
@@ -38,13 +38,13 @@ impl Store {
         NODE_READY.clone_into(&mut node.status);
         let message = match old.as_ref().map(|old| old.status.as_str()) {
             None => Some("Node registered"),
-            Some(NODE_DOWN) => Some("Node re-registered"),
+            Some(NODE_DOWN | NODE_DISCONNECTED) => Some("Node re-registered"),
             Some(_) => None,
         };
         if let Some(message) = message {
             note(&mut node, message, now);
         }
-        let was_down = old.as_ref().is_some_and(|old| old.status == NODE_DOWN);
+        let was_down = old.as_ref().is_some_and(|old| old.away());
         let as_before = old.as_ref().is_some_and(|old| offers_the_same(old, &node));
         if old.as_ref().is_none_or(|old| has_less_room(old, &node)) {
             self.node_room_index.insert(node.id.clone(), now.index);
@@ -63,6 +63,7 @@ impl Store {
             self.set_serf_health(&name, true, now);
         }
         if !as_before {
+            self.know_again(&id, now);
             self.evaluate_node(&id, now);
             self.unblock(now);
         }
@@ -80,6 +81,12 @@ impl Store {
             .nodes
             .get(node_id)
             .ok_or_else(|| Refusal::NoSuchNode(node_id.to_owned()))?;
+        let waited_for = status == NODE_DOWN && self.is_waited_for(node_id);
+        let status = if waited_for {
+            NODE_DISCONNECTED
+        } else {
+            status
+        };
         if old.status == status {
             return Ok(Reply::Done);
         }
@@ -88,21 +95,21 @@ impl Store {
         description.clone_into(&mut node.status_description);
         node.status_updated_at = now.at.secs();
         node.modify_index = now.index;
-        note(
-            &mut node,
-            if status == NODE_DOWN {
-                "Node heartbeat missed"
-            } else {
-                "Node is back"
-            },
-            now,
-        );
-        let name = node.name.clone();
+        let (name, away) = (node.name.clone(), node.away());
+        let message = if away {
+            "Node heartbeat missed"
+        } else {
+            "Node is back"
+        };
+        note(&mut node, message, now);
         self.nodes.insert(node_id.to_owned(), node);
         self.touch(Topic::Nodes, now);
         self.set_serf_health(&name, status == NODE_READY, now);
-        if status == NODE_DOWN {
+        if away {
             self.lose_stopping_allocs(node_id, now);
+            self.wait_for_allocs(node_id, now);
+        } else {
+            self.know_again(node_id, now);
         }
         self.evaluate_node(node_id, now);
         if status == NODE_READY {

@@ -353,3 +353,44 @@ fn near_words_are_suggested() {
         assert_eq!(closest(word, known.iter().copied()), expected, "{word}");
     }
 }
+
+#[test]
+fn what_is_wrong_with_a_groups_patience_is_found() {
+    let with = |more: &str| found("\"Count\": 1", &format!("\"Count\": 1, {more}"));
+    for fine in [
+        r#""MaxClientDisconnect": 5"#,
+        r#""StopAfterClientDisconnect": 5"#,
+        r#""Disconnect": {"LostAfter": 5, "Replace": false, "Reconcile": "keep_original"}"#,
+        r#""Disconnect": {"StopOnClientAfter": 5}"#,
+    ] {
+        assert_eq!(with(fine), [""; 0], "{fine}");
+    }
+    for (more, wrong) in [
+        (
+            r#""MaxClientDisconnect": -1"#,
+            "TaskGroups[0].MaxClientDisconnect: max_client_disconnect is -1, it must be 0 or more",
+        ),
+        (
+            r#""MaxClientDisconnect": 5, "StopAfterClientDisconnect": 5"#,
+            "TaskGroups[0].MaxClientDisconnect: `max_client_disconnect` and \
+             `stop_after_client_disconnect` contradict each other: use one of them",
+        ),
+        (
+            r#""MaxClientDisconnect": 5, "Disconnect": {"LostAfter": 5}"#,
+            "TaskGroups[0].MaxClientDisconnect: `max_client_disconnect` and a `disconnect` block \
+             say the same (leave out `max_client_disconnect`)",
+        ),
+        (
+            r#""Disconnect": {"LostAfter": 5, "StopOnClientAfter": 5}"#,
+            "TaskGroups[0].Disconnect.LostAfter: `lost_after` and `stop_on_client_after` \
+             contradict each other: use one of them",
+        ),
+        (
+            r#""Disconnect": {"LostAfter": 5, "Reconcile": "keep_orginal"}"#,
+            "TaskGroups[0].Disconnect.Reconcile: unknown reconcile strategy `keep_orginal` \
+             (did you mean `keep_original`?)",
+        ),
+    ] {
+        assert_eq!(with(more), [wrong], "{more}");
+    }
+}

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use super::cluster::{Cluster, but, image, job, on_port, service};
 use crate::duration::SECOND;
 use crate::model::{
-    CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_RUNNING, JOB_BATCH, JOB_SYSTEM, Job, NODE_DOWN,
+    BEST_SCORE, CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_RUNNING, DisconnectStrategy, JOB_BATCH,
+    JOB_SYSTEM, Job, KEEP_ORIGINAL, KEEP_REPLACEMENT,
 };
 use crate::state::Command;
 use crate::time::Time;
@@ -15,6 +16,7 @@ const NODES: u8 = 4;
 /// MB of memory that two or all instances fit into.
 const LITTLE: i64 = 600;
 const ENOUGH: i64 = 4_096;
+const STRATEGIES: [&str; 3] = [KEEP_ORIGINAL, KEEP_REPLACEMENT, BEST_SCORE];
 const JOBS: [&str; 5] = ["web", "api", "fixed", "sums", "logs"];
 
 /// Something that happens. Numbers choose one of what there is.
@@ -173,6 +175,15 @@ fn asked(job_number: u8, count: u8, version: u8, tag: u8) -> Job {
     };
     let job = image(&job, &format!("{name}:{version}"));
     but(&job, |group| {
+        if name == "api" {
+            // Longer than most silences, and shorter than the longest.
+            group.disconnect = Some(DisconnectStrategy {
+                lost_after: 100 * SECOND,
+                replace: Some(tag == 0),
+                reconcile: STRATEGIES[usize::from(version)].into(),
+                ..DisconnectStrategy::default()
+            });
+        }
         group.tasks[0].services[0].tags = vec![format!("tag-{tag}")];
         group.tasks[0].resources.cpu = 300;
     })
@@ -182,7 +193,7 @@ fn asked(job_number: u8, count: u8, version: u8, tag: u8) -> Job {
 pub(crate) fn heal(cluster: &mut Cluster) {
     for number in 1..=NODES {
         let name = format!("n{number}");
-        if cluster.node(&name).status == NODE_DOWN {
+        if cluster.node(&name).away() {
             cluster.up(&name);
         }
         cluster.resize(&name, ENOUGH);
