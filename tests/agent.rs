@@ -80,11 +80,7 @@ fn a_job_is_run_found_served_repaired_and_stopped() {
 
     signal(agent.child.id(), "INT");
     assert!(ended(&mut agent.child).success(), "{}", agent.log());
-    assert!(
-        agent.log().contains("received: ending"),
-        "{}",
-        agent.log()
-    );
+    assert!(agent.log().contains("received: ending"), "{}", agent.log());
 }
 
 fn a_killed_instance_is_withdrawn_and_comes_back(agent: &Agent, port: u16) {

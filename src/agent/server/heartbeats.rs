@@ -1,14 +1,17 @@
 //! `Heartbeats`: every node holds a lease that it renews; one whose lease runs out is down.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult};
-use logic::model::{NODE_DOWN, NODE_READY};
+use logic::membership::{MemberStatus, Members};
+use logic::model::{CHECK_PASSING, NODE_DOWN, NODE_READY, SERF_HEALTH};
 use logic::state::Command;
 use ports::World;
 
 use super::consensus::{Consensus, Leadership, ProposeAsLeader};
+use crate::gossip::Gossip;
 use crate::planted::{self, Planted};
 use crate::state::State;
 
@@ -31,6 +34,10 @@ pub struct Heartbeats {
     leads: bool,
     /// When each node's lease ends, on the monotonic clock.
     leases: BTreeMap<String, Duration>,
+    gossip: Gossip,
+    /// What of gossip the catalog has been told.
+    told: Option<Arc<Members>>,
+    last_look: Duration,
 }
 
 impl Heartbeats {
@@ -39,8 +46,12 @@ impl Heartbeats {
         state: State,
         consensus: Addr<Consensus>,
         ttl: Duration,
+        gossip: Gossip,
     ) -> Self {
         Self {
+            last_look: world.clock.monotonic(),
+            gossip,
+            told: None,
             world,
             state,
             consensus,
@@ -55,24 +66,86 @@ impl Heartbeats {
             return;
         }
         let now = self.world.clock.monotonic();
+        self.forgive(now);
+        let members = Arc::clone(&self.gossip.members().borrow());
+        self.tell(&members);
         let state = self.state.now();
         for node in state.nodes().filter(|node| node.status == NODE_READY) {
             // A node this server hasn't heard of yet gets a whole lease from now on.
             let end = *self.leases.entry(node.id.clone()).or_insert(now + self.ttl);
+            let witnessed = members
+                .get(&node.id)
+                .is_some_and(|known| known.status == MemberStatus::Failed);
+            let end = if witnessed {
+                end.saturating_sub(self.ttl * 2 / 5)
+            } else {
+                end
+            };
             if end <= now {
                 self.leases.remove(&node.id);
                 tracing::warn!(
                     node = node.name,
+                    witnessed,
                     "node missed its heartbeats and counts as down"
                 );
                 self.consensus
                     .do_send(ProposeAsLeader(Command::SetNodeStatus {
                         node_id: node.id.clone(),
                         status: NODE_DOWN.to_owned(),
-                        description: format!("no heartbeat for {} ms", self.ttl.as_millis()),
+                        description: "it missed its heartbeats".to_owned(),
                     }));
             }
         }
+    }
+
+    /// When this server itself stood still, the nodes couldn't renew their leases.
+    fn forgive(&mut self, now: Duration) {
+        let late = now.saturating_sub(self.last_look + TICK);
+        self.last_look = now;
+        if late > TICK {
+            tracing::warn!(
+                ms = late.as_millis(),
+                "this server stood still: leases are longer"
+            );
+            self.leases.values_mut().for_each(|end| *end += late);
+        }
+    }
+
+    /// Tells the catalog whom the other agents can't reach any more, and whom they can again.
+    fn tell(&mut self, members: &Arc<Members>) {
+        if self
+            .told
+            .as_ref()
+            .is_some_and(|told| Arc::ptr_eq(told, members))
+        {
+            return;
+        }
+        let (none, state) = (Members::default(), self.state.now());
+        let told = self.told.take();
+        for known in members.iter() {
+            let id = &known.member.id;
+            let before = told
+                .as_deref()
+                .unwrap_or(&none)
+                .get(id)
+                .map(|known| known.status);
+            let reachable = known.status == MemberStatus::Alive;
+            if before.is_some_and(|before| (before == MemberStatus::Alive) == reachable) {
+                continue;
+            }
+            let passing = state
+                .checks_on(&known.member.name)
+                .any(|check| check.check_id == SERF_HEALTH && check.status == CHECK_PASSING);
+            // A goodbye isn't a failure: what runs there goes on.
+            if known.status != MemberStatus::Left && passing != reachable {
+                self.consensus
+                    .do_send(ProposeAsLeader(Command::SetReachable {
+                        node: known.member.name.clone(),
+                        reachable,
+                    }));
+            }
+        }
+        self.told = Some(Arc::clone(members));
     }
 }
 
@@ -106,6 +179,8 @@ impl Handler<Leadership> for Heartbeats {
     fn handle(&mut self, leadership: Leadership, _: &mut Self::Context) {
         self.leads = leadership == Leadership::Leads;
         self.leases.clear();
+        self.told = None;
+        self.last_look = self.world.clock.monotonic();
         if planted::is(Planted::LeaseWithoutGrace) {
             let over = self.world.clock.monotonic();
             let nodes = self.state.now();

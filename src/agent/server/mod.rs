@@ -113,7 +113,14 @@ pub async fn start(
         applier,
     });
     let ttl = Duration::from_millis(config.server.heartbeat_ttl_ms);
-    let heartbeats = Heartbeats::new(world.clone(), state.clone(), consensus.clone(), ttl).start();
+    let heartbeats = Heartbeats::new(
+        world.clone(),
+        state.clone(),
+        consensus.clone(),
+        ttl,
+        gossip.clone(),
+    )
+    .start();
     let collector =
         garbage::Collector::new(world.clone(), state.clone(), consensus.clone()).start();
     consensus.do_send(Follow(vec![

@@ -8,6 +8,9 @@ use crate::model::{
     CHECK_CRITICAL, CHECK_PASSING, CatalogChange, CatalogNode, Check, SERF_HEALTH, ServiceInstance,
 };
 
+/// What the check of a node says that other agents can't reach, though its lease isn't over.
+const UNREACHABLE: &str = "Agent doesn't answer other agents";
+
 impl Store {
     pub(super) fn register_catalog_node(&mut self, mut node: CatalogNode, now: &mut Applying) {
         let old = self.catalog_nodes.get(&node.node);
@@ -33,11 +36,27 @@ impl Store {
         if !self.catalog_nodes.contains(node) {
             return;
         }
-        let (status, output) = if alive {
-            (CHECK_PASSING, "Agent alive and reachable")
+        if alive {
+            self.put_serf_health(node, CHECK_PASSING, "Agent alive and reachable", now);
         } else {
-            (CHECK_CRITICAL, "Agent not live or unreachable")
+            self.put_serf_health(node, CHECK_CRITICAL, "Agent not live or unreachable", now);
+        }
+    }
+
+    /// Takes back only what it said itself: a node that was down has to say what it offers first.
+    pub(super) fn set_reachable(&mut self, node: &str, reachable: bool, now: &mut Applying) {
+        let key = (node.to_owned(), SERF_HEALTH.to_owned());
+        let Some(check) = self.checks.get(&key) else {
+            return;
         };
+        if reachable && check.output == UNREACHABLE {
+            self.set_serf_health(node, true, now);
+        } else if !reachable && check.status == CHECK_PASSING {
+            self.put_serf_health(node, CHECK_CRITICAL, UNREACHABLE, now);
+        }
+    }
+
+    fn put_serf_health(&mut self, node: &str, status: &str, output: &str, now: &mut Applying) {
         self.put_check(
             Check {
                 node: node.to_owned(),

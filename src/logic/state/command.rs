@@ -76,6 +76,12 @@ pub enum Command {
     RegisterCatalogNode {
         node: CatalogNode,
     },
+    /// Other agents can't reach a node's agent any more, or can again. Its instances aren't named
+    /// and routed to meanwhile; whether it is down is for its lease to say.
+    SetReachable {
+        node: String,
+        reachable: bool,
+    },
     /// Forgets what ended before these instants.
     CollectGarbage {
         evals_before: Time,

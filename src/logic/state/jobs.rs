@@ -70,7 +70,12 @@ impl Store {
         let eval = Self::eval_for(&job, TRIGGER_JOB_DEREGISTER, now);
         let reply = Reply::Evaluated {
             eval_id: eval.id.clone(),
-            job_modify_index: now.index,
+            // A job that has been stopped before isn't changed.
+            job_modify_index: if job.stop && !purge {
+                job.job_modify_index
+            } else {
+                now.index
+            },
         };
         if purge {
             self.forget_job(job_id);

@@ -174,6 +174,10 @@ impl Store {
                 self.collect_garbage(evals_before, jobs_before, nodes_before, now);
                 Ok(Reply::Done)
             }
+            Command::SetReachable { node, reachable } => {
+                self.set_reachable(&node, reachable, now);
+                Ok(Reply::Done)
+            }
             Command::Restore { dump } => {
                 self.take_over(*dump, now);
                 Ok(Reply::Done)

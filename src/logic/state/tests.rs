@@ -99,6 +99,53 @@ fn old_entries_change_nothing() {
 }
 
 #[test]
+fn a_stop_answers_with_the_index_the_job_then_has() {
+    let mut cluster = Cluster::of(1);
+    cluster.run(&service("web", 1));
+    for _ in 0..2 {
+        let stop = Command::DeregisterJob {
+            job_id: "web".to_owned(),
+            purge: false,
+        };
+        let Ok(Reply::Evaluated {
+            job_modify_index, ..
+        }) = cluster.apply(stop).reply
+        else {
+            panic!("refused")
+        };
+        let job = cluster.store.job("web").unwrap();
+        assert_eq!(job.job_modify_index, job_modify_index);
+    }
+}
+
+#[test]
+fn a_node_nobody_reaches_is_critical_until_it_is_reached_or_down() {
+    let mut cluster = Cluster::of(1);
+    let node = cluster.store.nodes().next().unwrap().clone();
+    let serf = |cluster: &Cluster| {
+        let key = (node.name.clone(), SERF_HEALTH.to_owned());
+        cluster.store.checks.get(&key).unwrap().status.clone()
+    };
+    let reach = |cluster: &mut Cluster, reachable| {
+        let node = node.name.clone();
+        cluster.apply(Command::SetReachable { node, reachable });
+    };
+    assert_eq!(serf(&cluster), CHECK_PASSING);
+    reach(&mut cluster, false);
+    assert_eq!(serf(&cluster), CHECK_CRITICAL);
+    reach(&mut cluster, true);
+    assert_eq!(serf(&cluster), CHECK_PASSING);
+    reach(&mut cluster, false);
+    cluster.down(&node.name);
+    reach(&mut cluster, true);
+    assert_eq!(
+        serf(&cluster),
+        CHECK_CRITICAL,
+        "it has to say what it offers first"
+    );
+}
+
+#[test]
 fn a_restored_state_is_the_saved_one_at_a_later_index() {
     let mut cluster = Cluster::of(1);
     cluster.run(&service("web", 1));
