@@ -1,7 +1,7 @@
 //! The `sim` command: plays scenarios in the simulated world.
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use agent::planted::Planted;
 use clap::{Args, Parser, Subcommand};
@@ -66,6 +66,16 @@ enum Command {
         #[arg(long, default_value_t = 200)]
         seeds: u64,
     },
+    /// Measure what it costs one server that many nodes stay alive
+    Nodes {
+        #[arg(long, default_value_t = 50_000)]
+        count: usize,
+        /// How long, in simulated time
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
     /// Play what comes in on standard input
     #[command(hide = true)]
     Play,
@@ -126,6 +136,11 @@ fn main() -> ExitCode {
             swarm_of(from, seeds, Some(scenario), servers)
         }),
         Command::Planted { name, from, seeds } => planted(name.as_deref(), from, seeds),
+        Command::Nodes {
+            count,
+            seconds,
+            seed,
+        } => nodes(count, seconds, seed),
         Command::Play => play(),
     }
 }
@@ -300,6 +315,25 @@ fn planted(name: Option<&str>, from: u64, seeds: u64) -> ExitCode {
         }
     }
     ExitCode::from(u8::from(missed > 0))
+}
+
+#[expect(clippy::print_stdout, reason = "this is a command")]
+fn nodes(count: usize, seconds: u64, seed: u64) -> ExitCode {
+    match sim::nodes::measure(count, seconds, seed) {
+        Ok(measured) => {
+            let cores = measured.beating.as_secs_f64() / Duration::from_secs(seconds).as_secs_f64();
+            println!(
+                "{count} nodes: registered in {:.1} s of CPU, {} ready; {} heartbeats in {seconds} \
+                 simulated seconds took {:.2} s of CPU: {cores:.2} cores, nodes and simulator included",
+                measured.registering.as_secs_f64(),
+                measured.ready,
+                measured.beats,
+                measured.beating.as_secs_f64(),
+            );
+            ExitCode::from(u8::from(measured.ready < count))
+        }
+        Err(error) => wrong(&error),
+    }
 }
 
 fn play() -> ExitCode {
