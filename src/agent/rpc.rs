@@ -70,7 +70,11 @@ pub enum Request {
     Http(HttpRequest),
     // Between servers.
     /// What one server's log asks of another's.
-    Raft(Box<RaftRequest>),
+    Raft {
+        /// The number of the server that is meant: another may have come to its address.
+        to: u64,
+        request: Box<RaftRequest>,
+    },
     /// Changes somebody asked another server for.
     Propose(Vec<Proposal>),
     /// Would it vote for the asker?
@@ -100,7 +104,7 @@ impl Request {
             | Self::ReportAllocs { .. }
             | Self::RegisterCatalogNode { .. }
             | Self::ChangeCatalog { .. }
-            | Self::Raft(_)
+            | Self::Raft { .. }
             | Self::Propose(_)
             | Self::PreVote(_)
             | Self::Begin(_)
@@ -122,7 +126,7 @@ impl Request {
             | Self::RegisterCatalogNode { .. }
             | Self::ChangeCatalog { .. }
             | Self::Http(_)
-            | Self::Raft(_)
+            | Self::Raft { .. }
             | Self::PreVote(_)
             | Self::Begin(_)
             | Self::ReadIndex

@@ -76,9 +76,11 @@ impl Consensus {
         let voters = self.standing.voters().collect();
         self.step(Input::Voters(voters), ctx);
         let now = self.now();
-        if self.standing.leader == Some(self.standing.number) {
+        let leads = self.standing.leader == Some(self.standing.number);
+        // A leader that has lost its majority may be followed by another.
+        if leads && self.standing.knows_leader(now) {
             self.step(Input::Leading { now }, ctx);
-        } else {
+        } else if !leads {
             let extra = self.world.random.below(SILENCE.as_millis() as u64);
             let timeout = SILENCE + Duration::from_millis(extra);
             self.step(Input::Tick { now, timeout }, ctx);

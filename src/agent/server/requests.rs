@@ -156,7 +156,10 @@ impl Answering {
                 self.propose(Command::ChangeCatalog { change }).await
             }
             Request::Http(request) => self.http(request).await,
-            Request::Raft(request) => match self.ask(AskRaft(request)).await {
+            Request::Raft { to, .. } if to != self.server.standing.borrow().number => {
+                Response::Refused("another server is meant".to_owned())
+            }
+            Request::Raft { request, .. } => match self.ask(AskRaft(request)).await {
                 Some(Some(response)) => Response::Raft(Box::new(response)),
                 Some(None) | None => stopping(),
             },

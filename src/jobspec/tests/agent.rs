@@ -50,6 +50,7 @@ bind_addr = "10.0.0.1"
 log_level = "DEBUG"
 log_json = true
 leave_on_interrupt = false
+leave_on_terminate = true
 addresses { http = "127.0.0.1" }
 advertise {
   http = "10.0.0.9"

@@ -66,7 +66,10 @@ impl Peer {
         within: Duration,
     ) -> Result<RaftResponse, Unreachable> {
         let address = (self.directory)(self.target).unwrap_or_else(|| self.address.clone());
-        let request = Request::Raft(Box::new(request));
+        let request = Request::Raft {
+            to: self.target,
+            request: Box::new(request),
+        };
         match self.rpc.ask_at(&address, &request, within).await {
             Ok(Response::Raft(response)) => Ok(*response),
             Ok(other) => {
