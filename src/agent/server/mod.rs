@@ -92,10 +92,7 @@ pub async fn start(
         let began = cluster::begin(&raft, vec![me.clone()]).await;
         began.map_err(StartError::Log)?;
     }
-    let (published, mut standing) = publish(Arc::new(Standing {
-        number: number_of(&me.id),
-        ..Standing::default()
-    }));
+    let (published, mut standing) = publish(Arc::new(Standing::unknown(number_of(&me.id))));
     let consensus = Consensus::new(Parts {
         world: world.clone(),
         config: Arc::clone(config),

@@ -36,6 +36,14 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Of a server that doesn't know yet how it stands.
+    pub(super) fn unknown(number: u64) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
     /// `heard` is when another leader was last heard from.
     pub(super) fn of(me: &ServerNode, raft: &Raft, last: Option<LogId>, heard: Duration) -> Self {
         let number = number_of(&me.id);
