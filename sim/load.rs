@@ -335,7 +335,10 @@ async fn write(
     match answer.status {
         200 => {
             let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-            Ok(Written::Acknowledged(body["JobModifyIndex"].as_u64()))
+            let index = body["JobModifyIndex"].as_u64();
+            // What answers a stop isn't the job's own index.
+            let registered = matches!(content, Content::Written(_));
+            Ok(Written::Acknowledged(index.filter(|_| registered)))
         }
         409 => Ok(Written::Conflict(answer.body)),
         501 => Ok(Written::Unsupported),

@@ -25,7 +25,7 @@ const LOOK_EVERY: u64 = 10;
 /// How long a routing table may lag behind its agent's replica of the catalog.
 const ROUTES_WITHIN: Duration = Duration::from_millis(100);
 /// How long an instance that is gone may stay in DNS and routes, whatever happened to whom.
-const GONE_WITHIN: Duration = Duration::from_secs(8);
+const GONE_WITHIN: Duration = Duration::from_secs(15);
 /// How long machines may take to do what the servers want, while they reach them.
 const OBEYED_WITHIN: Duration = Duration::from_secs(30);
 /// A node may be declared down that long after trouble that it has overcome.
