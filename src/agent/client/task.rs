@@ -22,6 +22,7 @@ use super::allocation::{Allocation, TaskChanged};
 use super::health_check::{self, HealthCheck};
 use super::kept::KeptTask;
 use crate::catalog::{Catalog, Serve, Withdraw};
+use crate::planted::{self, Planted};
 use take_up::Known;
 
 /// How long a stop waits for the servers to learn that the task is withdrawn: routes to it are
@@ -315,7 +316,7 @@ impl Task {
         let withdrawn = self.catalog.send(Withdraw {
             owner: self.owner(),
         });
-        let routed_to = !self.offers().is_empty();
+        let routed_to = !self.offers().is_empty() && !planted::is(Planted::WithdrawAfterKill);
         let asking = async move {
             if routed_to {
                 // Servers that can't be reached must not keep a task from being stopped.

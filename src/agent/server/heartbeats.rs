@@ -65,6 +65,9 @@ impl Heartbeats {
         if !self.leads {
             return;
         }
+        if planted::is(Planted::DownNodeKeepsPassing) {
+            return;
+        }
         let now = self.world.clock.monotonic();
         self.forgive(now);
         let members = Arc::clone(&self.gossip.members().borrow());

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message, MessageResult, Recipient};
-use logic::state::{Entry, Store};
+use logic::schedule::verify::verify;
+use logic::state::{Command, Entry, Store};
 
 use super::eval_broker::Enqueue;
 use super::raft::types::{Answers, Applied, Batch};
@@ -36,6 +37,29 @@ impl StateStore {
     }
 }
 
+impl StateStore {
+    /// The planted mistake: what a check of the plan would leave out happens all the same.
+    fn unchecked(&self, command: &Command) -> Option<Command> {
+        let (true, Command::ApplyPlan { plan }) = (planted::is(Planted::StalePlanApplied), command)
+        else {
+            return None;
+        };
+        let refused = verify(&self.store, (**plan).clone()).refused;
+        let left_out = plan
+            .places
+            .iter()
+            .filter(|alloc| refused.contains_key(&alloc.node_id));
+        let mut dump = self.store.dump();
+        dump.allocs.extend(left_out.cloned().map(|mut alloc| {
+            alloc.job = plan.job.clone().map(Arc::new);
+            Arc::new(alloc)
+        }));
+        Some(Command::Restore {
+            dump: Box::new(dump),
+        })
+    }
+}
+
 impl Actor for StateStore {
     type Context = Context<Self>;
 }
@@ -51,6 +75,7 @@ impl Handler<Apply> for StateStore {
             let mut of_batch = Answers::with_capacity(batch.proposals.len());
             for proposal in batch.proposals {
                 let twice = planted::is(Planted::DoubleApplyAfterForwarding);
+                let unchecked = self.unchecked(&proposal.command);
                 let outcome = self.store.apply(Entry {
                     index: self.store.index() + 1,
                     at: batch.at,
@@ -58,6 +83,14 @@ impl Handler<Apply> for StateStore {
                     command: proposal.command,
                 });
                 pending.extend(outcome.pending);
+                if let Some(command) = unchecked {
+                    self.store.apply(Entry {
+                        index: self.store.index() + 1,
+                        at: batch.at,
+                        proposal: String::new(),
+                        command,
+                    });
+                }
                 of_batch.push(outcome.reply.map(|reply| Applied {
                     index: outcome.index,
                     reply,

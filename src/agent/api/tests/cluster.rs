@@ -99,7 +99,13 @@ async fn what_operators_ask_in_vain_is_told_why() {
         (nomad, "PUT", "/v1/agent/force-leave", 400, "missing ?node"),
         (nomad, "POST", "/v1/agent/force-leave?node=x", 400, "x"),
         (consul, "PUT", "/v1/agent/force-leave/x", 400, "x"),
-        (consul, "PUT", "/v1/agent/join/10.0.0.9", 500, "keeps to itself"),
+        (
+            consul,
+            "PUT",
+            "/v1/agent/join/10.0.0.9",
+            500,
+            "keeps to itself",
+        ),
         (
             nomad,
             "DELETE",
