@@ -3,6 +3,7 @@
 
 mod durable;
 mod reconcile;
+mod silence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -93,6 +94,8 @@ pub struct Client {
     listed: bool,
     memory: Memory,
     leaving: bool,
+    /// When a server last took a heartbeat.
+    heard: Duration,
 }
 
 /// What is kept on disk, and what came of what was found there.
@@ -158,6 +161,7 @@ impl Client {
             listed: false,
             memory: Memory::default(),
             leaving: false,
+            heard: Duration::ZERO,
         }
     }
 
@@ -217,6 +221,7 @@ impl Client {
                 .into_actor(self)
                 .map(|answer, client, ctx| match answer {
                     Ok(Response::Lease { ttl_ms }) => {
+                        client.heard = client.world.clock.monotonic();
                         let next = Duration::from_millis(ttl_ms) / BEATS_PER_LEASE;
                         ctx.run_later(next, Self::beat);
                     }
@@ -370,6 +375,7 @@ impl Actor for Client {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(4_096);
         self.remember(ctx);
+        self.mind_silence(ctx);
         ctx.run_interval(FINGERPRINT_EVERY, Self::fingerprint);
     }
 }
