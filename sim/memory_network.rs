@@ -58,7 +58,9 @@ impl Network for MemoryNetwork {
 
     fn connect(&self, address: String) -> Asked<'_, Result<Box<dyn Stream>, NetworkError>> {
         Box::pin(async move {
-            let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+            let port = address
+                .rsplit_once(':')
+                .and_then(|(_, port)| port.parse().ok());
             let stream = self.to(port.unwrap_or(0))?;
             Ok(Box::new(stream) as Box<dyn Stream>)
         })

@@ -90,7 +90,12 @@ async fn beat(count: usize, lasting: Duration, seed: u64) -> Result<Measured> {
         beats += beaten.await??;
     }
     let beating = cpu_time()?.saturating_sub(before);
-    let ready = server.state.now().nodes().filter(|node| node.ready()).count();
+    let ready = server
+        .state
+        .now()
+        .nodes()
+        .filter(|node| node.ready())
+        .count();
     Ok(Measured {
         registering,
         beating,
@@ -144,7 +149,7 @@ async fn register(nodes: Vec<Node>, mut stream: DuplexStream) -> Result<()> {
             catalog,
         };
         match ask(&mut stream, &request).await? {
-            Response::Done => {}
+            Response::Done | Response::Registered { .. } => {}
             other => bail!("a node can't register: {other:?}"),
         }
     }
@@ -168,7 +173,10 @@ async fn keep_alive(
             }
         }
         let took = now().saturating_sub(began);
-        ensure!(took <= pause, "a round of heartbeats took {took:?} of simulated time");
+        ensure!(
+            took <= pause,
+            "a round of heartbeats took {took:?} of simulated time"
+        );
         tokio::time::sleep(pause.saturating_sub(took)).await;
     }
     Ok(beats)
