@@ -167,11 +167,13 @@ impl Writer {
                 if self.shared.over.get() {
                     return Ok(());
                 }
-                if !self.write(&subject, write).await? {
+                let acknowledged = self.write(&subject, write).await?;
+                // Also after a refusal: a server that is gone refuses at once.
+                let pause = 1 + self.user.random.below(THINKS_MILLIS);
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                if !acknowledged {
                     break;
                 }
-                let pause = self.user.random.below(THINKS_MILLIS);
-                tokio::time::sleep(Duration::from_millis(pause)).await;
             }
             self.clear_away(&subject).await;
         }

@@ -149,7 +149,7 @@ async fn register(nodes: Vec<Node>, mut stream: DuplexStream) -> Result<()> {
             catalog,
         };
         match ask(&mut stream, &request).await? {
-            Response::Done => {}
+            Response::Done | Response::Registered { .. } => {}
             other => bail!("a node can't register: {other:?}"),
         }
     }
