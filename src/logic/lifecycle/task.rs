@@ -386,8 +386,10 @@ impl Machine {
                 Vec::new()
             }
             Phase::Preparing | Phase::Starting => {
-                self.stop_wanted = true;
-                self.note(now, "Killing", reason);
+                // Asked for with every list of allocations until it has ended: told once.
+                if !std::mem::replace(&mut self.stop_wanted, true) {
+                    self.note(now, "Killing", reason);
+                }
                 Vec::new()
             }
             Phase::Idle | Phase::Waiting => {
