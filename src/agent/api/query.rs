@@ -98,7 +98,8 @@ impl Query {
     }
 
     /// Waits as `index` and `wait` ask, from a state that holds everything acknowledged before the
-    /// request came; with `?stale` from whatever there is. Returns the state, and the index to wait from next time.
+    /// request came; with `?stale` from whatever there is. Returns the state, and the index to wait
+    /// from next time.
     async fn wait(
         &self,
         api: &Api,

@@ -12,7 +12,7 @@ use ports::Random;
 
 use super::effects::{Alarm, Effects};
 use super::packet::{Hello, Packet, Rumour, Suspected, known};
-use super::peer::{Codec, Dice, Peer, config};
+use super::peer::{Codec, Dice, Peer, config, status};
 
 /// How long a member that failed or left is remembered.
 const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3_600);
@@ -485,17 +485,9 @@ impl Membership {
     fn tell_many(&self, packets: &[Packet], out: &mut Effects) {
         for member in self.foca.iter_members().take(TOLD_OF_LEAVING) {
             let address = member.id().member.serf_address();
-            let packets = packets.iter().cloned();
-            out.sends.extend(packets.map(|packet| (address, packet)));
+            let sends = packets.iter().map(|packet| (address, packet.clone()));
+            out.sends.extend(sends);
         }
-    }
-}
-
-fn status(member: &foca::Member<Peer>) -> MemberStatus {
-    match (member.id().left, member.state()) {
-        (true, _) => MemberStatus::Left,
-        (false, State::Alive | State::Suspect) => MemberStatus::Alive,
-        (false, State::Down) => MemberStatus::Failed,
     }
 }
 

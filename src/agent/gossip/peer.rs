@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut};
 use foca::{Header, Message, PeriodicParams, State};
-use logic::membership::Member;
+use logic::membership::{Member, MemberStatus};
 use ports::Random;
 use rand_core::TryRng;
 use serde::{Deserialize, Serialize};
@@ -336,6 +336,15 @@ impl foca::Codec<Peer> for Codec {
     fn decode_member(&mut self, buf: impl Buf) -> Result<foca::Member<Peer>, CodecError> {
         let (peer, incarnation, state) = take::<(PeerOnWire, u16, StateOnWire)>(buf)?;
         Ok(foca::Member::new(peer.into(), incarnation, state.into()))
+    }
+}
+
+/// How a member is, as foca has it.
+pub(super) fn status(member: &foca::Member<Peer>) -> MemberStatus {
+    match (member.id().left, member.state()) {
+        (true, _) => MemberStatus::Left,
+        (false, State::Alive | State::Suspect) => MemberStatus::Alive,
+        (false, State::Down) => MemberStatus::Failed,
     }
 }
 

@@ -226,8 +226,16 @@ fn without_a_majority_nobody_stands() {
     assert_ne!(net.leader, Some(0));
 }
 
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(64))]
 
     /// Whoever is cut off, dies or comes back: as long as a majority hears the leader, nobody
     /// stands; and when all is well again there is one.
