@@ -12,6 +12,7 @@ pub mod edge;
 pub mod error;
 pub mod gossip;
 pub mod http_listener;
+mod neighbour;
 pub mod planted;
 pub mod published;
 pub mod rpc;

@@ -21,6 +21,7 @@ use crate::edge::{self, Edge};
 use crate::error::StartError;
 use crate::gossip::Gossip;
 use crate::http_listener;
+use crate::neighbour::look_around;
 use crate::published::Subscriber;
 use crate::rpc::Rpc;
 use crate::seal::Seal;
@@ -110,6 +111,9 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         view: view.clone(),
     };
     sockets.serve(api, seal);
+    if let Some(consul) = config.consul_address.clone() {
+        actix_rt::spawn(look_around(world.clone(), gossip.clone(), member, consul));
+    }
     actix_rt::spawn(follow_servers(gossip.clone(), rpc.clone(), config.clone()));
     let client = config
         .client
@@ -131,11 +135,11 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
 
 /// Keeps what the agent knows of the servers up to date: its own first, then those of its region.
 async fn follow_servers(gossip: Gossip, rpc: Rpc, config: Arc<AgentConfig>) {
-    let own = config
-        .server
-        .enabled
-        .then(|| servers(&config))
-        .unwrap_or_default();
+    let own = if config.server.enabled {
+        servers(&config)
+    } else {
+        Vec::new()
+    };
     let mut members = gossip.members();
     loop {
         let others: Vec<String> = {

@@ -118,11 +118,11 @@ pub(super) async fn members(State(api): State<Api>, query: Query) -> Response {
     query.json(&if query.has("wan") {
         servers_everywhere(known)
     } else {
-        agents_of(&api.config.datacenter, known)
+        agents_of(&api.config.datacenter, &known)
     })
 }
 
-fn agents_of(datacenter: &str, known: Vec<Known>) -> Vec<Value> {
+fn agents_of(datacenter: &str, known: &[Known]) -> Vec<Value> {
     let here = |known: &&Known| known.member.datacenter == datacenter;
     known.iter().filter(here).map(member).collect()
 }
@@ -243,7 +243,7 @@ mod tests {
             known("c", "dc2", true, MemberStatus::Left),
         ];
         assert_eq!(
-            shown(&agents_of("dc1", all.clone())),
+            shown(&agents_of("dc1", &all)),
             [("a", "consul", 1), ("b", "node", 4)]
         );
         assert_eq!(

@@ -71,7 +71,7 @@ impl Consensus {
         let taking = async move { raft.trigger().snapshot().await };
         ctx.spawn(taking.into_actor(self).map(|_, _, ctx| {
             ctx.run_later(SNAPSHOT_AGAIN, |consensus, _| {
-                consensus.cluster.snapshotting = false
+                consensus.cluster.snapshotting = false;
             });
         }));
     }

@@ -460,7 +460,9 @@ impl Handler<Follow> for Consensus {
 
     fn handle(&mut self, Follow(followers): Follow, _: &mut Self::Context) {
         let now = self.standing.leadership();
-        followers.iter().for_each(|follower| follower.do_send(now));
+        for follower in &followers {
+            follower.do_send(now);
+        }
         self.followers = followers;
     }
 }

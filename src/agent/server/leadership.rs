@@ -81,7 +81,8 @@ impl Consensus {
         if leads && self.standing.knows_leader(now) {
             self.step(Input::Leading { now }, ctx);
         } else if !leads {
-            let extra = self.world.random.below(SILENCE.as_millis() as u64);
+            let most = u64::try_from(SILENCE.as_millis()).unwrap_or(u64::MAX);
+            let extra = self.world.random.below(most);
             let timeout = SILENCE + Duration::from_millis(extra);
             self.step(Input::Tick { now, timeout }, ctx);
         }
@@ -209,7 +210,7 @@ impl Consensus {
                 why,
                 "the log can't be written: it is opened again every second"
             );
-            ctx.run_later(REOPEN_AFTER, |consensus, ctx| consensus.try_reopen(ctx));
+            ctx.run_later(REOPEN_AFTER, Self::try_reopen);
         }
     }
 
@@ -241,7 +242,7 @@ impl Consensus {
                     }
                     Err((error, _)) => {
                         tracing::debug!(%error, "the log can't be opened yet");
-                        ctx.run_later(REOPEN_AFTER, |consensus, ctx| consensus.try_reopen(ctx));
+                        ctx.run_later(REOPEN_AFTER, Self::try_reopen);
                     }
                 }),
         );

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, Recipient};
 use logic::config::AgentConfig;
 use logic::membership::Member;
 use logic::state::Store;
@@ -41,7 +41,7 @@ use crate::gossip::Gossip;
 use crate::published::{Subscriber, publish};
 use crate::rpc::Rpc;
 use crate::state::State;
-use consensus::{Follow, Parts};
+use consensus::{Follow, Leadership, Parts};
 use raft::open::{Opened, open};
 use raft::types::number_of;
 
@@ -112,22 +112,14 @@ pub async fn start(
         consensus: consensus.clone(),
         applier,
     });
-    let ttl = Duration::from_millis(config.server.heartbeat_ttl_ms);
-    let heartbeats = Heartbeats::new(
-        world.clone(),
-        state.clone(),
-        consensus.clone(),
-        ttl,
-        gossip.clone(),
-    )
-    .start();
-    let collector =
-        garbage::Collector::new(world.clone(), state.clone(), consensus.clone()).start();
-    consensus.do_send(Follow(vec![
+    let heartbeats = leaders_actors(
+        world,
+        config,
+        gossip,
+        &state,
+        &consensus,
         broker.recipient(),
-        heartbeats.clone().recipient(),
-        collector.recipient(),
-    ]));
+    );
     if alone {
         // Nobody else has to be there for this one to lead; what follows needs a leader.
         let led = standing.wait_for(|standing| standing.leads() || standing.servers.len() > 1);
@@ -144,6 +136,34 @@ pub async fn start(
         gossip: gossip.clone(),
         world: world.clone(),
     })
+}
+
+/// The actors that work only while this server leads.
+fn leaders_actors(
+    world: &World,
+    config: &AgentConfig,
+    gossip: &Gossip,
+    state: &State,
+    consensus: &Addr<Consensus>,
+    broker: Recipient<Leadership>,
+) -> Addr<Heartbeats> {
+    let ttl = Duration::from_millis(config.server.heartbeat_ttl_ms);
+    let heartbeats = Heartbeats::new(
+        world.clone(),
+        state.clone(),
+        consensus.clone(),
+        ttl,
+        gossip.clone(),
+    )
+    .start();
+    let collector =
+        garbage::Collector::new(world.clone(), state.clone(), consensus.clone()).start();
+    consensus.do_send(Follow(vec![
+        broker,
+        heartbeats.clone().recipient(),
+        collector.recipient(),
+    ]));
+    heartbeats
 }
 
 /// Where a server's requests from other agents arrive.
