@@ -30,6 +30,8 @@ pub struct Size {
     pub clients: usize,
     /// Entries after which a server takes a snapshot; `None`: as in production.
     pub snapshot_after: Option<u64>,
+    /// No message is lost or late but by order.
+    pub good_network: bool,
 }
 
 impl Size {
@@ -72,7 +74,12 @@ impl Cluster<'_> {
             .udp_capacity(4_096)
             .enable_random_order()
             .build();
-        let quality = quality(&mut random);
+        let drawn = quality(&mut random);
+        let quality = if size.good_network {
+            Quality::default()
+        } else {
+            drawn
+        };
         trace.note(&format!(
             "cluster: seed {seed}, {} servers, {} clients, messages take 1 to {} ms, {quality:?}",
             size.servers,

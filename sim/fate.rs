@@ -156,7 +156,18 @@ impl Fate {
             }
             return Ok(());
         }
-        let (order, undo) = match fault {
+        let Some((order, undo)) = self.machine_fault(fault, host)? else {
+            return Ok(());
+        };
+        self.user.say(&what);
+        self.user.order(order);
+        self.undo.push((end, undo));
+        Ok(())
+    }
+
+    /// What befalls a machine, and what puts it right again.
+    fn machine_fault(&self, fault: Fault, host: String) -> Result<Option<(Order, Vec<Order>)>> {
+        let faulty = match fault {
             Fault::PowerCut => (Order::Crash(host.clone()), vec![Order::Bounce(host)]),
             Fault::AgentDies => (
                 Order::KillAgent(host.clone()),
@@ -174,12 +185,7 @@ impl Fate {
                     host: host.clone(),
                     full,
                 };
-                let again = [
-                    Order::KillAgent(host.clone()),
-                    Order::StartAgent(host.clone()),
-                ];
-                // A server that couldn't write its log stays away from it until it is restarted.
-                (disk(true), [vec![disk(false)], again.to_vec()].concat())
+                (disk(true), vec![disk(false)])
             }
             Fault::Skew => {
                 let skew = |millis| Order::Skew {
@@ -208,7 +214,7 @@ impl Fate {
             Fault::ContainerDies => {
                 let running = self.user.sight.machine(&host)?.running();
                 let Some(key) = running.get(self.user.pick(running.len())) else {
-                    return Ok(());
+                    return Ok(None);
                 };
                 let key = key.clone();
                 (Order::Kill { host, key }, Vec::new())
@@ -218,12 +224,9 @@ impl Fate {
             | Fault::OneWay
             | Fault::Hold
             | Fault::Latency
-            | Fault::Loss => return Ok(()),
+            | Fault::Loss => return Ok(None),
         };
-        self.user.say(&what);
-        self.user.order(order);
-        self.undo.push((end, undo));
-        Ok(())
+        Ok(Some(faulty))
     }
 
     fn network_fault(&self, fault: Fault, host: &str) -> Option<Order> {

@@ -34,7 +34,7 @@ pub(crate) fn add(
     sim.host(machine.name().to_owned(), move || {
         let (machine, sight, config) = (machine.clone(), sight.clone(), config.clone());
         let wanted = wanted.clone();
-        async move { live(machine, config(), sight, wanted).await }
+        async move { Box::pin(live(machine, config(), sight, wanted)).await }
     });
 }
 
@@ -50,7 +50,7 @@ async fn live(
         // What the agent spawns ends with it; what the machine runs doesn't.
         let tasks = LocalSet::new();
         let life = agent_life(&machine, config.clone(), &sight, wanted.clone());
-        let lived = tasks.run_until(life).await;
+        let lived = Box::pin(tasks.run_until(life)).await;
         sight.agent_gone(machine.name());
         drop(tasks);
         if let Err(error) = lived {

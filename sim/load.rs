@@ -126,6 +126,10 @@ impl Load {
         let promises = self.shared.promises.borrow().clone();
         for server in self.user.servers_up() {
             for (subject, promise) in &promises {
+                // Where there are no keys, none was ever acknowledged.
+                if matches!(subject, Subject::Key(_)) && promise.acknowledged == Content::Nothing {
+                    continue;
+                }
                 let what = format!("{server} knows {subject}");
                 let content = self
                     .user

@@ -76,6 +76,16 @@ pub fn work(input: impl BufRead, mut output: impl Write) -> Result<()> {
     Ok(())
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "processes are played in side by side; no simulation is on these threads"
+)]
+fn thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::thread::JoinHandle<T> {
+    std::thread::spawn(work)
+}
+
 /// Plays the tasks on all cores; `look` is given each verdict as it comes, and ends all by false.
 pub fn play(
     tasks: impl Iterator<Item = Task> + Send + 'static,
@@ -87,7 +97,7 @@ pub fn play(
     let (tell, verdicts) = channel();
     let players = (0..cores).map(|_| {
         let (tasks, over, tell) = (tasks.clone(), over.clone(), tell.clone());
-        std::thread::spawn(move || -> Result<()> {
+        thread(move || -> Result<()> {
             let mut player = None;
             while !over.load(Ordering::Relaxed) {
                 let Some(task) = lock(&tasks).next() else {
@@ -152,7 +162,7 @@ impl Player {
         let input = process.stdin.take().context("it has no input")?;
         let output = process.stdout.take().context("it has no output")?;
         let (tell, answers) = channel();
-        std::thread::spawn(move || {
+        thread(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if tell.send(line).is_err() {
                     return;

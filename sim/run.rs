@@ -53,17 +53,16 @@ pub struct Options {
 
 /// The command that plays this run again.
 pub fn reproduce(scenario: &Scenario, options: Options) -> String {
-    let mut command = format!(
-        "cargo run --release -p sim -- run {} --seed {}",
+    let servers = options
+        .servers
+        .map_or_else(String::new, |servers| format!(" --servers {servers}"));
+    let planted = options.planted.map_or_else(String::new, |planted| {
+        format!(" --planted {}", planted.name())
+    });
+    format!(
+        "cargo run --release -p sim -- run {} --seed {}{servers}{planted} --trace",
         scenario.name, options.seed
-    );
-    if let Some(servers) = options.servers {
-        command.push_str(&format!(" --servers {servers}"));
-    }
-    if let Some(planted) = options.planted {
-        command.push_str(&format!(" --planted {}", planted.name()));
-    }
-    command + " --trace"
+    )
 }
 
 /// Plays a scenario as it is.
@@ -89,6 +88,7 @@ pub fn run_with(scenario: &Scenario, options: Options) -> Outcome {
 fn play(scenario: &Scenario, options: Options, trace: Trace) -> Outcome {
     let seed = options.seed;
     let size = Size {
+        good_network: scenario.good_network,
         servers: options.servers.unwrap_or_else(|| scenario.servers(seed)),
         clients: scenario.clients,
         snapshot_after: scenario.snapshot_after,

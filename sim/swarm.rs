@@ -90,10 +90,11 @@ pub fn hunt(planted: Planted, from: u64, seeds: u64) -> Result<Option<Caught>> {
 fn hunting_grounds(planted: Planted) -> &'static [&'static str] {
     match planted {
         Planted::SkippedFsync => &["lose-quorum-and-recover", "snapshot-catch-up", "first-job"],
-        Planted::VoteNotPersisted => &["election", "everything-at-once"],
+        Planted::VoteNotPersisted | Planted::DoubleApplyAfterForwarding => {
+            &["election", "everything-at-once"]
+        }
         Planted::LeaseWithoutGrace => &["election", "rolling-restart"],
         Planted::StalePlanApplied => &["everything-at-once", "flapping-node"],
-        Planted::DoubleApplyAfterForwarding => &["election", "everything-at-once"],
         Planted::NoPreVote => &["follower-isolated-and-healed"],
         Planted::ReadWithoutQuorum => &["leader-isolated"],
         Planted::LostTruncation => &["leader-isolated", "everything-at-once"],

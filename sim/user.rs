@@ -24,6 +24,7 @@ use crate::trace::Trace;
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long one request may take.
+const DNS_AGAIN: Duration = Duration::from_millis(300);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A person at a terminal, in simulated time.
@@ -313,10 +314,19 @@ impl User {
         let number = u16::try_from(self.random.below(u64::from(u16::MAX))).unwrap_or(7);
         let mut query = Message::new(number, MessageType::Query, OpCode::Query);
         query.add_query(Query::query(Name::from_ascii(name)?, RecordType::SRV));
-        socket.send_to(&query.to_vec()?, server).await?;
+        let query = query.to_vec()?;
         let mut buffer = vec![0; 4_096];
-        let receiving = socket.recv_from(&mut buffer);
-        let (length, _) = tokio::time::timeout(ANSWER_WITHIN, receiving)
+        // Datagrams may be lost: a resolver asks again.
+        let asking = async {
+            loop {
+                socket.send_to(&query, server).await?;
+                let receiving = socket.recv_from(&mut buffer);
+                if let Ok(received) = tokio::time::timeout(DNS_AGAIN, receiving).await {
+                    return received;
+                }
+            }
+        };
+        let (length, _) = tokio::time::timeout(ANSWER_WITHIN, asking)
             .await
             .context("DNS didn't answer")??;
         let answer = Message::from_vec(&buffer[..length])?;

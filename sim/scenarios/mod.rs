@@ -33,6 +33,8 @@ pub struct Scenario {
     pub clients: usize,
     /// Entries after which a server takes a snapshot; `None`: as in production.
     pub snapshot_after: Option<u64>,
+    /// What the story promises to visitors needs a network that loses nothing.
+    pub good_network: bool,
     pub story: Story,
 }
 
@@ -52,6 +54,7 @@ pub const ALL: &[Scenario] = &[
         servers: &[1],
         clients: 3,
         snapshot_after: None,
+        good_network: true,
         story: |user| Box::pin(first_job::story(user)),
     },
     Scenario {
@@ -60,6 +63,7 @@ pub const ALL: &[Scenario] = &[
         servers: &[3, 5],
         clients: 2,
         snapshot_after: None,
+        good_network: false,
         story: |user| Box::pin(election::story(user)),
     },
     Scenario {
@@ -68,6 +72,7 @@ pub const ALL: &[Scenario] = &[
         servers: &[3, 5],
         clients: 2,
         snapshot_after: None,
+        good_network: false,
         story: |user| Box::pin(leader_isolated::story(user)),
     },
     Scenario {
@@ -76,6 +81,7 @@ pub const ALL: &[Scenario] = &[
         servers: &[3, 5],
         clients: 2,
         snapshot_after: None,
+        good_network: false,
         story: |user| Box::pin(follower_isolated::story(user)),
     },
     Scenario {
@@ -84,6 +90,7 @@ pub const ALL: &[Scenario] = &[
         servers: &[3, 5],
         clients: 3,
         snapshot_after: None,
+        good_network: false,
         story: |user| Box::pin(rolling_restart::story(user)),
     },
     Scenario {
@@ -92,6 +99,7 @@ pub const ALL: &[Scenario] = &[
         servers: &[3],
         clients: 2,
         snapshot_after: None,
+        good_network: false,
         story: |user| Box::pin(lose_quorum::story(user)),
     },
     Scenario {
@@ -100,6 +108,7 @@ pub const ALL: &[Scenario] = &[
         servers: &[3],
         clients: 4,
         snapshot_after: None,
+        good_network: false,
         story: |user| Box::pin(node_loss::story(user)),
     },
     Scenario {
@@ -108,6 +117,7 @@ pub const ALL: &[Scenario] = &[
         servers: &[3, 1],
         clients: 4,
         snapshot_after: None,
+        good_network: false,
         story: |user| Box::pin(flapping_node::story(user)),
     },
     Scenario {
@@ -116,6 +126,7 @@ pub const ALL: &[Scenario] = &[
         servers: &[3],
         clients: 2,
         snapshot_after: Some(snapshot_catch_up::THRESHOLD),
+        good_network: false,
         story: |user| Box::pin(snapshot_catch_up::story(user)),
     },
     Scenario {
@@ -124,6 +135,7 @@ pub const ALL: &[Scenario] = &[
         servers: &[3, 1],
         clients: 3,
         snapshot_after: None,
+        good_network: false,
         story: |user| Box::pin(agent_restart::story(user)),
     },
     Scenario {
@@ -132,6 +144,7 @@ pub const ALL: &[Scenario] = &[
         servers: &[3, 1, 5],
         clients: 3,
         snapshot_after: None,
+        good_network: false,
         story: |user| Box::pin(everything::story(user)),
     },
 ];

@@ -84,6 +84,7 @@ where
             trace: Trace::default(),
             random: Random::seeded(seed),
             size: Size {
+                good_network: true,
                 servers: 1,
                 clients: 1,
                 snapshot_after: None,

@@ -248,7 +248,15 @@ async fn allocations(name: &str, request: Request) -> Response {
         Request::ReportAllocs { .. }
         | Request::RegisterCatalogNode { .. }
         | Request::ChangeCatalog { .. } => Response::Done,
-        Request::Http(_) => Response::Refused("not here".to_owned()),
+        Request::Http(_)
+        | Request::Raft { .. }
+        | Request::Propose(_)
+        | Request::PreVote(_)
+        | Request::Begin(_)
+        | Request::ReadIndex
+        | Request::TakeOver
+        | Request::RemoveServer(_)
+        | Request::Health => Response::Refused("not here".to_owned()),
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Info {
 impl AgentInfo {
     pub(super) async fn run(self) -> Outcome {
         let stats = stats(&self.connection.client()?, "stats").await?;
-        show(&stats, self.json, |name| name.to_owned(), "  ");
+        show(&stats, self.json, str::to_owned, "  ");
         Ok(Exit::Done)
     }
 }

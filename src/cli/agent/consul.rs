@@ -142,10 +142,10 @@ impl ConsulAgentArgs {
                  run `drover agent -client`, which has the catalog too"
             );
         }
-        let serf = config.ports.serf;
+        let gossip_port = config.ports.serf;
         for addresses in [&mut config.start_join, &mut config.join] {
             for address in addresses {
-                *address = with_port(address, serf);
+                *address = with_port(address, gossip_port);
             }
         }
         jobspec::check_agent_config(config).map_err(|why| anyhow!(why))?;

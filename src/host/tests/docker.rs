@@ -100,6 +100,11 @@ fn run(command: &mut Command) {
     assert!(status.expect("it runs").success(), "{command:?}");
 }
 
+#[expect(clippy::print_stderr, reason = "a test tells what it skips")]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 #[tokio::test]
 async fn docker_keeps_the_promises_of_containers() {
     let machine = Machine::new();
@@ -203,7 +208,7 @@ async fn a_container_that_needs_too_much_memory_says_so() {
     let exit = machine.world.containers.wait(&spec.key).await;
     assert_eq!(exit.code, 137, "{exit:?}");
     if !exit.out_of_memory {
-        eprintln!("skipped: this engine didn't say in time that memory ran out");
+        skipped("this engine didn't say in time that memory ran out");
     }
     machine
         .world

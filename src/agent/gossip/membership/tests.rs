@@ -29,8 +29,10 @@ fn exchange(agents: &mut [&mut Membership], mut effects: Effects, from: SocketAd
         let Some((from, (to, packet))) = letters.pop() else {
             return answered;
         };
-        let at = |agent: &&mut &mut Membership| agent.me().member.serf_address() == to;
-        if let Some(receiver) = agents.iter_mut().find(at) {
+        let at = agents
+            .iter()
+            .position(|agent| agent.me().member.serf_address() == to);
+        if let Some(receiver) = at.and_then(|at| agents.get_mut(at)) {
             let effects = receiver.receive(packet, from, NOW);
             answered.extend(effects.answered);
             letters.extend(effects.sends.into_iter().map(|sent| (to, sent)));
