@@ -74,6 +74,7 @@ def enter():
     """Goes on in the bridge's namespace: this program is started again there."""
     if os.environ.get(INSIDE):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         return
     if os.geteuid() != 0:
         sys.exit("network namespaces need root")
@@ -89,7 +90,8 @@ def enter():
     run("ip", "-n", SWITCH, "link", "add", BRIDGE, "type", "bridge")
     run("ip", "-n", SWITCH, "link", "set", BRIDGE, "up")
     environment = dict(os.environ, **{INSIDE: str(lock), "PYTHONUNBUFFERED": "1"})
-    command = ["ip", "netns", "exec", SWITCH, sys.executable, *sys.argv]
+    # nsenter, as `ip netns exec` would hide from others the namespaces made inside.
+    command = ["nsenter", f"--net=/run/netns/{SWITCH}", sys.executable, *sys.argv]
     # The one outside cleans up, whatever becomes of the one inside.
     inside = subprocess.Popen(command, env=environment, pass_fds=[lock])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -314,10 +316,11 @@ class Host:
     def leader(self, timeout=1.0):
         """The address of who leads as this host sees it, or nothing."""
         try:
-            said = self.get("/v1/status/leader", timeout=timeout)
+            servers = self.get("/v1/operator/raft/configuration", timeout=timeout)["Servers"]
         except (OSError, http.client.HTTPException, Unmet, ValueError):
             return ""
-        return said.rsplit(":", 1)[0] if said else ""
+        leading = [server["Address"] for server in servers if server["Leader"]]
+        return leading[0].rsplit(":", 1)[0] if leading else ""
 
 
 CONFIG = """name      = "{name}"
@@ -388,7 +391,7 @@ class Cluster:
             Host(self, i + 1, name, address)
             for i, (name, address) in enumerate(zip(names, addresses))
         ]
-        self.made = False
+        self.kept = False
 
     def __enter__(self):
         try:
@@ -407,11 +410,16 @@ class Cluster:
                 run("ip", "netns", "delete", host.namespace, check=False)
                 run("ip", "link", "delete", host.cable, check=False)
         run("ip", "address", "flush", "dev", BRIDGE, check=False)
-        if kind is None or kind is SystemExit and error.code == 0:
+        well = kind is None or kind is SystemExit and error.code == 0
+        if well and not self.kept:
             shutil.rmtree(self.dir, ignore_errors=True)
         else:
             print(f"the agents' logs: {self.dir}/*/agent.log", file=sys.stderr)
         return False
+
+    def keep(self):
+        """Has the logs outlive the cluster."""
+        self.kept = True
 
     def make(self):
         run("ip", "address", "replace", f"{self.gateway}/24", "dev", BRIDGE)
