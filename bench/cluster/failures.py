@@ -271,16 +271,11 @@ def lost_node(cluster, run, measured, row, lose):
     else:
         victim.heal()
         cluster.whole()
-        expected = lambda: sum(len(host.processes("example-backend")) for host in cluster.hosts)
+        running = lambda: sum(len(task_processes(host)) for host in cluster.hosts)
         if not cluster.docker:
-            eventually(lambda: tasks(expected()) == 2, 10)
-            measured.add("cable.surplus", tasks(expected()) - 2)
+            eventually(lambda: running() == 2, 10)
+            measured.add("cable.surplus", running() - 2)
         settled(cluster)
-
-
-def tasks(processes):
-    """Each task is two processes: itself and its supervisor, which names it too."""
-    return processes
 
 
 def task_processes(host, word="example-backend"):
@@ -323,7 +318,7 @@ def adopt(cluster, run, measured):
     victim = cluster.hosts[run % 3]
     others = cluster.others(victim)
     before = tasks_of(victim)
-    all_before = len(victim.pids())
+    all_before = len(lasting(victim))
     traffic = Traffic(others, SITE)
     time.sleep(1)
     victim.kill9()
@@ -340,7 +335,7 @@ def adopt(cluster, run, measured):
     measured.add("adopt.lost", len(lost))
     for pid in lost:
         measured.note(f"{victim}: lost {pid}: {before[pid][:120]}")
-    measured.add("adopt.leaked", len(victim.pids()) - all_before)
+    measured.add("adopt.leaked", len(lasting(victim)) - all_before)
     traffic.end()
     measured.add("adopt.failed", len(traffic.failed))
     if traffic.failed:
@@ -351,6 +346,11 @@ def adopt(cluster, run, measured):
     if not eventually(lambda: not any(counters(host) for host in cluster.hosts), 30):
         measured.note("counters still run although their job is stopped")
         measured.samples["adopt.leaked"][-1] += sum(len(counters(h)) for h in cluster.hosts)
+
+
+def lasting(host):
+    """All that runs there for longer than a moment."""
+    return set(host.processes("")) - set(host.processes("sleep 0.02"))
 
 
 def counters(host):

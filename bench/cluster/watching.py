@@ -77,7 +77,7 @@ def routes(host, site):
     """The targets that a host's proxy has for a site."""
 
     def look():
-        listed = host.get("/api/routes", ROUTES, timeout=1)
+        listed = host.get("/api/routes", ROUTES, timeout=1) or []
         mine = [route for route in listed if f"{route['host']}{route['path']}" == site]
         return sorted(route["dst"].split("//")[-1].strip("/") for route in mine)
 
