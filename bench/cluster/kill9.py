@@ -68,7 +68,7 @@ class Writer(threading.Thread):
     def run(self):
         while not self.over.is_set():
             register = self.random.choice(self.registers)
-            host = self.random.choice(self.cluster.hosts)
+            host = self.random.choice(self.cluster.alive() or self.cluster.hosts)
             began = time.monotonic()
             try:
                 refused = register.write(host, 30)
@@ -177,7 +177,8 @@ def report(arguments, victims, back, whole, writers, registers, missing):
     print(f"refused by a living agent: {sum(refused.values())}")
     for why, count in sorted(refused.items(), key=lambda one: -one[1])[:5]:
         print(f"  {count} x {why}")
-    print(f"{len(registers)} jobs and keys read from every server: {len(missing)} not as acknowledged")
+    keys = " and keys" if any(register.kind == "key" for register in registers) else ""
+    print(f"{len(registers)} jobs{keys} read from every server: {len(missing)} not as acknowledged")
     for what in missing[:20]:
         print(f"  {what}")
 
