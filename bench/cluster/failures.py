@@ -7,9 +7,7 @@ Each row is played several times. Exit code 1: a bound isn't met. The anchors' f
 
 import argparse
 import http.client
-import itertools
 import re
-import signal
 import statistics
 import sys
 import time
@@ -272,15 +270,14 @@ def lost_node(cluster, run, measured, row, lose):
         victim.heal()
         cluster.whole()
         running = lambda: sum(len(task_processes(host)) for host in cluster.hosts)
-        if not cluster.docker:
-            eventually(lambda: running() == 2, 10)
-            measured.add("cable.surplus", running() - 2)
+        eventually(lambda: running() == 2, 10)
+        measured.add("cable.surplus", running() - 2)
         settled(cluster)
 
 
-def task_processes(host, word="example-backend"):
-    """The tasks themselves, without the agent's supervisors."""
-    found = host.processes(word)
+def task_processes(host):
+    """The web service's processes, without the agent's supervisors."""
+    found = host.processes("/backend " if host.cluster.docker else "example-backend")
     return {pid: line for pid, line in found.items() if " executor " not in line}
 
 
@@ -405,7 +402,7 @@ def task(cluster, run, measured):
     traffic = Traffic(cluster.hosts, SITE)
     starts = Watch(lambda: bool(task_processes(victim)), 0.05)
     time.sleep(1)
-    for pid in killed_tasks(victim):
+    for pid in list(task_processes(victim))[:1]:
         kill(pid)
     began = time.monotonic()
     withdrawn = worst(w.first(lambda seen: mine not in seen, began, 10) for w in routes)
@@ -426,12 +423,6 @@ def task(cluster, run, measured):
     for at, _, why in traffic.failed[:3]:
         measured.note(f"a request failed {at - began:.3f} s after the kill: {why}")
     settled(cluster)
-
-
-def killed_tasks(host):
-    if host.cluster.docker:
-        return [pid for pid, line in host.processes("/backend").items() if "shim" not in line][:1]
-    return list(task_processes(host))[:1]
 
 
 def route(cluster, run, measured):

@@ -23,6 +23,8 @@ import sys
 import tempfile
 import time
 
+import jobs
+
 PREFIX = "drover-bench-"
 SWITCH = PREFIX + "switch"
 BRIDGE = "br0"
@@ -48,14 +50,34 @@ def down():
     """Ends all that runs in our namespaces, and removes them."""
     for name in namespaces():
         for _ in range(50):
-            pids = [int(pid) for pid in run("ip", "netns", "pids", name, check=False).split()]
-            pids = [pid for pid in pids if pid not in (os.getpid(), os.getppid())]
+            pids = processes_in(name) - {os.getpid(), os.getppid()}
             for pid in pids:
                 kill(pid)
             if not pids:
                 break
             time.sleep(0.02)
         run("ip", "netns", "delete", name, check=False)
+
+
+def processes_in(namespace):
+    """The processes of a namespace and all they started: containers have namespaces of their own."""
+    found = {int(pid) for pid in run("ip", "netns", "pids", namespace, check=False).split()}
+    children = {}
+    for name in os.listdir("/proc") if found else ():
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    parent = int(file.read().rsplit(")", 1)[1].split()[1])
+                children.setdefault(parent, []).append(int(name))
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+    rest = list(found)
+    while rest:
+        for child in children.get(rest.pop(), ()):
+            if child not in found:
+                found.add(child)
+                rest.append(child)
+    return found
 
 
 def namespaces():
@@ -183,7 +205,9 @@ class Host:
             # HOME differs by host although the file system is one.
             held += f"mount --bind {self.dir}/root /root && "
         held += "echo held && exec sleep infinity"
-        command = ["ip", "netns", "exec", space, "unshare", "--mount", "--uts", "sh", "-c", held]
+        # Not `ip netns exec`, which mounts a /sys without the cgroups that engines need.
+        command = ["nsenter", f"--net=/run/netns/{space}", "unshare", "--mount", "--uts"]
+        command += ["sh", "-c", held]
         self.holder = subprocess.Popen(command, stdout=subprocess.PIPE)
         if self.holder.stdout.readline() != b"held\n":
             raise Unmet(f"{self}: no namespaces")
@@ -202,8 +226,11 @@ class Host:
             os.makedirs(state, exist_ok=True)
             self.engine = self.spawn(command, log)
         docker = ["docker", f"--host=unix://{self.socket}"]
-        if not eventually(lambda: subprocess.run(docker + ["info"], capture_output=True).returncode == 0, 60):
+        answers = lambda: subprocess.run(docker + ["info"], capture_output=True).returncode == 0
+        if not eventually(answers, 60):
             raise Unmet(f"{self}: dockerd doesn't start, see {self.dir}/dockerd.log")
+        if not subprocess.run(docker + ["images", "-q", jobs.IMAGE], capture_output=True).stdout:
+            run(*docker, "load", "--quiet", "--input", self.cluster.image)
 
     def inside(self, command):
         return ["nsenter", f"--target={self.holder.pid}", "--net", "--mount", "--uts", *command]
@@ -236,8 +263,7 @@ class Host:
 
     def pids(self):
         """All processes of this host but what holds its namespaces."""
-        listed = run("ip", "netns", "pids", self.namespace, check=False).split()
-        return [int(pid) for pid in listed if int(pid) != self.holder.pid]
+        return sorted(processes_in(self.namespace) - {self.holder.pid})
 
     def processes(self, word):
         """The processes whose command line has this word: pid to command line."""
@@ -391,6 +417,7 @@ class Cluster:
             Host(self, i + 1, name, address)
             for i, (name, address) in enumerate(zip(names, addresses))
         ]
+        self.image = os.path.join(self.dir, "image.tar")
         self.kept = False
 
     def __enter__(self):
@@ -423,6 +450,9 @@ class Cluster:
 
     def make(self):
         run("ip", "address", "replace", f"{self.gateway}/24", "dev", BRIDGE)
+        if self.docker:
+            # The usual engine has it: examples/images/build.sh.
+            run("docker", "save", "--output", self.image, jobs.IMAGE)
         for host in self.hosts:
             host.make()
             with open(host.config, "w") as file:
