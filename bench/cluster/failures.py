@@ -337,7 +337,8 @@ def adopt(cluster, run, measured):
     measured.add("adopt.failed", len(traffic.failed))
     if traffic.failed:
         at, until, why = traffic.failed[0]
-        measured.note(f"first of {len(traffic.failed)} failed: sent {at - began:.2f} s after the restart: {why}")
+        measured.note(f"first of {len(traffic.failed)} failed requests: sent "
+                      f"{at - began:.2f} s after the restart: {why}")
     measured.add("adopt.lines", lines_lost(cluster, victim, measured))
     purge(cluster, "counter")
     if not eventually(lambda: not any(counters(host) for host in cluster.hosts), 30):
@@ -365,7 +366,8 @@ def lines_lost(cluster, victim, measured):
     allocs = victim.get("/v1/job/counter/allocations")
     mine = [alloc for alloc in allocs if alloc["NodeID"] == node]
     if len(mine) != 1:
-        measured.note(f"{victim} has {len(mine)} allocations of the counter: {[a['ClientStatus'] for a in mine]}")
+        states = [alloc["ClientStatus"] for alloc in mine]
+        measured.note(f"{victim} has {len(mine)} allocations of the counter: {states}")
         return None
     printed = victim.cli("alloc", "logs", mine[0]["ID"])
     numbers = [int(n) for n in re.findall(r"^line (\d+)$", printed, re.M)]
