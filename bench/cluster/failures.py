@@ -308,7 +308,8 @@ def dead(cluster, run, measured):
 def adopt(cluster, run, measured):
     """The agent is killed and restarted; its tasks mustn't notice."""
     deploy(cluster)
-    register(cluster.hosts[0], jobs.counter("counter", 3))
+    name = f"counter-{run}"
+    register(cluster.hosts[0], jobs.counter(name, 3))
     counting = lambda: all(counters(host) for host in cluster.hosts)
     if not eventually(counting, 30):
         raise Unmet("the counters don't run on every host")
@@ -319,7 +320,8 @@ def adopt(cluster, run, measured):
     traffic = Traffic(others, SITE)
     time.sleep(1)
     victim.kill9()
-    time.sleep(0.3 + run * 0.4 % 1.7)
+    # Sooner than the others take the host for dead: later, its tasks are replaced, see `late`.
+    time.sleep(0.2 + run * 0.3 % 1.2)
     began = time.monotonic()
     victim.start()
     ready = lambda: victim.agent.poll() is None and watching.nodes(victim)()[victim.name] == "ready"
@@ -339,8 +341,8 @@ def adopt(cluster, run, measured):
         at, until, why = traffic.failed[0]
         measured.note(f"first of {len(traffic.failed)} failed requests: sent "
                       f"{at - began:.2f} s after the restart: {why}")
-    measured.add("adopt.lines", lines_lost(cluster, victim, measured))
-    purge(cluster, "counter")
+    measured.add("adopt.lines", lines_lost(victim, name, measured))
+    purge(cluster, name)
     if not eventually(lambda: not any(counters(host) for host in cluster.hosts), 30):
         measured.note("counters still run although their job is stopped")
         measured.samples["adopt.leaked"][-1] += sum(len(counters(h)) for h in cluster.hosts)
@@ -360,10 +362,10 @@ def tasks_of(host):
     return task_processes(host) | counters(host)
 
 
-def lines_lost(cluster, victim, measured):
+def lines_lost(victim, name, measured):
     """How many of the counter's lines before the newest its log lacks."""
     node = next(node["ID"] for node in victim.get("/v1/nodes") if node["Name"] == victim.name)
-    allocs = victim.get("/v1/job/counter/allocations")
+    allocs = victim.get(f"/v1/job/{name}/allocations")
     mine = [alloc for alloc in allocs if alloc["NodeID"] == node]
     if len(mine) != 1:
         states = [alloc["ClientStatus"] for alloc in mine]
