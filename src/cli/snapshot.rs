@@ -95,7 +95,7 @@ fn rows(snapshot: &SnapshotFile) -> [(&'static str, usize); 8] {
 }
 
 fn as_json(snapshot: &SnapshotFile, size: usize) -> Value {
-    let rows = rows(snapshot).map(|(kind, count)| (kind.replace(' ', ""), count.into()));
+    let rows = rows(snapshot).map(|(kind, count)| (in_camel_case(kind), count.into()));
     json!({
         "Index": snapshot.dump.index,
         "Term": snapshot.term,
@@ -103,6 +103,15 @@ fn as_json(snapshot: &SnapshotFile, size: usize) -> Value {
         "Size": size,
         "Rows": Value::Object(rows.into_iter().collect()),
     })
+}
+
+/// `Job versions` as JSON has it: `JobVersions`.
+fn in_camel_case(words: &str) -> String {
+    let capital = |word: &str| {
+        let (first, rest) = word.split_at(1);
+        first.to_uppercase() + rest
+    };
+    words.split(' ').map(capital).collect()
 }
 
 fn render(snapshot: &SnapshotFile, size: usize) -> String {
