@@ -26,6 +26,8 @@ pub enum Input {
     Leading { now: Duration },
     /// A leader was heard from.
     LeaderHeard { now: Duration },
+    /// This server has voted for another, which needs time to lead.
+    Voted { now: Duration },
     /// Time passes; `timeout` is how long a leader may be silent from now on, drawn at random.
     Tick { now: Duration, timeout: Duration },
     PreVoteAnswer {
@@ -51,6 +53,8 @@ pub struct Election {
     voters: BTreeSet<u64>,
     /// When a leader was last heard from.
     heard: Duration,
+    /// When this server last voted for another.
+    voted: Duration,
     /// When to ask for pre-votes, unless a leader is heard from.
     due: Option<Duration>,
     round: u64,
@@ -64,6 +68,7 @@ impl Election {
             me,
             voters: BTreeSet::new(),
             heard: now,
+            voted: Duration::ZERO,
             due: None,
             round: 0,
             granted: BTreeSet::new(),
@@ -83,6 +88,12 @@ impl Election {
                 self.asking = false;
                 Vec::new()
             }
+            Input::Voted { now } => {
+                self.voted = now;
+                self.due = None;
+                self.asking = false;
+                Vec::new()
+            }
             Input::Tick { now, timeout } => self.tick(now, timeout),
             Input::PreVoteAnswer {
                 from,
@@ -98,9 +109,11 @@ impl Election {
         }
         // Nobody else has to agree, and nobody else can lead.
         let alone = self.voters.len() == 1;
-        let due = *self
-            .due
-            .get_or_insert(if alone { now } else { self.heard + timeout });
+        let due = *self.due.get_or_insert(if alone {
+            now
+        } else {
+            self.heard.max(self.voted) + timeout
+        });
         if now < due {
             return Vec::new();
         }
@@ -203,6 +216,17 @@ mod tests {
         assert_eq!(answer(&mut candidate, 9, round, true), [], "no voter");
         assert_eq!(answer(&mut candidate, 5, round, true), [Effect::Elect]);
         assert_eq!(answer(&mut candidate, 4, round, true), []);
+    }
+
+    #[test]
+    fn whoever_has_voted_for_another_gives_it_time() {
+        let mut voter = election(1, 3);
+        tick(&mut voter, Duration::ZERO);
+        assert_ne!(tick(&mut voter, SECOND), []);
+        voter.step(Input::Voted { now: SECOND });
+        assert_eq!(answer(&mut voter, 2, 1, true), [], "a late answer");
+        assert_eq!(tick(&mut voter, SECOND + SECOND / 2), []);
+        assert_ne!(tick(&mut voter, SECOND * 2), []);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) const PROPOSE_WITHIN: Duration = Duration::from_secs(10);
 const FORWARDED_WITHIN: Duration = Duration::from_secs(4);
 /// Entries of the log that are under way at once, and proposals in one.
 const IN_FLIGHT_MAX: usize = 2;
-const BATCH_MAX: usize = 512;
+const BATCH_MAX: usize = 128;
 /// How often leadership, deadlines and the log's size are looked at.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 /// Before what couldn't be passed on is passed on again.
@@ -86,6 +86,8 @@ pub struct Consensus {
     pub(super) followers: Vec<Recipient<Leadership>>,
     pub(super) election: Election,
     pub(super) cluster: super::cluster::Cluster,
+    /// When another leader was last heard from, by the monotonic clock.
+    pub(super) heard: Duration,
     /// The log failed and is being opened again.
     pub(super) reopening: bool,
     /// Reads what `published` says.
@@ -150,6 +152,7 @@ impl Consensus {
             published: parts.published,
             followers: Vec::new(),
             cluster: super::cluster::Cluster::default(),
+            heard: now,
             reopening: false,
             reader: parts.reader,
             handing_over: false,

@@ -80,7 +80,7 @@ impl Heartbeats {
                 .get(&node.id)
                 .is_some_and(|known| known.status == MemberStatus::Failed);
             let end = if witnessed {
-                end.saturating_sub(self.ttl * 2 / 5)
+                end.saturating_sub(self.ttl / 5)
             } else {
                 end
             };

@@ -62,7 +62,7 @@ impl Consensus {
             self.reopen(&error.to_string(), ctx);
             return;
         }
-        let standing = Standing::of(&self.me, &self.raft, self.log.last(), self.standing.heard);
+        let standing = Standing::of(&self.me, &self.raft, self.log.last(), self.heard);
         let changed = !standing.same_roles(&self.standing);
         let (led, leads) = (self.standing.leads(), standing.leads());
         if standing != self.standing {
@@ -181,8 +181,15 @@ impl Consensus {
         !leads && self.election.grants(self.now(), asked, own.last_log)
     }
 
-    /// A leader whose entries we take is alive.
+    /// A leader whose entries we take is alive; whom we voted for may become one.
     pub(super) fn heard(&mut self, response: &RaftResponse) {
+        if let RaftResponse::Vote(Ok(vote)) = response
+            && vote.vote_granted
+        {
+            let now = self.now();
+            let none = self.election.step(Input::Voted { now });
+            debug_assert!(none.is_empty(), "nobody elects who has just voted");
+        }
         let alive = match response {
             RaftResponse::Append(Ok(
                 AppendEntriesResponse::Success
@@ -196,7 +203,7 @@ impl Consensus {
         };
         if alive {
             let now = self.now();
-            self.standing.heard = now;
+            self.heard = now;
             let none = self.election.step(Input::LeaderHeard { now });
             debug_assert!(none.is_empty(), "nobody elects when a leader is heard");
         }

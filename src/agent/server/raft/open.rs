@@ -18,7 +18,10 @@ use crate::server::state_store::StateStore;
 use crate::state::State;
 
 /// How often a leader lets the others hear from it, in milliseconds.
-const HEARTBEAT_MS: u64 = 150;
+/// An entry, too, has to be taken within that time.
+const HEARTBEAT_MS: u64 = 200;
+/// Entries sent at once, each of many proposals.
+const ENTRIES_AT_ONCE: u64 = 8;
 /// How long a part of a snapshot may take to arrive and be written, in milliseconds.
 const SNAPSHOT_PART_MS: u64 = 5_000;
 
@@ -84,6 +87,7 @@ async fn start(
         // Elections are called by `leadership`, when they can be won.
         enable_elect: false,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(every),
+        max_payload_entries: ENTRIES_AT_ONCE,
         max_in_snapshot_log_to_keep: every / 4,
         ..Config::default()
     };
