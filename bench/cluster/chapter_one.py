@@ -129,6 +129,8 @@ def consul(walk, hosts):
     for n, host in enumerate(hosts, 1):
         join = "" if n == 1 else f" -join {ADDRESSES[0]}"
         walk.tell(host, CONSUL.format(n=n, address=host.address, join=join))
+        # A `-join` that finds nobody ends the agent; people type slower than this.
+        eventually(lambda: walk.shell(host, "consul members")[0] == 0, 20)
     print()
     rows = [rf"consul-{n}  {address}:8301  alive  server  {VERSION}  2  dc1  <all>"
             for n, address in enumerate(ADDRESSES, 1)]
