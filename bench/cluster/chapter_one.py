@@ -72,7 +72,8 @@ class Walk:
             last["problem"] = problem(last["said"]) if last["code"] == 0 else f"exit code {last['code']}"
             return not last["problem"]
 
-        eventually(is_right, timeout, 0.2)
+        # What went wrong once needs no patience any more.
+        eventually(is_right, 2 if self.wrong else timeout, 0.2)
         print(f"{host}# {command}\n{last['said'].rstrip()}", flush=True)
         if last["problem"]:
             print(f"    WRONG: {last['problem']}")
