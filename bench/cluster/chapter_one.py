@@ -72,7 +72,8 @@ class Walk:
             last["problem"] = problem(last["said"]) if last["code"] == 0 else f"exit code {last['code']}"
             return not last["problem"]
 
-        eventually(is_right, timeout, 0.2)
+        # What went wrong once needs no patience any more.
+        eventually(is_right, 2 if self.wrong else timeout, 0.2)
         print(f"{host}# {command}\n{last['said'].rstrip()}", flush=True)
         if last["problem"]:
             print(f"    WRONG: {last['problem']}")
@@ -129,6 +130,8 @@ def consul(walk, hosts):
     for n, host in enumerate(hosts, 1):
         join = "" if n == 1 else f" -join {ADDRESSES[0]}"
         walk.tell(host, CONSUL.format(n=n, address=host.address, join=join))
+        # A `-join` that finds nobody ends the agent; people type slower than this.
+        eventually(lambda: walk.shell(host, "consul members")[0] == 0, 20)
     print()
     rows = [rf"consul-{n}  {address}:8301  alive  server  {VERSION}  2  dc1  <all>"
             for n, address in enumerate(ADDRESSES, 1)]
