@@ -11,6 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::invariants::{Scene, Watch};
 use crate::life::{self, Wanted};
 use crate::links::Links;
@@ -128,17 +129,13 @@ impl Cluster<'_> {
             .sim
             .step()
             .map_err(|error| anyhow::anyhow!("{error}"))?;
-        for order in self.sight.take_orders() {
-            let at = self.sim.elapsed().as_secs_f64();
-            self.trace.note(&format!("fate at {at:.3}: {order:?}"));
-            self.carry_out(order)?;
-            self.links.apply(&self.sim);
-        }
+        let now = self.sim.elapsed();
+        clock::between_steps(now, || self.carry_out_all())?;
         if let Some(panic) = self.sight.first_panic() {
             bail!("something panicked: {panic}");
         }
         let (links, hosts, servers) = (&self.links, &self.hosts, &self.servers);
-        let (watch, now) = (&mut self.watch, self.sim.elapsed());
+        let watch = &mut self.watch;
         self.sight.with(|seen| {
             watch.look(&Scene {
                 now,
@@ -149,6 +146,15 @@ impl Cluster<'_> {
             })
         })?;
         Ok(ended)
+    }
+
+    fn carry_out_all(&mut self) -> Result<()> {
+        for order in self.sight.take_orders() {
+            self.trace.note(&format!("fate: {order:?}"));
+            self.carry_out(order)?;
+            self.links.apply(&self.sim);
+        }
+        Ok(())
     }
 
     fn carry_out(&mut self, order: Order) -> Result<()> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use logic::model::{Network, Resources};
 use ports::{Fingerprint, Machine, MachineUsage};
 
+use crate::clock;
 use crate::world::{SimHost, lock};
 
 const MIB: u64 = 1024 * 1024;
@@ -83,7 +84,7 @@ impl Machine for SimMachine {
             memory_total_bytes: bytes(shared.resources.memory_mb),
             disk_used_bytes: disk,
             disk_total_bytes: bytes(shared.resources.disk_mb),
-            uptime_secs: turmoil::sim_elapsed().unwrap_or_default().as_secs(),
+            uptime_secs: clock::elapsed().as_secs(),
         }
     }
 }

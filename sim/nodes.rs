@@ -11,6 +11,7 @@ use logic::model::{CatalogNode, Node, Resources};
 use ports::{Random, World};
 use tokio::io::DuplexStream;
 
+use crate::clock;
 use crate::memory_network::MemoryNetwork;
 use crate::world::{SimHost, lock, world};
 
@@ -105,7 +106,7 @@ async fn beat(count: usize, lasting: Duration, seed: u64) -> Result<Measured> {
 }
 
 fn now() -> Duration {
-    turmoil::sim_elapsed().unwrap_or_default()
+    clock::elapsed()
 }
 
 fn node(number: usize, random: &Random) -> Node {

@@ -11,6 +11,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::clock;
 use crate::world::lock;
 
 /// Lines kept for people to read; the hash covers all of them.
@@ -30,7 +31,7 @@ struct Lines {
 impl Trace {
     /// Adds a line, and the simulated time in front of it.
     pub fn note(&self, line: &str) {
-        let at = turmoil::sim_elapsed().unwrap_or_default();
+        let at = clock::elapsed();
         self.push(format!("{:>9.3} {line}", at.as_secs_f64()));
     }
 

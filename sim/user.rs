@@ -15,6 +15,7 @@ use logic::model::{Allocation, Node};
 use ports::{Random, TaskKey};
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::cluster::Size;
 use crate::invariants::DESIRED_RESTORED;
 use crate::order::Order;
@@ -55,7 +56,7 @@ impl User {
 
     /// Now, in simulated time.
     pub fn now(&self) -> Duration {
-        turmoil::sim_elapsed().unwrap_or_default()
+        clock::elapsed()
     }
 
     /// Waits until `look` says yes; fails with its last reason when `within` is over.

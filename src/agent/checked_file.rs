@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 const VERSION: u32 = 1;
 
 /// FNV-1a: finds damage that wasn't made on purpose.
-fn checksum(bytes: &[u8]) -> u64 {
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })

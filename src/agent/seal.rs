@@ -4,6 +4,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use ports::Random;
@@ -20,6 +23,12 @@ const TAG_BYTES: usize = 16;
 pub const OVERHEAD: usize = NONCE_BYTES + TAG_BYTES;
 
 const HOW_TO_MAKE: &str = "make one with `openssl rand -base64 32` and give it to every agent";
+
+/// Standard base64, with or without its padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Sealed with another key, damaged or cut short: which of them can't be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -50,8 +59,9 @@ impl Seal {
             return Ok(Self::None);
         }
         let refused = |what: String| StartError::Config(format!("encrypt: {what}; {HOW_TO_MAKE}"));
-        let bytes =
-            base64(encrypt.trim()).ok_or_else(|| refused("the key isn't base64".to_owned()))?;
+        let bytes = BASE64
+            .decode(encrypt.trim())
+            .map_err(|_| refused("the key isn't base64".to_owned()))?;
         let key = <[u8; KEY_BYTES]>::try_from(bytes).map_err(|bytes| {
             let length = bytes.len();
             refused(format!(
@@ -111,36 +121,6 @@ fn nonce(random: &Random) -> [u8; NONCE_BYTES] {
         part.copy_from_slice(&random.next_u64().to_le_bytes());
     }
     nonce
-}
-
-/// Reads standard base64, with or without its padding.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=');
-    let padding = text.len() - digits.len();
-    if padding > 2 || (padding > 0 && !text.len().is_multiple_of(4)) || digits.len() % 4 == 1 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
-    let (mut bits, mut count) = (0_u32, 0);
-    for digit in digits.bytes() {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from(bits >> count).ok()?);
-            bits &= (1 << count) - 1;
-        }
-    }
-    // What is left of the last digit stands for nothing, and must be nothing.
-    (bits == 0).then_some(bytes)
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::{Stream, StreamExt, stream};
 use ports::{Containers, LogChunk, LogStream, TaskKey};
 use serde_json::json;
@@ -61,7 +63,7 @@ pub(super) fn framed(output: Output) -> Response {
 /// A frame's offset is where its data ends.
 fn frame(file: &str, chunk: &LogChunk) -> String {
     let end = chunk.offset + chunk.data.len() as u64;
-    json!({ "File": file, "Offset": end, "Data": base64(&chunk.data) }).to_string()
+    json!({ "File": file, "Offset": end, "Data": STANDARD.encode(&chunk.data) }).to_string()
 }
 
 fn respond(bytes: impl Stream<Item = Bytes> + Send + 'static) -> Response {
@@ -104,41 +106,9 @@ fn pieces(output: Output) -> impl Stream<Item = Piece> + Send {
     })
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/// Base64 with padding (RFC 4648, section 4).
-fn base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for at in 0..4 {
-            let six = bits >> (18 - 6 * at) & 63;
-            let letter = ALPHABET[six as usize] as char;
-            text.push(if at > three.len() { '=' } else { letter });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_as_in_the_rfc() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-    }
 
     #[test]
     fn a_frame_is_as_the_anchor_writes_it() {

@@ -8,7 +8,7 @@ use actix::{
     WrapFuture,
 };
 use logic::autopilot::{Configured, Heard, Situation, Step, decide};
-use logic::membership::{Member, MemberStatus};
+use logic::membership::MemberStatus;
 use logic::state::Command;
 use openraft::ChangeMembers;
 
@@ -125,19 +125,14 @@ impl Consensus {
         let Some(step) = decide(&self.situation()) else {
             return;
         };
-        let node = |member: Member| ServerNode {
-            id: member.id.clone(),
-            name: member.name.clone(),
-            address: member.rpc_address().to_string(),
-        };
         let change = match step {
             Step::AddLearner(member) => {
                 tracing::info!(server = member.name, "a server joins");
-                ChangeServers::Add(node(member))
+                ChangeServers::Add(ServerNode::from(&member))
             }
             Step::SetAddress(member) => {
                 tracing::info!(server = member.name, "a server has moved");
-                ChangeServers::Add(node(member))
+                ChangeServers::Add(ServerNode::from(&member))
             }
             Step::Promote(id) => {
                 tracing::info!(id, "a server votes from now on");
@@ -171,11 +166,7 @@ impl Consensus {
             members
                 .alive_servers(&self.config.region)
                 .filter(|member| member.bootstrap_expect as usize == expected)
-                .map(|member| ServerNode {
-                    id: member.id.clone(),
-                    name: member.name.clone(),
-                    address: member.rpc_address().to_string(),
-                })
+                .map(ServerNode::from)
                 .collect()
         };
         servers.sort_by(|one, other| one.id.cmp(&other.id));
@@ -183,6 +174,10 @@ impl Consensus {
             return;
         }
         servers.truncate(expected);
+        // What it agreed to before binds this server as it binds the others.
+        if self.agree(servers.clone()).is_err() {
+            return;
+        }
         self.cluster.beginning = true;
         let (rpc, raft, me) = (self.rpc.clone(), self.raft.clone(), self.me.id.clone());
         let beginning = async move {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Recipient,
-    ResponseFuture, WrapFuture,
+    ResponseActFuture, ResponseFuture, WrapFuture,
 };
 use logic::config::AgentConfig;
 use logic::election::{Election, PreVote};
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::raft::log_store::LogStore;
 use super::raft::machine::Machine;
-use super::raft::network::{RaftRequest, RaftResponse};
+use super::raft::network::{Network, RaftRequest, RaftResponse};
 pub use super::raft::types::{Applied, Proposal};
 use super::raft::types::{Batch, Raft, ServerNode, number_of};
 use super::standing::Standing;
@@ -30,14 +30,14 @@ use crate::rpc::{Request, Response, Rpc};
 use crate::state::State;
 
 /// How long a change may wait for a leader, and for the leader's answer.
-pub(super) const PROPOSE_WITHIN: Duration = Duration::from_secs(10);
+const PROPOSE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the leader tries for a server that passed a proposal on, which then asks again.
 const FORWARDED_WITHIN: Duration = Duration::from_secs(4);
 /// Entries of the log that are under way at once, and proposals in one.
 const IN_FLIGHT_MAX: usize = 2;
 const BATCH_MAX: usize = 128;
 /// How often leadership, deadlines and the log's size are looked at.
-pub(super) const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(50);
 /// Before what couldn't be passed on is passed on again.
 const FORWARD_AGAIN: Duration = Duration::from_millis(50);
 
@@ -79,6 +79,7 @@ pub struct Consensus {
     pub(super) log: LogStore,
     pub(super) machine: Machine,
     pub(super) raft: Raft,
+    pub(super) network: Network,
     /// Counts the times the log was opened.
     pub(super) generation: u64,
     pub(super) standing: Standing,
@@ -128,6 +129,7 @@ pub(super) struct Parts {
     pub(super) log: LogStore,
     pub(super) machine: Machine,
     pub(super) raft: Raft,
+    pub(super) network: Network,
     pub(super) published: Publisher<Arc<Standing>>,
     pub(super) reader: Subscriber<Arc<Standing>>,
 }
@@ -137,7 +139,13 @@ impl Consensus {
         let number = number_of(&parts.me.id);
         let now = parts.world.clock.monotonic();
         Self {
-            standing: Standing::of(&parts.me, &parts.raft, parts.log.last(), now),
+            standing: Standing::of(
+                &parts.me,
+                &parts.raft,
+                parts.log.last(),
+                now,
+                BTreeMap::new(),
+            ),
             election: Election::new(number, now),
             world: parts.world,
             config: parts.config,
@@ -148,6 +156,7 @@ impl Consensus {
             log: parts.log,
             machine: parts.machine,
             raft: parts.raft,
+            network: parts.network,
             generation: 0,
             published: parts.published,
             followers: Vec::new(),
@@ -414,11 +423,11 @@ impl Handler<Pump> for Consensus {
 
 /// What another server's log asks of ours.
 #[derive(Message)]
-#[rtype(result = "Option<RaftResponse>")]
+#[rtype(result = "RaftResponse")]
 pub(super) struct AskRaft(pub(super) Box<RaftRequest>);
 
 impl Handler<AskRaft> for Consensus {
-    type Result = actix::ResponseActFuture<Self, Option<RaftResponse>>;
+    type Result = ResponseActFuture<Self, RaftResponse>;
 
     fn handle(&mut self, AskRaft(request): AskRaft, _: &mut Self::Context) -> Self::Result {
         let raft = self.raft.clone();
@@ -435,7 +444,7 @@ impl Handler<AskRaft> for Consensus {
         };
         Box::pin(asking.into_actor(self).map(|response, consensus, _| {
             consensus.heard(&response);
-            Some(response)
+            response
         }))
     }
 }

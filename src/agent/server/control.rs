@@ -114,6 +114,7 @@ impl Server {
 
     /// On the leader: how each server is, by gossip and by its log.
     fn assess(&self) -> Health {
+        let now = self.world.clock.monotonic();
         let standing = self.standing.borrow();
         let members = self.gossip.members();
         let members = members.borrow();
@@ -137,7 +138,12 @@ impl Server {
                 let healthy = alive && last_index + LAG_MAX >= standing.last_log.1;
                 PeerHealth {
                     alive,
-                    last_contact: alive.then_some(Duration::ZERO),
+                    last_contact: if peer.leader {
+                        Some(Duration::ZERO)
+                    } else {
+                        let at = standing.contacts.get(&number_of(&peer.id));
+                        at.map(|at| now.saturating_sub(*at))
+                    },
                     last_term: standing.term,
                     last_index,
                     healthy,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult};
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture,
+};
 use logic::membership::{MemberStatus, Members};
 use logic::model::{CHECK_PASSING, NODE_DOWN, NODE_READY, SERF_HEALTH};
 use logic::state::Command;
@@ -61,7 +63,7 @@ impl Heartbeats {
         }
     }
 
-    fn look(&mut self) {
+    fn look(&mut self, ctx: &mut Context<Self>) {
         if !self.leads {
             return;
         }
@@ -71,7 +73,7 @@ impl Heartbeats {
         let now = self.world.clock.monotonic();
         self.forgive(now);
         let members = Arc::clone(&self.gossip.members().borrow());
-        self.tell(&members);
+        self.tell(&members, ctx);
         let state = self.state.now();
         for node in state.nodes().filter(|node| node.status == NODE_READY) {
             // A node this server hasn't heard of yet gets a whole lease from now on.
@@ -115,7 +117,7 @@ impl Heartbeats {
     }
 
     /// Tells the catalog whom the other agents can't reach any more, and whom they can again.
-    fn tell(&mut self, members: &Arc<Members>) {
+    fn tell(&mut self, members: &Arc<Members>, ctx: &mut Context<Self>) {
         if self
             .told
             .as_ref()
@@ -141,11 +143,16 @@ impl Heartbeats {
                 .any(|check| check.check_id == SERF_HEALTH && check.status == CHECK_PASSING);
             // A goodbye isn't a failure: what runs there goes on.
             if known.status != MemberStatus::Left && passing != reachable {
-                self.consensus
-                    .do_send(ProposeAsLeader(Command::SetReachable {
-                        node: known.member.name.clone(),
-                        reachable,
-                    }));
+                let telling = self.consensus.send(ProposeAsLeader(Command::SetReachable {
+                    node: known.member.name.clone(),
+                    reachable,
+                }));
+                ctx.spawn(telling.into_actor(self).map(|told, heartbeats, _| {
+                    if !matches!(told, Ok(Ok(_))) {
+                        // With the next look, everybody is compared with the catalog anew.
+                        heartbeats.told = None;
+                    }
+                }));
             }
         }
         self.told = Some(Arc::clone(members));
@@ -156,7 +163,7 @@ impl Actor for Heartbeats {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(TICK, |heartbeats, _| heartbeats.look());
+        ctx.run_interval(TICK, Self::look);
     }
 }
 

@@ -11,9 +11,10 @@ use actix::{
 };
 use logic::election::{Effect, Input, PreVote};
 use openraft::raft::AppendEntriesResponse;
+use ports::World;
 
 use super::consensus::{Consensus, Pump};
-use super::raft::network::{Network, RaftResponse};
+use super::raft::network::{Contacts, Network, RaftResponse};
 use super::raft::open::{self, Opened};
 use super::standing::{Standing, address_of};
 use crate::gossip::Gossip;
@@ -43,9 +44,8 @@ impl Consensus {
         let following = async move {
             while metrics.changed().await.is_ok() {
                 metrics.borrow_and_update();
-                if consensus.try_send(MetricsChanged(generation)).is_err() {
-                    // Too busy; the next look comes with the next tick.
-                }
+                // A full mailbox does no harm: the next look comes with the next tick.
+                consensus.try_send(MetricsChanged(generation)).ok();
             }
         };
         ctx.spawn(following.into_actor(self));
@@ -62,7 +62,8 @@ impl Consensus {
             self.reopen(&error.to_string(), ctx);
             return;
         }
-        let standing = Standing::of(&self.me, &self.raft, self.log.last(), self.heard);
+        let contacts = self.network.contacts.borrow().clone();
+        let standing = Standing::of(&self.me, &self.raft, self.log.last(), self.heard, contacts);
         let changed = !standing.same_roles(&self.standing);
         let (led, leads) = (self.standing.leads(), standing.leads());
         if standing != self.standing {
@@ -231,7 +232,7 @@ impl Consensus {
             self.world.clone(),
             Arc::clone(&self.config),
             self.standing.number,
-            network(&self.rpc, &self.gossip),
+            self.network.clone(),
             failed,
         );
         ctx.spawn(
@@ -257,11 +258,13 @@ impl Consensus {
 }
 
 /// How this server's log reaches the others.
-pub(super) fn network(rpc: &Rpc, gossip: &Gossip) -> Network {
+pub(super) fn network(world: &World, rpc: &Rpc, gossip: &Gossip) -> Network {
     let gossip = gossip.clone();
     Network {
         rpc: rpc.clone(),
         directory: Rc::new(move |number| address_of(&gossip, number)),
+        contacts: Contacts::default(),
+        clock: Arc::clone(&world.clock),
     }
 }
 

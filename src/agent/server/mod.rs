@@ -68,21 +68,17 @@ pub async fn start(
     gossip: &Gossip,
     rpc: &Rpc,
 ) -> Result<Server, StartError> {
-    let me = ServerNode {
-        id: member.id.clone(),
-        name: member.name.clone(),
-        address: member.rpc_address().to_string(),
-    };
+    let me = ServerNode::from(member);
     let (newest, reader) = publish(Arc::new(Store::default()));
     let state = State::new(reader);
     let broker = EvalBroker::new(world.clone(), state.clone()).start();
     let store = StateStore::new(newest, broker.clone().recipient()).start();
-    let network = leadership::network(rpc, gossip);
+    let network = leadership::network(world, rpc, gossip);
     let opening = open(
         world,
         config,
         number_of(&me.id),
-        network,
+        network.clone(),
         store,
         state.clone(),
     );
@@ -103,6 +99,7 @@ pub async fn start(
         log,
         machine,
         raft,
+        network,
         published,
         reader: standing.clone(),
     })

@@ -160,8 +160,8 @@ impl Answering {
                 Response::Refused("another server is meant".to_owned())
             }
             Request::Raft { request, .. } => match self.ask(AskRaft(request)).await {
-                Some(Some(response)) => Response::Raft(Box::new(response)),
-                Some(None) | None => stopping(),
+                Some(response) => Response::Raft(Box::new(response)),
+                None => stopping(),
             },
             Request::Propose(proposals) => match self.ask(ProposeFor(proposals)).await {
                 Some(answers) => Response::Proposed(answers),

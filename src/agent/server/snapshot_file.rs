@@ -3,6 +3,7 @@
 use logic::state::{Dump, Store};
 use serde::{Deserialize, Serialize};
 
+use crate::checked_file::checksum;
 use crate::wire;
 
 /// What every such file begins with; the digit is the format's version.
@@ -38,13 +39,6 @@ pub fn read(bytes: &[u8]) -> Result<SnapshotFile, String> {
         return Err("the snapshot is damaged: its checksum is wrong".to_owned());
     }
     wire::decode(content).map_err(|error| format!("the snapshot can't be read: {error}"))
-}
-
-/// FNV-1a: it guards against accidents, not against forgery.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]

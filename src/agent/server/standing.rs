@@ -33,6 +33,8 @@ pub struct Standing {
     pub applied: Option<u64>,
     /// On the leader: how far each server's log is the same as its own.
     pub matched: BTreeMap<u64, Option<u64>>,
+    /// When each of the others last answered this server's log, by the monotonic clock.
+    pub contacts: BTreeMap<u64, Duration>,
 }
 
 impl Standing {
@@ -45,7 +47,13 @@ impl Standing {
     }
 
     /// `heard` is when another leader was last heard from.
-    pub(super) fn of(me: &ServerNode, raft: &Raft, last: Option<LogId>, heard: Duration) -> Self {
+    pub(super) fn of(
+        me: &ServerNode,
+        raft: &Raft,
+        last: Option<LogId>,
+        heard: Duration,
+        contacts: BTreeMap<u64, Duration>,
+    ) -> Self {
         let number = number_of(&me.id);
         let metrics = raft.metrics();
         let metrics = metrics.borrow();
@@ -80,6 +88,7 @@ impl Standing {
             last_log: last.map_or((0, 0), |last| (last.leader_id.term, last.index)),
             applied: applied.map(|applied| applied.index),
             matched: matched.unwrap_or_default(),
+            contacts,
         }
     }
 

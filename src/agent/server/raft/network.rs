@@ -1,6 +1,9 @@
 //! How servers' logs talk to each other: over agent-to-agent requests, one connection a peer.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::error::{InstallSnapshotError, RPCError, RaftError, RemoteError, Unreachable};
@@ -9,6 +12,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
     VoteRequest, VoteResponse,
 };
+use ports::Clock;
 use serde::{Deserialize, Serialize};
 
 use super::types::{ServerNode, TypeConfig};
@@ -32,14 +36,19 @@ pub enum RaftResponse {
 /// Where a server is reached now, by its number; its configured address may be an old one.
 pub(crate) type Directory = Rc<dyn Fn(u64) -> Option<String>>;
 
+/// When each server last answered, by the monotonic clock.
+pub(crate) type Contacts = Rc<RefCell<BTreeMap<u64, Duration>>>;
+
+#[derive(Clone)]
 pub(crate) struct Network {
     pub(crate) rpc: Rpc,
     pub(crate) directory: Directory,
+    pub(crate) contacts: Contacts,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 pub(crate) struct Peer {
-    rpc: Rpc,
-    directory: Directory,
+    network: Network,
     target: u64,
     address: String,
 }
@@ -49,8 +58,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
     async fn new_client(&mut self, target: u64, node: &ServerNode) -> Peer {
         Peer {
-            rpc: self.rpc.clone(),
-            directory: Rc::clone(&self.directory),
+            network: self.clone(),
             target,
             address: node.address.clone(),
         }
@@ -65,13 +73,18 @@ impl Peer {
         request: RaftRequest,
         within: Duration,
     ) -> Result<RaftResponse, Unreachable> {
-        let address = (self.directory)(self.target).unwrap_or_else(|| self.address.clone());
+        let known = (self.network.directory)(self.target);
+        let address = known.unwrap_or_else(|| self.address.clone());
         let request = Request::Raft {
             to: self.target,
             request: Box::new(request),
         };
-        match self.rpc.ask_at(&address, &request, within).await {
-            Ok(Response::Raft(response)) => Ok(*response),
+        match self.network.rpc.ask_at(&address, &request, within).await {
+            Ok(Response::Raft(response)) => {
+                let now = self.network.clock.monotonic();
+                self.network.contacts.borrow_mut().insert(self.target, now);
+                Ok(*response)
+            }
             Ok(other) => {
                 let why = format!("{address} answered {other:?}");
                 Err(Unreachable::new(&std::io::Error::other(why)))

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Cursor;
 
+use logic::membership::Member;
 use logic::state::{Command, Refusal, Reply};
 use logic::time::Time;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,16 @@ pub struct ServerNode {
     pub name: String,
     /// `host:port` of agent-to-agent requests.
     pub address: String,
+}
+
+impl From<&Member> for ServerNode {
+    fn from(member: &Member) -> Self {
+        Self {
+            id: member.id.clone(),
+            name: member.name.clone(),
+            address: member.rpc_address().to_string(),
+        }
+    }
 }
 
 impl fmt::Display for ServerNode {
