@@ -38,6 +38,8 @@ const IN_FLIGHT_MAX: usize = 2;
 const BATCH_MAX: usize = 128;
 /// How often leadership, deadlines and the log's size are looked at.
 const TICK: Duration = Duration::from_millis(50);
+/// Before what couldn't be written is written again: a log that failed would fail at once.
+const WRITE_AGAIN: Duration = Duration::from_millis(50);
 /// Before what couldn't be passed on is passed on again.
 const FORWARD_AGAIN: Duration = Duration::from_millis(50);
 
@@ -144,7 +146,8 @@ impl Consensus {
                 &parts.raft,
                 parts.log.last(),
                 now,
-                BTreeMap::new(),
+                &BTreeMap::new(),
+                now,
             ),
             election: Election::new(number, now),
             world: parts.world,
@@ -271,6 +274,8 @@ impl Consensus {
                         Err(error) => {
                             tracing::debug!(%error, "proposals have to be made again");
                             consensus.not_under_way(&numbers);
+                            ctx.notify_later(Pump, WRITE_AGAIN);
+                            return;
                         }
                     }
                     ctx.notify(Pump);
@@ -289,13 +294,19 @@ impl Consensus {
         }
         let rpc = self.rpc.clone();
         let within = FORWARDED_WITHIN + Duration::from_secs(1);
+        let (leader, mut standing) = (self.standing.leader, self.reader.clone());
         let asking = async move {
-            rpc.ask_at(&address, &Request::Propose(proposals), within)
-                .await
+            let request = Request::Propose(proposals);
+            // One that leads no more, or has no power, would keep them all waiting.
+            tokio::select! {
+                biased;
+                answer = rpc.ask_at(&address, &request, within) => answer.ok(),
+                _ = standing.wait_for(|standing| standing.leader != leader) => None,
+            }
         };
         ctx.spawn(asking.into_actor(self).map(move |answer, consensus, ctx| {
             consensus.forwarding = false;
-            if let Ok(Response::Proposed(answers)) = answer {
+            if let Some(Response::Proposed(answers)) = answer {
                 for (number, answer) in numbers.iter().zip(answers) {
                     if matches!(answer, Ok(_) | Err(ProposeError::Refused(_))) {
                         consensus.answer(*number, answer);
@@ -430,6 +441,7 @@ impl Handler<AskRaft> for Consensus {
     type Result = ResponseActFuture<Self, RaftResponse>;
 
     fn handle(&mut self, AskRaft(request): AskRaft, _: &mut Self::Context) -> Self::Result {
+        self.hears(&request);
         let raft = self.raft.clone();
         let asking = async move {
             match *request {

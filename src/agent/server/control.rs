@@ -114,7 +114,7 @@ impl Server {
 
     /// On the leader: how each server is, by gossip and by its log.
     fn assess(&self) -> Health {
-        let now = self.world.clock.monotonic();
+        let (now, contacts) = (self.world.clock.monotonic(), self.contacts.all());
         let standing = self.standing.borrow();
         let members = self.gossip.members();
         let members = members.borrow();
@@ -141,7 +141,7 @@ impl Server {
                     last_contact: if peer.leader {
                         Some(Duration::ZERO)
                     } else {
-                        let at = standing.contacts.get(&number_of(&peer.id));
+                        let at = contacts.get(&number_of(&peer.id));
                         at.map(|at| now.saturating_sub(*at))
                     },
                     last_term: standing.term,

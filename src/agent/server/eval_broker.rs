@@ -2,9 +2,10 @@
 //! turn comes: the most urgent first, one at a time for each job.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
-use logic::model;
+use logic::model::{self, EVAL_PENDING};
 use ports::World;
 
 use super::consensus::{Consensus, Leadership};
@@ -14,6 +15,8 @@ use crate::state::State;
 
 /// Evaluations looked at side by side.
 const IN_FLIGHT_MAX: usize = 8;
+/// Before an evaluation that came to nothing is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Evaluations that wait for a scheduler.
 #[derive(Debug, Message)]
@@ -32,6 +35,7 @@ pub(super) struct Equip {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct Finished {
+    pub(super) eval_id: String,
     pub(super) job_id: String,
     /// Of the broker, when the evaluation was started.
     pub(super) reign: u64,
@@ -93,6 +97,17 @@ impl EvalBroker {
                 }
             });
         }
+    }
+
+    /// An evaluation couldn't be brought to its end, for want of a majority most likely.
+    fn try_later(&self, eval: model::Evaluation, ctx: &mut Context<Self>) {
+        let reign = self.reign;
+        ctx.run_later(AGAIN_AFTER, move |broker, ctx| {
+            if broker.reign == reign {
+                broker.enqueue(eval, ctx);
+                broker.start_next(ctx);
+            }
+        });
     }
 
     fn start_next(&mut self, ctx: &mut Context<Self>) {
@@ -173,6 +188,10 @@ impl Handler<Finished> for EvalBroker {
     fn handle(&mut self, finished: Finished, ctx: &mut Self::Context) {
         if finished.reign == self.reign {
             self.busy.remove(&finished.job_id);
+            let left = self.state.now().eval(&finished.eval_id).map(|eval| (**eval).clone());
+            if let Some(eval) = left.filter(|eval| eval.status == EVAL_PENDING) {
+                self.try_later(eval, ctx);
+            }
             self.start_next(ctx);
         }
     }

@@ -70,6 +70,7 @@ impl Actor for Evaluation {
                 .into_actor(self)
                 .map(|(), evaluation, ctx| {
                     evaluation.broker.do_send(Finished {
+                        eval_id: evaluation.eval.id.clone(),
                         job_id: evaluation.eval.job_id.clone(),
                         reign: evaluation.reign,
                     });
@@ -89,9 +90,9 @@ struct Run {
 
 impl Run {
     async fn run_to_the_end(self) {
-        // Still pending in the state: the next leader works on it.
+        // Still pending in the state: this leader tries again, or the next one does.
         if let Err(error) = self.attempts().await {
-            tracing::info!(eval = self.eval.id, %error, "an evaluation was left to the next leader");
+            tracing::info!(eval = self.eval.id, %error, "an evaluation is left for later");
         }
     }
 

@@ -7,18 +7,23 @@ use std::time::Duration;
 use actix::{
     Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture,
 };
-use logic::membership::{MemberStatus, Members};
+use logic::membership::{Known, MemberStatus, Members};
 use logic::model::{CHECK_PASSING, NODE_DOWN, NODE_READY, SERF_HEALTH};
 use logic::state::Command;
 use ports::World;
 
 use super::consensus::{Consensus, Leadership, ProposeAsLeader};
+use super::raft::types::number_of;
+use super::standing::Standing;
 use crate::gossip::Gossip;
 use crate::planted::{self, Planted};
+use crate::published::Subscriber;
 use crate::state::State;
 
 /// How often leases are looked at.
 const TICK: Duration = Duration::from_millis(250);
+/// For how long a server that has lost all the others at once takes it for its own fault.
+const ALONE_MAX: Duration = Duration::from_secs(30);
 
 /// A node is alive. Answered with its lease, or `None` if it has to register (again).
 #[derive(Debug, Message)]
@@ -31,6 +36,7 @@ pub struct Heartbeats {
     world: World,
     state: State,
     consensus: Addr<Consensus>,
+    standing: Subscriber<Arc<Standing>>,
     ttl: Duration,
     /// Only the leader keeps leases.
     leads: bool,
@@ -40,6 +46,8 @@ pub struct Heartbeats {
     /// What of gossip the catalog has been told.
     told: Option<Arc<Members>>,
     last_look: Duration,
+    /// Since when all the others are gone.
+    alone_since: Option<Duration>,
 }
 
 impl Heartbeats {
@@ -47,16 +55,19 @@ impl Heartbeats {
         world: World,
         state: State,
         consensus: Addr<Consensus>,
+        standing: Subscriber<Arc<Standing>>,
         ttl: Duration,
         gossip: Gossip,
     ) -> Self {
         Self {
             last_look: world.clock.monotonic(),
+            alone_since: None,
             gossip,
             told: None,
             world,
             state,
             consensus,
+            standing,
             ttl,
             leads: false,
             leases: BTreeMap::new(),
@@ -73,6 +84,11 @@ impl Heartbeats {
         let now = self.world.clock.monotonic();
         self.forgive(now);
         let members = Arc::clone(&self.gossip.members().borrow());
+        if self.is_cut_off(&members, now) {
+            let end = now + self.ttl;
+            self.leases.values_mut().for_each(|lease| *lease = end);
+            return;
+        }
         self.tell(&members, ctx);
         let state = self.state.now();
         for node in state.nodes().filter(|node| node.status == NODE_READY) {
@@ -101,6 +117,27 @@ impl Heartbeats {
                     }));
             }
         }
+    }
+
+    /// Whether it is rather this server that the others can't reach: it judges nobody then, and
+    /// once it is back, everybody has a whole lease.
+    fn is_cut_off(&mut self, members: &Members, now: Duration) -> bool {
+        let standing = self.standing.borrow();
+        if !standing.surely_leads() {
+            return true;
+        }
+        let others: Vec<&Known> = members
+            .iter()
+            .filter(|known| number_of(&known.member.id) != standing.number)
+            .filter(|known| known.status != MemberStatus::Left)
+            .collect();
+        let lost = |known: &&Known| known.status == MemberStatus::Failed;
+        if others.len() < 2 || !others.iter().all(lost) {
+            self.alone_since = None;
+            return false;
+        }
+        let since = *self.alone_since.get_or_insert(now);
+        now.saturating_sub(since) < ALONE_MAX
     }
 
     /// When this server itself stood still, the nodes couldn't renew their leases.

@@ -14,7 +14,7 @@ use openraft::raft::AppendEntriesResponse;
 use ports::World;
 
 use super::consensus::{Consensus, Pump};
-use super::raft::network::{Contacts, Network, RaftResponse};
+use super::raft::network::{Contacts, Network, RaftRequest, RaftResponse};
 use super::raft::open::{self, Opened};
 use super::standing::{Standing, address_of};
 use crate::gossip::Gossip;
@@ -60,23 +60,16 @@ impl Consensus {
         let failed = self.raft.metrics().borrow().running_state.clone().err();
         if let Some(error) = failed {
             self.reopen(&error.to_string(), ctx);
+            self.stands(self.standing.without_leader(), ctx);
             return;
         }
-        let contacts = self.network.contacts.borrow().clone();
-        let standing = Standing::of(&self.me, &self.raft, self.log.last(), self.heard, contacts);
-        let changed = !standing.same_roles(&self.standing);
-        let (led, leads) = (self.standing.leads(), standing.leads());
-        if standing != self.standing {
-            self.standing = standing;
-            self.published.send_replace(Arc::new(self.standing.clone()));
-        }
-        if changed {
-            self.note_change(led, leads, ctx);
-            ctx.notify(Pump);
-        }
+        let now = self.now();
+        let contacts = self.network.contacts.all();
+        let last = self.log.last();
+        let standing = Standing::of(&self.me, &self.raft, last, self.heard, &contacts, now);
+        self.stands(standing, ctx);
         let voters = self.standing.voters().collect();
         self.step(Input::Voters(voters), ctx);
-        let now = self.now();
         let leads = self.standing.leader == Some(self.standing.number);
         // A leader that has lost its majority may be followed by another.
         if leads && self.standing.knows_leader(now) {
@@ -86,6 +79,20 @@ impl Consensus {
             let extra = self.world.random.below(most);
             let timeout = SILENCE + Duration::from_millis(extra);
             self.step(Input::Tick { now, timeout }, ctx);
+        }
+    }
+
+    /// How this server stands from now on.
+    fn stands(&mut self, standing: Standing, ctx: &mut Context<Self>) {
+        let changed = !standing.same_roles(&self.standing);
+        let (led, leads) = (self.standing.leads(), standing.leads());
+        if standing != self.standing {
+            self.standing = standing;
+            self.published.send_replace(Arc::new(self.standing.clone()));
+        }
+        if changed {
+            self.note_change(led, leads, ctx);
+            ctx.notify(Pump);
         }
     }
 
@@ -180,6 +187,24 @@ impl Consensus {
         let leads = self.standing.leader == Some(self.standing.number)
             && self.standing.knows_leader(self.now());
         !leads && self.election.grants(self.now(), asked, own.last_log)
+    }
+
+    /// The leader is alive as soon as it sends something, however long that takes to be written.
+    pub(super) fn hears(&mut self, request: &RaftRequest) {
+        let RaftRequest::Append(append) = request else {
+            return;
+        };
+        let from = append.vote.leader_id();
+        if append.vote.committed
+            && from.term == self.standing.term
+            && self.standing.leader == Some(from.node_id)
+            && from.node_id != self.standing.number
+        {
+            let now = self.now();
+            self.heard = now;
+            let none = self.election.step(Input::LeaderHeard { now });
+            debug_assert!(none.is_empty(), "nobody elects when a leader is heard");
+        }
     }
 
     /// A leader whose entries we take is alive; whom we voted for may become one.
@@ -296,6 +321,7 @@ impl Handler<Linearize> for Consensus {
             return Box::pin(async { Ok(()) }.into_actor(self));
         }
         let (raft, rpc, consensus) = (self.raft.clone(), self.rpc.clone(), ctx.address());
+        let mut standing = self.reader.clone();
         let reading = async move {
             loop {
                 let target = consensus
@@ -308,10 +334,16 @@ impl Handler<Linearize> for Consensus {
                         Err(_) => None,
                     },
                     Target::Leader(address) => {
+                        let leader = standing.borrow().leader;
                         let answer = rpc.ask_at(&address, &Request::ReadIndex, LINEARIZE_WITHIN);
-                        match answer.await {
-                            Ok(Response::ReadIndex(index)) => Some(index),
-                            Ok(_) | Err(_) => None,
+                        // One that leads no more, or has no power, mustn't keep readers waiting.
+                        tokio::select! {
+                            biased;
+                            answer = answer => match answer {
+                                Ok(Response::ReadIndex(index)) => Some(index),
+                                Ok(_) | Err(_) => None,
+                            },
+                            _ = standing.wait_for(|standing| standing.leader != leader) => None,
                         }
                     }
                     Target::Nobody => None,

@@ -42,6 +42,7 @@ use crate::published::{Subscriber, publish};
 use crate::rpc::Rpc;
 use crate::state::State;
 use consensus::{Follow, Leadership, Parts};
+use raft::network::Contacts;
 use raft::open::{Opened, open};
 use raft::types::number_of;
 
@@ -58,6 +59,7 @@ pub struct Server {
     pub rpc: Rpc,
     pub gossip: Gossip,
     world: World,
+    contacts: Contacts,
 }
 
 /// Recovers the state from disk and starts the server's actors.
@@ -74,6 +76,7 @@ pub async fn start(
     let broker = EvalBroker::new(world.clone(), state.clone()).start();
     let store = StateStore::new(newest, broker.clone().recipient()).start();
     let network = leadership::network(world, rpc, gossip);
+    let contacts = network.contacts.clone();
     let opening = open(
         world,
         config,
@@ -115,6 +118,7 @@ pub async fn start(
         gossip,
         &state,
         &consensus,
+        &standing,
         broker.recipient(),
     );
     if alone {
@@ -132,6 +136,7 @@ pub async fn start(
         rpc: rpc.clone(),
         gossip: gossip.clone(),
         world: world.clone(),
+        contacts,
     })
 }
 
@@ -142,6 +147,7 @@ fn leaders_actors(
     gossip: &Gossip,
     state: &State,
     consensus: &Addr<Consensus>,
+    standing: &Subscriber<Arc<Standing>>,
     broker: Recipient<Leadership>,
 ) -> Addr<Heartbeats> {
     let ttl = Duration::from_millis(config.server.heartbeat_ttl_ms);
@@ -149,6 +155,7 @@ fn leaders_actors(
         world.clone(),
         state.clone(),
         consensus.clone(),
+        standing.clone(),
         ttl,
         gossip.clone(),
     )

@@ -26,6 +26,8 @@ const CATCH_UP_WITHIN: Duration = Duration::from_secs(1);
 const RELAY_WITHIN: Duration = Duration::from_millis(800);
 /// No request waits longer than this for a change.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How often a request that waits for news asks whether there is a leader.
+const LEADER_LOOK: Duration = Duration::from_secs(1);
 /// After a failed accept (out of file descriptors, most likely).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -142,12 +144,13 @@ impl Answering {
             Request::WatchCatalog { after, wait_ms } => {
                 let changed = |index| index > after;
                 let state = &self.server.state;
-                let store = state
-                    .once(wait(wait_ms), |store| {
-                        changed(store.index_of(Topic::Catalog))
-                    })
-                    .await;
-                Response::Catalog(store.catalog(&self.datacenter))
+                let waiting = state.once(wait(wait_ms), |store| {
+                    changed(store.index_of(Topic::Catalog))
+                });
+                match self.while_led(waiting).await {
+                    Some(store) => Response::Catalog(store.catalog(&self.datacenter)),
+                    None => leaderless(),
+                }
             }
             Request::RegisterCatalogNode { node } => {
                 self.propose(Command::RegisterCatalogNode { node }).await
@@ -238,7 +241,7 @@ impl Answering {
 
     /// Leases are the leader's; a node may send its heartbeats to any server.
     async fn heartbeat(&self, proof: NodeProof) -> Response {
-        if !self.leads() {
+        if !self.server.standing.borrow().surely_leads() {
             let Some(leader) = self.server.elsewhere() else {
                 return not_leading();
             };
@@ -286,10 +289,30 @@ impl Answering {
         }
         let id = &proof.node_id;
         let changed = |store: &logic::state::Store| store.node_alloc_index(id) > after;
-        let store = self.server.state.once(within, changed).await;
+        let waiting = self.server.state.once(within, changed);
+        let Some(store) = self.while_led(waiting).await else {
+            return leaderless();
+        };
         Response::Allocs {
             index: store.node_alloc_index(id),
             allocs: store.allocs_on_node(id).cloned().collect(),
+        }
+    }
+
+    /// Waits for news only while there is a leader from whom they would come: an agent that waits
+    /// at a server that is cut off would miss what the others decide.
+    async fn while_led<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(waiting);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut waiting => return Some(done),
+                () = tokio::time::sleep(LEADER_LOOK) => {}
+            }
+            let now = self.server.world.clock.monotonic();
+            if !self.server.standing.borrow().knows_leader(now) {
+                return None;
+            }
         }
     }
 
@@ -320,6 +343,10 @@ impl Answering {
 
 fn stopping() -> Response {
     Response::NoLeader("the server is stopping".to_owned())
+}
+
+fn leaderless() -> Response {
+    Response::NoLeader("this server hears from no leader".to_owned())
 }
 
 fn not_leading() -> Response {

@@ -24,8 +24,8 @@ pub struct Standing {
     ready: bool,
     /// When another leader was last heard from, by the monotonic clock.
     pub heard: Duration,
-    /// On the leader: for how long it hasn't heard from a majority.
-    pub quorum_silent: Option<Duration>,
+    /// On the leader: a majority has answered it lately.
+    quorum: bool,
     /// By number; voters are true.
     pub servers: BTreeMap<u64, (ServerNode, bool)>,
     /// Term and index of the last entry of the log.
@@ -33,8 +33,6 @@ pub struct Standing {
     pub applied: Option<u64>,
     /// On the leader: how far each server's log is the same as its own.
     pub matched: BTreeMap<u64, Option<u64>>,
-    /// When each of the others last answered this server's log, by the monotonic clock.
-    pub contacts: BTreeMap<u64, Duration>,
 }
 
 impl Standing {
@@ -46,13 +44,15 @@ impl Standing {
         }
     }
 
-    /// `heard` is when another leader was last heard from.
+    /// `heard` is when another leader was last heard from, `contacts` when each of the others last
+    /// answered this server's log.
     pub(super) fn of(
         me: &ServerNode,
         raft: &Raft,
         last: Option<LogId>,
         heard: Duration,
-        contacts: BTreeMap<u64, Duration>,
+        contacts: &BTreeMap<u64, Duration>,
+        now: Duration,
     ) -> Self {
         let number = number_of(&me.id);
         let metrics = raft.metrics();
@@ -70,7 +70,14 @@ impl Standing {
                 (*number, (node.clone(), voter))
             })
             .collect();
-        let silent = Duration::from_millis(metrics.millis_since_quorum_ack.unwrap_or(0));
+        let lately = |voter: &u64| {
+            let at = contacts.get(voter);
+            *voter == number || at.is_some_and(|at| now.saturating_sub(*at) < QUORUM_WITHIN)
+        };
+        let (voters, answering) = (
+            membership.voter_ids().count(),
+            membership.voter_ids().filter(lately).count(),
+        );
         let matched = metrics.replication.as_ref().map(|matched| {
             let index = |(number, log_id): (&u64, &Option<openraft::LogId<u64>>)| {
                 (*number, log_id.map(|log_id| log_id.index))
@@ -83,18 +90,32 @@ impl Standing {
             leader,
             ready,
             heard,
-            quorum_silent: is_leader.then_some(silent),
+            quorum: is_leader && answering * 2 > voters,
             servers,
             last_log: last.map_or((0, 0), |last| (last.leader_id.term, last.index)),
             applied: applied.map(|applied| applied.index),
             matched: matched.unwrap_or_default(),
-            contacts,
         }
     }
 
     /// Whether this server is the leader and knows everything its predecessors agreed on.
     pub fn leads(&self) -> bool {
         self.leader == Some(self.number) && self.ready
+    }
+
+    /// Leads, and a majority has listened lately: nobody else leads in its place.
+    pub fn surely_leads(&self) -> bool {
+        self.leads() && self.quorum
+    }
+
+    /// Once the log has failed, whoever led doesn't any more.
+    pub(super) fn without_leader(&self) -> Self {
+        Self {
+            leader: None,
+            ready: false,
+            quorum: false,
+            ..self.clone()
+        }
     }
 
     pub(super) fn leadership(&self) -> Leadership {
@@ -124,8 +145,11 @@ impl Standing {
 
     /// Whether there is a leader that a majority still listens to, as far as is known here.
     pub fn knows_leader(&self, now: Duration) -> bool {
-        let silent = self.quorum_silent.unwrap_or(now.saturating_sub(self.heard));
-        self.leader.is_some() && silent < QUORUM_WITHIN
+        if self.leader == Some(self.number) {
+            self.quorum
+        } else {
+            self.leader.is_some() && now.saturating_sub(self.heard) < QUORUM_WITHIN
+        }
     }
 
     /// Where the leader is asked; `None` on the leader itself.

@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader};
-use ports::{File, World};
-use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition, WriteTransaction};
+use ports::World;
+use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
+use super::on_disk::OnDisk;
 use super::types::{LogEntry, LogId, SnapshotMeta, StorageError, TypeConfig, Vote};
 use crate::error::StartError;
 use crate::planted::{self, Planted};
@@ -36,6 +37,9 @@ const SNAPSHOT_DATA: &str = "snapshot-data";
 const CACHE_BYTES: usize = 1 << 20;
 /// The newest entries are kept in memory too: they are read back to be applied and sent.
 const RECENT_MAX: usize = 2_048;
+const RECENT_BYTES_MAX: u64 = 8 << 20;
+/// Entries that are sent at once.
+const SENT_BYTES: u64 = 256 << 10;
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -48,6 +52,13 @@ struct Shared {
     database: RefCell<Option<Arc<Database>>>,
     in_memory: bool,
     position: RefCell<Position>,
+    /// Wakes who waits for a snapshot to be on disk.
+    snapshot_saved: Notify,
+}
+
+struct Recent {
+    entry: LogEntry,
+    bytes: u64,
 }
 
 #[derive(Default)]
@@ -57,9 +68,15 @@ struct Position {
     committed: Option<LogId>,
     /// What of it is on disk.
     committed_saved: Option<LogId>,
-    recent: BTreeMap<u64, LogEntry>,
+    recent: BTreeMap<u64, Recent>,
+    /// What the recent ones take, encoded.
+    recent_bytes: u64,
     /// Of the log, since the last snapshot.
     bytes: u64,
+    /// How far the snapshot on disk goes.
+    snapshot: Option<LogId>,
+    /// What openraft wants purged on account of a snapshot that isn't on disk yet.
+    purge_next: Option<LogId>,
 }
 
 impl LogStore {
@@ -80,6 +97,7 @@ impl LogStore {
             database: RefCell::new(Some(Arc::new(database))),
             in_memory,
             position: RefCell::new(position),
+            snapshot_saved: Notify::new(),
         })))
     }
 
@@ -141,18 +159,43 @@ impl LogStore {
         .await
     }
 
-    /// Replaces the snapshot. The log before it may go once openraft says so.
+    /// Replaces the snapshot by a newer one. The log before it goes once openraft has said so.
     pub(crate) async fn save_snapshot(&self, meta: &SnapshotMeta, data: Vec<u8>) -> io::Result<()> {
+        let (upto, purge) = {
+            let position = self.0.position.borrow();
+            if meta.last_log_id < position.snapshot {
+                return Ok(());
+            }
+            let due = |purge: &LogId| Some(*purge) <= meta.last_log_id;
+            (meta.last_log_id, position.purge_next.filter(due))
+        };
         let meta = wire::encode(meta).map_err(io::Error::other)?;
         self.write(move |transaction| {
-            let mut table = transaction.open_table(META)?;
-            table.insert(SNAPSHOT, meta.as_slice())?;
-            table.insert(SNAPSHOT_DATA, data.as_slice())?;
-            Ok(())
+            {
+                let mut table = transaction.open_table(META)?;
+                table.insert(SNAPSHOT, meta.as_slice())?;
+                table.insert(SNAPSHOT_DATA, data.as_slice())?;
+            }
+            purge.map_or(Ok(()), |purge| purge_in(transaction, purge))
         })
         .await?;
-        self.0.position.borrow_mut().bytes = 0;
+        let mut position = self.0.position.borrow_mut();
+        position.bytes = 0;
+        position.snapshot = upto;
+        if purge.is_some() && position.purge_next == purge {
+            position.purge_next = None;
+        }
+        drop(position);
+        self.0.snapshot_saved.notify_waiters();
         Ok(())
+    }
+
+    /// Entries that follow a snapshot don't get to the disk before it: a log with a hole in it
+    /// couldn't be opened again.
+    async fn without_hole(&self) {
+        while self.0.position.borrow().purge_next.is_some() {
+            self.0.snapshot_saved.notified().await;
+        }
     }
 
     pub(crate) fn snapshot(&self) -> io::Result<Option<(SnapshotMeta, Vec<u8>)>> {
@@ -179,7 +222,7 @@ impl LogStore {
                 return Ok(position
                     .recent
                     .range(from..to)
-                    .map(|(_, e)| e.clone())
+                    .map(|(_, recent)| recent.entry.clone())
                     .collect());
             }
         }
@@ -196,6 +239,17 @@ impl LogStore {
     }
 }
 
+fn purge_in(transaction: &WriteTransaction, upto: LogId) -> Result<(), Failed> {
+    let purged = wire::encode(&Some(upto))?;
+    transaction
+        .open_table(META)?
+        .insert(PURGED, purged.as_slice())?;
+    transaction
+        .open_table(LOG)?
+        .retain_in(..=upto.index, |_, _| false)?;
+    Ok(())
+}
+
 fn recover(database: &Database) -> Result<Position, Failed> {
     let transaction = database.begin_write()?;
     transaction.open_table(LOG)?;
@@ -205,6 +259,7 @@ fn recover(database: &Database) -> Result<Position, Failed> {
     let transaction = database.begin_read()?;
     let purged: Option<LogId> = read_meta(database, PURGED)?.flatten();
     let committed: Option<LogId> = read_meta(database, COMMITTED)?.flatten();
+    let snapshot: Option<SnapshotMeta> = read_meta(database, SNAPSHOT)?;
     let log = transaction.open_table(LOG)?;
     let last = match log.range::<u64>(..)?.next_back() {
         Some(row) => {
@@ -218,6 +273,7 @@ fn recover(database: &Database) -> Result<Position, Failed> {
         purged,
         committed,
         committed_saved: committed,
+        snapshot: snapshot.and_then(|meta| meta.last_log_id),
         ..Position::default()
     })
 }
@@ -252,6 +308,17 @@ impl RaftLogReader<TypeConfig> for LogStore {
             Bound::Excluded(to) => *to,
             Bound::Unbounded => u64::MAX,
         };
+        self.entries(from, to)
+            .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Read, &error))
+    }
+
+    /// What is sent at once, so that it arrives before the next heartbeat is due.
+    async fn limited_get_log_entries(
+        &mut self,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<LogEntry>, StorageError> {
+        let to = self.0.position.borrow().within_bytes(from, to);
         self.entries(from, to)
             .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Read, &error))
     }
@@ -313,17 +380,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<LogEntry> = entries.into_iter().collect();
-        let written = self.append_durably(&entries).await;
-        if written.is_ok() {
-            let mut position = self.0.position.borrow_mut();
-            for entry in entries {
-                position.last = Some(entry.log_id);
-                position.recent.insert(entry.log_id.index, entry);
-            }
-            while position.recent.len() > RECENT_MAX {
-                position.recent.pop_first();
-            }
-        }
+        self.without_hole().await;
+        let written = self.append_durably(entries).await;
         callback.log_io_completed(written);
         Ok(())
     }
@@ -338,7 +396,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             .await
             .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Delete, &error))?;
         }
-        self.0.position.borrow_mut().recent.split_off(&since.index);
+        self.0.position.borrow_mut().forget(since.index..);
         let before = since.index.checked_sub(1);
         let last = match before {
             Some(before) => self
@@ -354,26 +412,17 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
-        let purged = wire::encode(&Some(upto)).map_err(|error| {
-            failed(
-                ErrorSubject::Logs,
-                ErrorVerb::Write,
-                &io::Error::other(error),
-            )
-        })?;
-        self.write(move |transaction| {
-            transaction
-                .open_table(META)?
-                .insert(PURGED, purged.as_slice())?;
-            transaction
-                .open_table(LOG)?
-                .retain_in(..=upto.index, |_, _| false)?;
-            Ok(())
-        })
-        .await
-        .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Delete, &error))?;
+        // openraft purges what a snapshot replaces while the snapshot is still on its way.
+        let early = self.0.position.borrow().snapshot < Some(upto);
+        if early {
+            self.0.position.borrow_mut().purge_next = Some(upto);
+        } else {
+            self.write(move |transaction| purge_in(transaction, upto))
+                .await
+                .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Delete, &error))?;
+        }
         let mut position = self.0.position.borrow_mut();
-        position.recent = position.recent.split_off(&(upto.index + 1));
+        position.forget(..=upto.index);
         position.purged = Some(upto);
         if position.last < Some(upto) {
             position.last = Some(upto);
@@ -382,13 +431,52 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 }
 
-impl LogStore {
-    async fn append_durably(&self, entries: &[LogEntry]) -> io::Result<()> {
-        let mut rows = Vec::with_capacity(entries.len());
+impl Position {
+    /// Keeps the newest entries in memory, by number and by size.
+    fn keep(&mut self, entries: Vec<LogEntry>, sizes: &[u64]) {
+        for (entry, bytes) in entries.into_iter().zip(sizes) {
+            self.last = Some(entry.log_id);
+            self.recent_bytes += bytes;
+            let (index, bytes) = (entry.log_id.index, *bytes);
+            let before = self.recent.insert(index, Recent { entry, bytes });
+            debug_assert!(before.is_none(), "conflicting entries are truncated first");
+        }
+        while self.recent.len() > RECENT_MAX
+            || self.recent_bytes > RECENT_BYTES_MAX && self.recent.len() > 1
+        {
+            let Some((_, gone)) = self.recent.pop_first() else {
+                return;
+            };
+            self.recent_bytes -= gone.bytes;
+        }
+    }
+
+    fn forget(&mut self, range: impl RangeBounds<u64>) {
+        let gone = self.recent.extract_if(range, |_, _| true);
+        self.recent_bytes -= gone.map(|(_, recent)| recent.bytes).sum::<u64>();
+    }
+
+    /// Up to where entries are sent at once; one at least.
+    fn within_bytes(&self, from: u64, to: u64) -> u64 {
         let mut bytes = 0;
-        for entry in entries {
+        for index in from..to {
+            // Those that aren't in memory are old, and of unknown size.
+            bytes += self.recent.get(&index).map_or(SENT_BYTES / 8, |recent| recent.bytes);
+            if bytes > SENT_BYTES {
+                return index.max(from + 1);
+            }
+        }
+        to
+    }
+}
+
+impl LogStore {
+    async fn append_durably(&self, entries: Vec<LogEntry>) -> io::Result<()> {
+        let mut rows = Vec::with_capacity(entries.len());
+        let mut sizes = Vec::with_capacity(entries.len());
+        for entry in &entries {
             let row = wire::encode(entry).map_err(io::Error::other)?;
-            bytes += row.len() as u64;
+            sizes.push(row.len() as u64);
             rows.push((entry.log_id.index, row));
         }
         let committed = {
@@ -413,7 +501,8 @@ impl LogStore {
         })
         .await?;
         let mut position = self.0.position.borrow_mut();
-        position.bytes += bytes;
+        position.bytes += sizes.iter().sum::<u64>();
+        position.keep(entries, &sizes);
         if let Some(committed) = committed {
             position.committed_saved = committed;
         }
@@ -421,31 +510,5 @@ impl LogStore {
     }
 }
 
-/// A file of the disk port as redb wants it.
-#[derive(Debug)]
-struct OnDisk(Arc<dyn File>);
-
-impl StorageBackend for OnDisk {
-    fn len(&self) -> Result<u64, io::Error> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.0.read_at(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> Result<(), io::Error> {
-        if planted::is(Planted::SkippedFsync) {
-            return Ok(());
-        }
-        self.0.sync()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.0.write_at(offset, data)
-    }
-}
+#[cfg(test)]
+mod tests;

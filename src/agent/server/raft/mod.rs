@@ -3,6 +3,7 @@
 pub(super) mod log_store;
 pub(super) mod machine;
 pub(super) mod network;
+mod on_disk;
 pub(super) mod open;
 pub(super) mod runtime;
 pub(super) mod types;

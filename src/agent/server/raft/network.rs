@@ -1,9 +1,8 @@
 //! How servers' logs talk to each other: over agent-to-agent requests, one connection a peer.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use openraft::error::{InstallSnapshotError, RPCError, RaftError, RemoteError, Unreachable};
@@ -14,8 +13,9 @@ use openraft::raft::{
 };
 use ports::Clock;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
-use super::types::{ServerNode, TypeConfig};
+use super::types::{LogId, ServerNode, TypeConfig, Vote};
 use crate::rpc::{Request, Response, Rpc};
 
 /// What a server's log asks of another's.
@@ -37,7 +37,20 @@ pub enum RaftResponse {
 pub(crate) type Directory = Rc<dyn Fn(u64) -> Option<String>>;
 
 /// When each server last answered, by the monotonic clock.
-pub(crate) type Contacts = Rc<RefCell<BTreeMap<u64, Duration>>>;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contacts(Arc<Mutex<BTreeMap<u64, Duration>>>);
+
+impl Contacts {
+    fn note(&self, server: u64, at: Duration) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(server, at);
+    }
+
+    pub(crate) fn all(&self) -> BTreeMap<u64, Duration> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.clone()
+    }
+}
 
 #[derive(Clone)]
 pub(crate) struct Network {
@@ -47,27 +60,58 @@ pub(crate) struct Network {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+/// How long entries may take to reach a server and to be written there.
+const EXCHANGE_WITHIN: Duration = Duration::from_secs(60);
+/// How often a server hears from its leader while large entries are on their way.
+const BEACON_EVERY: Duration = Duration::from_millis(150);
+
+/// Another server, as our log reaches it.
 pub(crate) struct Peer {
+    line: Line,
+    under_way: Option<Exchange>,
+}
+
+#[derive(Clone)]
+struct Line {
     network: Network,
     target: u64,
     address: String,
+}
+
+/// Entries on their way. openraft gives up after one heartbeat and asks for the same again; large
+/// entries on a slow network would begin their way anew for ever.
+struct Exchange {
+    vote: Vote,
+    prev: Option<LogId>,
+    last: Option<LogId>,
+    answer: JoinHandle<Result<RaftResponse, Unreachable>>,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.answer.abort();
+    }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &ServerNode) -> Peer {
-        Peer {
+        let line = Line {
             network: self.clone(),
             target,
             address: node.address.clone(),
+        };
+        Peer {
+            line,
+            under_way: None,
         }
     }
 }
 
 type Failure<E> = RPCError<u64, ServerNode, E>;
 
-impl Peer {
+impl Line {
     async fn ask(
         &self,
         request: RaftRequest,
@@ -82,7 +126,7 @@ impl Peer {
         match self.network.rpc.ask_at(&address, &request, within).await {
             Ok(Response::Raft(response)) => {
                 let now = self.network.clock.monotonic();
-                self.network.contacts.borrow_mut().insert(self.target, now);
+                self.network.contacts.note(self.target, now);
                 Ok(*response)
             }
             Ok(other) => {
@@ -90,6 +134,35 @@ impl Peer {
                 Err(Unreachable::new(&std::io::Error::other(why)))
             }
             Err(error) => Err(Unreachable::new(&error)),
+        }
+    }
+
+    /// Sends entries, however long it takes, and lets the server hear from us meanwhile.
+    async fn send(
+        self,
+        request: AppendEntriesRequest<TypeConfig>,
+    ) -> Result<RaftResponse, Unreachable> {
+        let beacon = AppendEntriesRequest {
+            vote: request.vote,
+            prev_log_id: request.prev_log_id,
+            leader_commit: None,
+            entries: Vec::new(),
+        };
+        let asking = self.ask(RaftRequest::Append(request), EXCHANGE_WITHIN);
+        tokio::pin!(asking);
+        loop {
+            let pause = tokio::time::sleep(BEACON_EVERY);
+            tokio::select! {
+                biased;
+                answer = &mut asking => return answer,
+                () = pause => {}
+            }
+            let beacon = RaftRequest::Append(beacon.clone());
+            tokio::select! {
+                biased;
+                answer = &mut asking => return answer,
+                _ = self.ask(beacon, BEACON_EVERY) => {}
+            }
         }
     }
 
@@ -103,16 +176,53 @@ impl Peer {
     }
 }
 
+impl Peer {
+    /// Sends entries, or waits on for those that are on their way already.
+    async fn exchange(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+    ) -> Result<RaftResponse, Unreachable> {
+        let (vote, prev) = (request.vote, request.prev_log_id);
+        let last = request.entries.last().map(|entry| entry.log_id);
+        let same = |sent: &Exchange| (sent.vote, sent.prev) == (vote, prev) && sent.last <= last;
+        let sent = match self.under_way.take().filter(same) {
+            Some(sent) => sent,
+            None => Exchange {
+                vote,
+                prev,
+                last,
+                answer: actix_rt::spawn(self.line.clone().send(request)),
+            },
+        };
+        let sent = self.under_way.insert(sent);
+        let stopped = |error| Err(Unreachable::new(&error));
+        let answer = (&mut sent.answer).await.unwrap_or_else(stopped);
+        let arrived = sent.last;
+        self.under_way = None;
+        Ok(match answer? {
+            RaftResponse::Append(Ok(AppendEntriesResponse::Success)) if arrived < last => {
+                RaftResponse::Append(Ok(AppendEntriesResponse::PartialSuccess(arrived)))
+            }
+            answer => answer,
+        })
+    }
+}
+
 impl RaftNetwork<TypeConfig> for Peer {
     async fn append_entries(
         &mut self,
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, Failure<RaftError<u64>>> {
-        let request = RaftRequest::Append(request);
-        match self.ask(request, option.hard_ttl()).await? {
-            RaftResponse::Append(result) => result.map_err(|error| self.remote(error)),
-            RaftResponse::Vote(_) | RaftResponse::Snapshot(_) => Err(self.wrong()),
+        let answer = if request.entries.is_empty() {
+            let heartbeat = RaftRequest::Append(request);
+            self.line.ask(heartbeat, option.hard_ttl()).await?
+        } else {
+            self.exchange(request).await?
+        };
+        match answer {
+            RaftResponse::Append(result) => result.map_err(|error| self.line.remote(error)),
+            RaftResponse::Vote(_) | RaftResponse::Snapshot(_) => Err(self.line.wrong()),
         }
     }
 
@@ -121,12 +231,10 @@ impl RaftNetwork<TypeConfig> for Peer {
         request: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, Failure<RaftError<u64>>> {
-        match self
-            .ask(RaftRequest::Vote(request), option.hard_ttl())
-            .await?
-        {
-            RaftResponse::Vote(result) => result.map_err(|error| self.remote(error)),
-            RaftResponse::Append(_) | RaftResponse::Snapshot(_) => Err(self.wrong()),
+        let request = RaftRequest::Vote(request);
+        match self.line.ask(request, option.hard_ttl()).await? {
+            RaftResponse::Vote(result) => result.map_err(|error| self.line.remote(error)),
+            RaftResponse::Append(_) | RaftResponse::Snapshot(_) => Err(self.line.wrong()),
         }
     }
 
@@ -136,9 +244,9 @@ impl RaftNetwork<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<InstallSnapshotResponse<u64>, Failure<RaftError<u64, InstallSnapshotError>>> {
         let request = RaftRequest::Snapshot(request);
-        match self.ask(request, option.hard_ttl()).await? {
-            RaftResponse::Snapshot(result) => result.map_err(|error| self.remote(error)),
-            RaftResponse::Append(_) | RaftResponse::Vote(_) => Err(self.wrong()),
+        match self.line.ask(request, option.hard_ttl()).await? {
+            RaftResponse::Snapshot(result) => result.map_err(|error| self.line.remote(error)),
+            RaftResponse::Append(_) | RaftResponse::Vote(_) => Err(self.line.wrong()),
         }
     }
 
