@@ -188,7 +188,11 @@ impl Handler<Finished> for EvalBroker {
     fn handle(&mut self, finished: Finished, ctx: &mut Self::Context) {
         if finished.reign == self.reign {
             self.busy.remove(&finished.job_id);
-            let left = self.state.now().eval(&finished.eval_id).map(|eval| (**eval).clone());
+            let left = self
+                .state
+                .now()
+                .eval(&finished.eval_id)
+                .map(|eval| (**eval).clone());
             if let Some(eval) = left.filter(|eval| eval.status == EVAL_PENDING) {
                 self.try_later(eval, ctx);
             }

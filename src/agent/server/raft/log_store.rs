@@ -461,7 +461,10 @@ impl Position {
         let mut bytes = 0;
         for index in from..to {
             // Those that aren't in memory are old, and of unknown size.
-            bytes += self.recent.get(&index).map_or(SENT_BYTES / 8, |recent| recent.bytes);
+            bytes += self
+                .recent
+                .get(&index)
+                .map_or(SENT_BYTES / 8, |recent| recent.bytes);
             if bytes > SENT_BYTES {
                 return index.max(from + 1);
             }

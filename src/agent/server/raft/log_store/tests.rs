@@ -64,8 +64,10 @@ async fn what_a_snapshot_replaces_stays_until_the_snapshot_is_on_disk() {
 /// Whether a future has nothing to say yet.
 async fn futures_pending(future: std::pin::Pin<&mut impl Future>) -> bool {
     let mut future = future;
-    std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending()))
-        .await
+    std::future::poll_fn(|context| {
+        std::task::Poll::Ready(future.as_mut().poll(context).is_pending())
+    })
+    .await
 }
 
 #[tokio::test]
