@@ -97,7 +97,7 @@ fn hunting_grounds(planted: Planted) -> &'static [&'static str] {
         Planted::StalePlanApplied => &["everything-at-once", "flapping-node"],
         Planted::NoPreVote => &["follower-isolated-and-healed"],
         Planted::ReadWithoutQuorum => &["leader-isolated"],
-        Planted::LostTruncation => &["leader-isolated", "everything-at-once"],
+        Planted::LostTruncation => &["old-leader-restarts"],
         Planted::SnapshotWithoutMembership => &["snapshot-catch-up"],
         Planted::RestartForgetsTasks => &["agent-restart"],
         Planted::WithdrawAfterKill => &["first-job"],

@@ -10,6 +10,7 @@ mod follower_isolated;
 mod leader_isolated;
 mod lose_quorum;
 mod node_loss;
+mod old_leader_restarts;
 mod rolling_restart;
 mod snapshot_catch_up;
 mod web;
@@ -74,6 +75,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: false,
         story: |user| Box::pin(leader_isolated::story(user)),
+    },
+    Scenario {
+        name: "old-leader-restarts",
+        about: "A leader that was cut off loses power while the new one's log takes the place of its own.",
+        servers: &[3, 5],
+        clients: 1,
+        snapshot_after: None,
+        good_network: false,
+        story: |user| Box::pin(old_leader_restarts::story(user)),
     },
     Scenario {
         name: "follower-isolated-and-healed",

@@ -250,6 +250,20 @@ fn purge_in(transaction: &WriteTransaction, upto: LogId) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Refuses a log that no server can have written: what it would vote for or apply isn't what the
+/// others agreed on.
+fn follows(last: Option<LogId>, next: LogId) -> Result<(), Failed> {
+    let Some(last) = last else { return Ok(()) };
+    if next.index == last.index + 1 && next.leader_id >= last.leader_id {
+        return Ok(());
+    }
+    Err(format!(
+        "entry {next} follows {last}: the log is damaged; move the data directory away and start \
+         the agent anew: it joins the others as another server and takes everything from them"
+    )
+    .into())
+}
+
 fn recover(database: &Database) -> Result<Position, Failed> {
     let transaction = database.begin_write()?;
     transaction.open_table(LOG)?;
@@ -261,13 +275,12 @@ fn recover(database: &Database) -> Result<Position, Failed> {
     let committed: Option<LogId> = read_meta(database, COMMITTED)?.flatten();
     let snapshot: Option<SnapshotMeta> = read_meta(database, SNAPSHOT)?;
     let log = transaction.open_table(LOG)?;
-    let last = match log.range::<u64>(..)?.next_back() {
-        Some(row) => {
-            let entry: LogEntry = wire::decode(row?.1.value())?;
-            Some(entry.log_id)
-        }
-        None => purged,
-    };
+    let mut last = purged;
+    for row in log.range::<u64>(..)? {
+        let (log_id, _) = wire::decode_first::<LogId>(row?.1.value())?;
+        follows(last, log_id)?;
+        last = Some(log_id);
+    }
     Ok(Position {
         last,
         purged,

@@ -115,3 +115,26 @@ async fn large_entries_dont_stay_in_memory() {
     let all = store.entries(1, 8).expect("it can be read");
     assert_eq!(all.len(), 7, "the others are read from disk");
 }
+
+/// A log that ends like this one, and is opened again.
+async fn reopened(ids: &[(u64, u64)]) -> Result<Option<u64>, String> {
+    let store = store();
+    let of = |(term, index): &(u64, u64)| LogEntry {
+        log_id: LogId::new(CommittedLeaderId::new(*term, 1), *index),
+        payload: EntryPayload::Blank,
+    };
+    let appended = store.append_durably(ids.iter().map(of).collect()).await;
+    appended.expect("room");
+    let database = store.database().expect("it is open");
+    let position = recover(&database).map_err(|error| error.to_string())?;
+    Ok(position.last.map(|last| last.index))
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_wrote_is_refused() {
+    assert_eq!(reopened(&[(1, 4), (1, 5), (3, 6)]).await, Ok(Some(6)));
+    for mixed in [[(1, 4), (2, 5), (1, 6)], [(1, 4), (1, 5), (1, 7)]] {
+        let why = reopened(&mixed).await.expect_err("it is damaged");
+        assert!(why.contains("the log is damaged"), "{why}");
+    }
+}
