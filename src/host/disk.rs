@@ -113,7 +113,7 @@ impl Disk for HostDisk {
                 reason: "not set: name a directory for the agent's state".to_owned(),
             });
         }
-        create_private_dir(root).map_err(|cause| error(root, &cause))?;
+        create_durably(root).map_err(|cause| error(root, &cause))?;
         let probe = root.join(format!(".write-test-{}", std::process::id()));
         let tested = fs::write(&probe, b"test").and_then(|()| fs::remove_file(&probe));
         tested.map_err(|cause| error(root, &cause))
@@ -153,7 +153,7 @@ impl Disk for HostDisk {
     }
 
     fn remove(&self, path: &str) -> Asked<'_, Result<(), DiskError>> {
-        self.blocking(path, remove_all)
+        self.blocking(path, remove_durably)
     }
 
     fn list(&self, path: &str) -> Asked<'_, Result<Vec<String>, DiskError>> {
@@ -184,10 +184,19 @@ pub(crate) fn create_private_dir(path: &Path) -> IoResult<()> {
 }
 
 fn create_parents(path: &Path) -> IoResult<()> {
-    match path.parent() {
-        Some(folder) if !folder.is_dir() => create_private_dir(folder),
-        Some(_) | None => Ok(()),
+    path.parent().map_or(Ok(()), create_durably)
+}
+
+/// Makes a folder, and those it is in, so that a power cut doesn't take them away again.
+fn create_durably(folder: &Path) -> IoResult<()> {
+    if folder.is_dir() {
+        return Ok(());
     }
+    let above = folder.parent().filter(|above| *above != "");
+    above.map_or(Ok(()), create_durably)?;
+    // Fine if somebody else has just made it.
+    create_private_dir(folder)?;
+    sync_dir(above.unwrap_or(Path::new(".")))
 }
 
 fn sync_dir(path: &Path) -> IoResult<()> {
@@ -233,6 +242,14 @@ pub(crate) fn remove_all(path: &Path) -> IoResult<()> {
         Err(cause) => Err(cause),
     };
     match removed {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn remove_durably(path: &Path) -> IoResult<()> {
+    remove_all(path)?;
+    match path.parent().map_or(Ok(()), sync_dir) {
         Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
     }
