@@ -1,19 +1,24 @@
 //! The data directory on the machine's disk.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
 use std::io::{Error as IoError, ErrorKind, Result as IoResult, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ports::errors::DiskError;
 use ports::{Asked, Disk, File};
+
+/// The file that an agent locks.
+const LOCK: &str = ".lock";
 
 /// Where an agent's state lives. One made for a single run goes away with the last holder.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
     temporary: bool,
+    /// Held so that no other agent uses the directory; goes with the process, however it ends.
+    lock: OnceLock<fs::File>,
 }
 
 impl DataDir {
@@ -21,6 +26,7 @@ impl DataDir {
         Arc::new(Self {
             path: path.into(),
             temporary: false,
+            lock: OnceLock::new(),
         })
     }
 
@@ -28,11 +34,33 @@ impl DataDir {
         Arc::new(Self {
             path: std::env::temp_dir().join(format!("drover-dev-{id}")),
             temporary: true,
+            lock: OnceLock::new(),
         })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn lock(&self) -> Result<(), DiskError> {
+        if self.lock.get().is_some() {
+            return Ok(());
+        }
+        let path = self.path.join(LOCK);
+        let file = private_file(&path).map_err(|cause| error(&path, &cause))?;
+        match file.try_lock() {
+            Ok(()) => {
+                self.lock.get_or_init(|| file);
+                Ok(())
+            }
+            Err(TryLockError::WouldBlock) => Err(DiskError::Failed {
+                path: self.path.display().to_string(),
+                reason: "another agent uses this directory: stop it, or give this one another \
+                         data_dir"
+                    .to_owned(),
+            }),
+            Err(TryLockError::Error(cause)) => Err(error(&path, &cause)),
+        }
     }
 }
 
@@ -116,7 +144,8 @@ impl Disk for HostDisk {
         create_durably(root).map_err(|cause| error(root, &cause))?;
         let probe = root.join(format!(".write-test-{}", std::process::id()));
         let tested = fs::write(&probe, b"test").and_then(|()| fs::remove_file(&probe));
-        tested.map_err(|cause| error(root, &cause))
+        tested.map_err(|cause| error(root, &cause))?;
+        self.root.lock()
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn File>, DiskError> {
@@ -294,6 +323,21 @@ mod tests {
         assert!(path.is_dir());
         drop(data);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn two_agents_cannot_use_one_directory() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let first = HostDisk::new(DataDir::kept(folder.path()));
+        first.prepare().expect("writable");
+        first.prepare().expect("its own");
+        let second = HostDisk::new(DataDir::kept(folder.path()));
+        let error = second.prepare().expect_err("in use").to_string();
+        let path = folder.path().display().to_string();
+        assert!(error.starts_with(&path), "{error}");
+        assert!(error.contains("another agent"), "{error}");
+        drop(first);
+        second.prepare().expect("free again");
     }
 
     #[tokio::test]
