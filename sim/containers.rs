@@ -235,7 +235,11 @@ impl Containers for SimContainers {
     fn remove<'a>(&'a self, key: &'a TaskKey) -> Asked<'a, Result<(), ContainersError>> {
         Box::pin(async move {
             self.end(key, Stop::Kill, Duration::ZERO).await?;
-            self.engine().tasks.remove(key);
+            let mut engine = self.engine();
+            if let Some(task) = engine.tasks.get(key) {
+                engine.check_reachable(&task.spec.driver)?;
+                engine.tasks.remove(key);
+            }
             Ok(())
         })
     }

@@ -387,6 +387,31 @@ fn tasks_are_taken_up_though_their_engine_cannot_be_reached() {
 }
 
 #[test]
+fn tasks_that_could_not_be_stopped_end_once_their_engine_answers() {
+    play(13, async |scene| {
+        let tasks = scene.job().await?;
+        let victim = ids(&tasks)[0].clone();
+        scene.machine.set_engine_reachable(false);
+        let api = scene.user.api("DELETE", "/v1/job/httpbackend", None);
+        api.await?;
+        scene.pass(Duration::from_secs(5)).await;
+        ensure!(scene.machine.kill_container(&victim), "nothing stops it");
+        scene.pass(Duration::from_secs(5)).await;
+        let running = scene.machine.running();
+        ensure!(running == ids(&tasks)[1..], "{running:?} run");
+        let containers = scene.outside().containers;
+        ensure!(containers.list().await?.len() == 2, "none can be removed");
+        scene.machine.set_engine_reachable(true);
+        let gone = scene.user.eventually("nothing is left", SOON, || async {
+            let left = containers.list().await?;
+            ensure!(left.is_empty(), "{left:?} are");
+            Ok(())
+        });
+        gone.await
+    });
+}
+
+#[test]
 fn with_damaged_files_tasks_run_on_until_a_server_says_what_is_wanted() {
     for seed in 0..3 {
         play(seed, async |scene| {

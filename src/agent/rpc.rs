@@ -1,5 +1,9 @@
 //! What agents ask of servers, and the client side of asking.
 
+mod pool;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::Notify;
 
+use self::pool::Pool;
 use crate::seal::Seal;
 use crate::server::{
     Applied, Health, Proposal, ProposeError, RaftRequest, RaftResponse, ServerNode,
@@ -217,7 +222,7 @@ struct Shared {
     configured: Vec<String>,
     /// `host:port`; the first is asked first.
     servers: Vec<String>,
-    idle: BTreeMap<String, Vec<Box<dyn Stream>>>,
+    idle: Pool<Box<dyn Stream>>,
     /// Told when a server fails to answer: whoever waits for a change there should ask elsewhere.
     failing: BTreeMap<String, Arc<Notify>>,
 }
@@ -244,7 +249,7 @@ impl Rpc {
             shared: Arc::new(Mutex::new(Shared {
                 configured: servers.clone(),
                 servers,
-                idle: BTreeMap::new(),
+                idle: Pool::new(),
                 failing: BTreeMap::new(),
             })),
         }
@@ -267,7 +272,7 @@ impl Rpc {
         if let Some(at) = servers.iter().position(|server| Some(server) == first) {
             servers.swap(0, at);
         }
-        shared.idle.retain(|server, _| servers.contains(server));
+        shared.idle.keep_only(&servers);
         shared.failing.retain(|server, failing| {
             let stays = servers.contains(server);
             if !stays {
@@ -309,6 +314,8 @@ impl Rpc {
         tokio::time::timeout(within, asking)
             .await
             .unwrap_or_else(|_| {
+                // It may just be slow, but if one connection died unseen, so did the others.
+                self.lock().idle.close(server);
                 Err(Error::Failed {
                     server: server.to_owned(),
                     reason: format!("no answer within {} ms", within.as_millis()),
@@ -331,7 +338,8 @@ impl Rpc {
                 reason,
             }
         };
-        let idle = self.lock().idle.get_mut(server).and_then(Vec::pop);
+        let now = self.world.clock.monotonic();
+        let idle = self.lock().idle.take(server, now);
         if let Some(stream) = idle {
             match self.exchange(server, stream, request).await {
                 Ok(response) => return Ok(response),
@@ -355,7 +363,7 @@ impl Rpc {
     /// waiting for it.
     fn give_up_on(&self, server: &str) {
         let mut shared = self.lock();
-        shared.idle.remove(server);
+        shared.idle.close(server);
         if let Some(failing) = shared.failing.get(server) {
             failing.notify_waiters();
         }
@@ -387,12 +395,8 @@ impl Rpc {
             }
         };
         let response = response.map_err(|error| Silence::Broken(error.to_string()))?;
-        let mut shared = self.lock();
-        shared
-            .idle
-            .entry(server.to_owned())
-            .or_default()
-            .push(stream);
+        let now = self.world.clock.monotonic();
+        self.lock().idle.give_back(server, stream, now);
         Ok(response)
     }
 }

@@ -1,19 +1,24 @@
 //! The data directory on the machine's disk.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
 use std::io::{Error as IoError, ErrorKind, Result as IoResult, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ports::errors::DiskError;
 use ports::{Asked, Disk, File};
+
+/// The file that an agent locks.
+const LOCK: &str = ".lock";
 
 /// Where an agent's state lives. One made for a single run goes away with the last holder.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
     temporary: bool,
+    /// Held so that no other agent uses the directory; goes with the process, however it ends.
+    lock: OnceLock<fs::File>,
 }
 
 impl DataDir {
@@ -21,6 +26,7 @@ impl DataDir {
         Arc::new(Self {
             path: path.into(),
             temporary: false,
+            lock: OnceLock::new(),
         })
     }
 
@@ -28,11 +34,33 @@ impl DataDir {
         Arc::new(Self {
             path: std::env::temp_dir().join(format!("drover-dev-{id}")),
             temporary: true,
+            lock: OnceLock::new(),
         })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn lock(&self) -> Result<(), DiskError> {
+        if self.lock.get().is_some() {
+            return Ok(());
+        }
+        let path = self.path.join(LOCK);
+        let file = private_file(&path).map_err(|cause| error(&path, &cause))?;
+        match file.try_lock() {
+            Ok(()) => {
+                self.lock.get_or_init(|| file);
+                Ok(())
+            }
+            Err(TryLockError::WouldBlock) => Err(DiskError::Failed {
+                path: self.path.display().to_string(),
+                reason: "another agent uses this directory: stop it, or give this one another \
+                         data_dir"
+                    .to_owned(),
+            }),
+            Err(TryLockError::Error(cause)) => Err(error(&path, &cause)),
+        }
     }
 }
 
@@ -113,10 +141,11 @@ impl Disk for HostDisk {
                 reason: "not set: name a directory for the agent's state".to_owned(),
             });
         }
-        create_private_dir(root).map_err(|cause| error(root, &cause))?;
+        create_durably(root).map_err(|cause| error(root, &cause))?;
         let probe = root.join(format!(".write-test-{}", std::process::id()));
         let tested = fs::write(&probe, b"test").and_then(|()| fs::remove_file(&probe));
-        tested.map_err(|cause| error(root, &cause))
+        tested.map_err(|cause| error(root, &cause))?;
+        self.root.lock()
     }
 
     fn open(&self, path: &str) -> Result<Arc<dyn File>, DiskError> {
@@ -153,7 +182,7 @@ impl Disk for HostDisk {
     }
 
     fn remove(&self, path: &str) -> Asked<'_, Result<(), DiskError>> {
-        self.blocking(path, remove_all)
+        self.blocking(path, remove_durably)
     }
 
     fn list(&self, path: &str) -> Asked<'_, Result<Vec<String>, DiskError>> {
@@ -184,10 +213,19 @@ pub(crate) fn create_private_dir(path: &Path) -> IoResult<()> {
 }
 
 fn create_parents(path: &Path) -> IoResult<()> {
-    match path.parent() {
-        Some(folder) if !folder.is_dir() => create_private_dir(folder),
-        Some(_) | None => Ok(()),
+    path.parent().map_or(Ok(()), create_durably)
+}
+
+/// Makes a folder, and those it is in, so that a power cut doesn't take them away again.
+fn create_durably(folder: &Path) -> IoResult<()> {
+    if folder.is_dir() {
+        return Ok(());
     }
+    let above = folder.parent().filter(|above| *above != "");
+    above.map_or(Ok(()), create_durably)?;
+    // Fine if somebody else has just made it.
+    create_private_dir(folder)?;
+    sync_dir(above.unwrap_or(Path::new(".")))
 }
 
 fn sync_dir(path: &Path) -> IoResult<()> {
@@ -238,6 +276,14 @@ pub(crate) fn remove_all(path: &Path) -> IoResult<()> {
     }
 }
 
+fn remove_durably(path: &Path) -> IoResult<()> {
+    remove_all(path)?;
+    match path.parent().map_or(Ok(()), sync_dir) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 #[derive(Debug)]
 struct HostFile {
     file: fs::File,
@@ -277,6 +323,21 @@ mod tests {
         assert!(path.is_dir());
         drop(data);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn two_agents_cannot_use_one_directory() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let first = HostDisk::new(DataDir::kept(folder.path()));
+        first.prepare().expect("writable");
+        first.prepare().expect("its own");
+        let second = HostDisk::new(DataDir::kept(folder.path()));
+        let error = second.prepare().expect_err("in use").to_string();
+        let path = folder.path().display().to_string();
+        assert!(error.starts_with(&path), "{error}");
+        assert!(error.contains("another agent"), "{error}");
+        drop(first);
+        second.prepare().expect("free again");
     }
 
     #[tokio::test]

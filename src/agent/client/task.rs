@@ -30,6 +30,9 @@ use take_up::Known;
 const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
 /// How long agents may take to see in their replicas what the servers know.
 const REPLICAS_FOLLOW: Duration = Duration::from_millis(100);
+/// Pause before a driver that failed to stop or remove a task is asked again; doubles each time.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
 
 /// The task isn't wanted any more.
 #[derive(Message)]
@@ -88,6 +91,8 @@ pub struct Task {
     machine: Machine,
     checks: Vec<Addr<HealthCheck>>,
     timer: Option<SpawnHandle>,
+    /// How often it has ended: a stop is meant for the run it was asked for.
+    ends: u64,
     serving: bool,
     /// The last status of each check, while the task is up.
     health: BTreeMap<String, String>,
@@ -167,6 +172,7 @@ impl Task {
             machine,
             checks: Vec::new(),
             timer: None,
+            ends: 0,
             serving: false,
             health: kept.checks,
             look_first,
@@ -247,7 +253,7 @@ impl Task {
                     ctx.cancel_future(old);
                 }
             }
-            Effect::Remove => self.remove(ctx),
+            Effect::Remove => self.remove(ASK_AGAIN, ctx),
         }
     }
 
@@ -288,6 +294,7 @@ impl Task {
         let (world, key) = (self.world.clone(), self.key());
         let asking = async move { world.containers.wait(&key).await };
         ctx.spawn(asking.into_actor(self).map(|exit, task, ctx| {
+            task.ends += 1;
             let jitter = task.world.random.next_u64();
             let ports::Exit {
                 code,
@@ -311,8 +318,6 @@ impl Task {
     /// Kills the task once nobody is sent to it any more: when the servers know that it is
     /// withdrawn, and every agent's replica has had time to follow.
     fn stop_task(&mut self, delay: Duration, timeout: Duration, ctx: &mut Context<Self>) {
-        let (world, key) = (self.world.clone(), self.key());
-        let signal = self.asked.kill_signal.clone();
         let withdrawn = self.catalog.send(Withdraw {
             owner: self.owner(),
         });
@@ -324,23 +329,40 @@ impl Task {
                 tokio::time::sleep(REPLICAS_FOLLOW).await;
             }
             tokio::time::sleep(delay).await;
-            world.containers.stop(&key, &signal, timeout).await
         };
-        ctx.spawn(asking.into_actor(self).map(|stopped, task, _| {
-            if let Err(error) = stopped {
-                tracing::warn!(task = %task.key(), %error, "the driver could not stop a task");
-            }
+        let run = self.ends;
+        ctx.spawn(asking.into_actor(self).map(move |(), task, ctx| {
+            task.kill(run, timeout, ASK_AGAIN, ctx);
         }));
     }
 
-    fn remove(&mut self, ctx: &mut Context<Self>) {
+    /// Has the driver end the task, unless that run of it has ended already.
+    fn kill(&mut self, run: u64, timeout: Duration, again: Duration, ctx: &mut Context<Self>) {
+        if self.ends != run {
+            return;
+        }
+        let (world, key) = (self.world.clone(), self.key());
+        let signal = self.asked.kill_signal.clone();
+        let asking = async move { world.containers.stop(&key, &signal, timeout).await };
+        ctx.spawn(asking.into_actor(self).map(move |stopped, task, ctx| {
+            let Err(error) = stopped else { return };
+            tracing::warn!(task = %task.key(), %error, "the driver could not stop a task");
+            let next = (again * 2).min(ASK_AGAIN_MAX);
+            ctx.run_later(again, move |task, ctx| task.kill(run, timeout, next, ctx));
+        }));
+    }
+
+    fn remove(&mut self, again: Duration, ctx: &mut Context<Self>) {
         let (world, key) = (self.world.clone(), self.key());
         let asking = async move { world.containers.remove(&key).await };
-        ctx.spawn(asking.into_actor(self).map(|removed, task, ctx| {
-            if let Err(error) = removed {
-                tracing::warn!(task = %task.key(), %error, "a dead task's container remains");
-            }
-            ctx.stop();
+        ctx.spawn(asking.into_actor(self).map(move |removed, task, ctx| {
+            let Err(error) = removed else {
+                ctx.stop();
+                return;
+            };
+            tracing::warn!(task = %task.key(), %error, "a dead task's container remains");
+            let next = (again * 2).min(ASK_AGAIN_MAX);
+            ctx.run_later(again, move |task, ctx| task.remove(next, ctx));
         }));
     }
 
@@ -399,7 +421,7 @@ impl Actor for Task {
         if self.machine.dead() {
             self.tell();
             self.settled();
-            self.remove(ctx);
+            self.remove(ASK_AGAIN, ctx);
         } else if self.look_first {
             self.take_up(ctx);
         } else {

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub(super) struct Client {
     phase: Cell<Phase>,
     since: Cell<u64>,
     late: Cell<bool>,
+    /// Where the request waits for an answer, until there is one.
+    upstream: RefCell<Option<Rc<str>>>,
+    lost: Cell<bool>,
     stopping: Cell<bool>,
     cut: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -50,12 +54,18 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) struct Late;
 
+/// The upstream's machine can't be reached any more.
+#[derive(Debug)]
+pub(super) struct Lost;
+
 impl Client {
     pub(super) fn new(now: u64) -> Self {
         Self {
             phase: Cell::new(Phase::AwaitingRequest),
             since: Cell::new(now),
             late: Cell::new(false),
+            upstream: RefCell::new(None),
+            lost: Cell::new(false),
             stopping: Cell::new(false),
             cut: Cell::new(false),
             waker: RefCell::new(None),
@@ -83,6 +93,7 @@ impl Client {
     fn enter(&self, phase: Phase, now: u64) {
         self.phase.set(phase);
         self.since.set(now);
+        self.upstream.replace(None);
     }
 
     /// Acts on deadlines that have passed.
@@ -96,6 +107,17 @@ impl Client {
             }
             Phase::AwaitingRequest | Phase::AwaitingUpstream | Phase::Streaming => {}
         }
+    }
+
+    /// Where the request waits for an answer.
+    pub(super) fn waits_at(&self) -> Option<Rc<str>> {
+        self.upstream.borrow().clone()
+    }
+
+    /// The upstream it waits at will never answer.
+    pub(super) fn give_up_upstream(&self) {
+        self.lost.set(true);
+        self.wake();
     }
 
     pub(super) fn finish(&self) {
@@ -142,6 +164,25 @@ impl Client {
             Poll::Pending => Poll::Pending,
         })
         .await
+    }
+
+    /// Waits for an upstream until it answers or is lost. Polled like `in_time`.
+    pub(super) async fn unless_lost<T>(
+        &self,
+        upstream: Rc<str>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Lost> {
+        self.lost.set(false);
+        self.upstream.replace(Some(upstream));
+        let mut work = pin!(work);
+        let ended = poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending if self.lost.get() => Poll::Ready(Err(Lost)),
+            Poll::Pending => Poll::Pending,
+        });
+        let ended = ended.await;
+        self.upstream.replace(None);
+        ended
     }
 
     /// Runs something until it ends by itself or the connection is cut.

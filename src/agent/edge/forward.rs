@@ -15,7 +15,7 @@ use logic::routes::{Route, Target};
 use ports::errors::NetworkError;
 
 use super::body::{ReplyBody, RequestBody};
-use super::client::{Client, Late};
+use super::client::{Client, Late, Lost};
 use super::headers::{self, X_FORWARDED_PREFIX};
 use super::pool::Lease;
 use super::upgrade;
@@ -32,6 +32,7 @@ pub(super) type Reply = Response<ReplyBody>;
 enum Failure {
     NoConnection(NetworkError),
     Broken(hyper::Error),
+    Lost,
     Late,
 }
 
@@ -129,25 +130,27 @@ impl Forwarder {
             let (mut lease, chosen) = self.connect(route, target, stale < STALE_MAX).await?;
             target = chosen;
             asked.address_to(&mut request, target);
-            // Only an idle connection can have been closed before the request got there.
-            let again = lease.used.then(|| repeatable(&request)).flatten();
-            let error = match lease.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, lease)),
-                Err(error) => error,
+            let again = repeatable(&request);
+            let answer = lease.sender.try_send_request(request);
+            let mut error = match self.client.unless_lost(lease.address.clone(), answer).await {
+                Ok(Ok(response)) => return Ok((response, lease)),
+                Ok(Err(error)) => error,
+                Err(Lost) => {
+                    let other = self.worker.instead_of(route, target);
+                    (request, target) = again.zip(other).ok_or(Failure::Lost)?;
+                    self.worker.retried();
+                    continue;
+                }
             };
+            // Only an idle connection can have been closed before the request got there.
             let used = lease.used;
             drop(lease);
-            let mut error = error;
             request = match (error.take_message(), again) {
                 (Some(unsent), _) if used => unsent,
-                (None, Some(again)) => again,
+                (None, Some(again)) if used => again,
                 (Some(_) | None, _) => return Err(Failure::Broken(error.into_error())),
             };
-            self.worker
-                .shared
-                .counters
-                .retried
-                .fetch_add(1, Ordering::Relaxed);
+            self.worker.retried();
             stale += 1;
         }
     }
@@ -171,11 +174,7 @@ impl Forwarder {
                         return Err(Failure::NoConnection(error));
                     };
                     tracing::debug!(%error, instead = other.address, "can't connect to an upstream");
-                    worker
-                        .shared
-                        .counters
-                        .retried
-                        .fetch_add(1, Ordering::Relaxed);
+                    worker.retried();
                     target = other;
                 }
             }
@@ -241,6 +240,11 @@ impl Forwarder {
                 StatusCode::BAD_GATEWAY,
                 "the upstream closed the connection before it answered",
                 error.to_string(),
+            ),
+            Failure::Lost => (
+                StatusCode::BAD_GATEWAY,
+                "the upstream's machine can't be reached any more",
+                String::new(),
             ),
             Failure::Late => (
                 StatusCode::GATEWAY_TIMEOUT,

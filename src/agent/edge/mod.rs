@@ -122,6 +122,7 @@ async fn start_with(
     for port in &config.ports {
         let means = Means {
             table: table.clone(),
+            lost: routes.lost(),
             counters: counters.clone(),
             settings,
             by,

@@ -24,7 +24,7 @@ pub(super) type Sender = http1::SendRequest<RequestBody>;
 
 /// A connection in use, and where it goes back to.
 pub(super) struct Lease {
-    address: Rc<str>,
+    pub(super) address: Rc<str>,
     pub(super) sender: Sender,
     /// Whether it has carried a request before; then the upstream may just be closing it.
     pub(super) used: bool,
@@ -144,6 +144,11 @@ impl Pool {
                 .retain(|idle| now - idle.since <= IDLE_TICKS_MAX && !idle.sender.is_closed());
             !connections.is_empty()
         });
+    }
+
+    /// Closes the idle connections of an upstream that is lost.
+    pub(super) fn forget(&self, address: &str) {
+        self.idle.borrow_mut().remove(address);
     }
 
     pub(super) fn close_idle(&self) {

@@ -16,6 +16,7 @@ use ports::World;
 use ports::errors::NetworkError;
 use tokio::sync::{mpsc, watch};
 
+use super::route_table::Lost;
 use super::worker::{Shared, Worker};
 use super::{Counters, Settings};
 
@@ -36,6 +37,7 @@ pub struct ProxyListener {
 /// What a listener serves with.
 pub(super) struct Means {
     pub(super) table: Arc<ArcSwap<Table>>,
+    pub(super) lost: Lost,
     pub(super) counters: Arc<Counters>,
     pub(super) settings: Settings,
     pub(super) by: Option<IpAddr>,
@@ -55,6 +57,7 @@ impl ProxyListener {
         let (bound, mut reports) = mpsc::channel(workers.max(1));
         let shared = Arc::new(Shared {
             table: means.table,
+            lost: means.lost,
             network: world.network.clone(),
             clock: world.clock.clone(),
             counters: means.counters,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use actix::prelude::*;
 use arc_swap::ArcSwap;
 use futures_util::stream;
-use logic::catalog::View;
+use logic::catalog::{Instance, View};
+use logic::model::{CHECK_CRITICAL, SERF_HEALTH};
 use logic::routes::{Rejected, Row, Table};
 
 use crate::published::Subscriber;
@@ -22,10 +23,15 @@ pub struct DescribeRoutes;
 #[rtype(result = "()")]
 struct CatalogChanged(Arc<View>);
 
+/// Addresses of the instances whose nodes can't be reached, as targets write them. An instance
+/// that was withdrawn, such as one that ends its last requests, isn't among them.
+pub(super) type Lost = Arc<ArcSwap<BTreeSet<String>>>;
+
 pub struct RouteTable {
     prefix: String,
     view: Subscriber<Arc<View>>,
     table: Arc<ArcSwap<Table>>,
+    lost: Lost,
     /// Tags already complained about; one that was mended and broken again is told again.
     told: BTreeSet<Rejected>,
 }
@@ -38,6 +44,7 @@ impl RouteTable {
             prefix: prefix.to_owned(),
             view,
             table: Arc::default(),
+            lost: Lost::default(),
             told: BTreeSet::new(),
         };
         routes.rebuild(&first);
@@ -49,7 +56,15 @@ impl RouteTable {
         self.table.clone()
     }
 
+    pub(super) fn lost(&self) -> Lost {
+        self.lost.clone()
+    }
+
     fn rebuild(&mut self, view: &View) {
+        let lost = lost(view);
+        if **self.lost.load() != lost {
+            self.lost.store(Arc::new(lost));
+        }
         let table = Table::new(view, &self.prefix);
         self.complain(&table);
         let old = self.table.load_full();
@@ -71,6 +86,28 @@ impl RouteTable {
             tracing::warn!(service, tag, reason, "a tag is no route");
         }
         self.told = rejected;
+    }
+}
+
+fn lost(view: &View) -> BTreeSet<String> {
+    let (lost, others): (Vec<_>, Vec<_>) = view.services.values().flatten().partition(|instance| {
+        let mut checks = instance.checks.iter();
+        checks.any(|check| check.check_id == SERF_HEALTH && check.status == CHECK_CRITICAL)
+    });
+    let mut lost: BTreeSet<String> = lost.into_iter().map(address).collect();
+    // Two nodes can have the same addresses, if those are the containers' own.
+    for other in others {
+        lost.remove(&address(other));
+    }
+    lost
+}
+
+fn address(instance: &Instance) -> String {
+    let (host, port) = (instance.address(), instance.service.port);
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
 

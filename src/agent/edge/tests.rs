@@ -1,5 +1,7 @@
 //! The whole edge on loopback: raw clients on one side, raw or hyper backends on the other.
 
+mod lost_node;
+
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::fmt::Write as _;

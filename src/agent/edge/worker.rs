@@ -4,13 +4,14 @@
 //! holds. In the simulator many hosts' workers live on one thread, so nothing is thread-local.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use logic::routes::{Route, Table, Target};
+use ports::errors::NetworkError;
 use ports::{Accepted, Clock, Listener, Network, Stream};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -27,6 +29,7 @@ use super::client::{Client, Limits, Order};
 use super::forward::Forwarder;
 use super::headers;
 use super::pool::Pool;
+use super::route_table::Lost;
 use super::{Counters, Settings};
 
 const TICK: Duration = Duration::from_secs(1);
@@ -40,6 +43,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What the workers of one port have in common.
 pub(super) struct Shared {
     pub(super) table: Arc<ArcSwap<Table>>,
+    pub(super) lost: Lost,
     pub(super) network: Arc<dyn Network>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Arc<Counters>,
@@ -55,6 +59,8 @@ pub(super) struct Worker {
     clients: RefCell<BTreeMap<u64, Rc<Client>>>,
     admitted: Cell<u64>,
     left: Notify,
+    /// Upstreams that are being tried, because their nodes are lost.
+    tried: RefCell<BTreeSet<Rc<str>>>,
 }
 
 impl Worker {
@@ -67,6 +73,7 @@ impl Worker {
             clients: RefCell::new(BTreeMap::new()),
             admitted: Cell::new(0),
             left: Notify::new(),
+            tried: RefCell::new(BTreeSet::new()),
         }
     }
 
@@ -90,8 +97,17 @@ impl Worker {
         route: &'t Route,
         target: &'t Target,
     ) -> Option<&'t Target> {
+        let lost = self.shared.lost.load();
         let mut others = route.others(target);
-        others.find(|other| other.redirect.is_none() && !self.pool.avoids(&other.address))
+        others.find(|other| {
+            let address = &other.address;
+            other.redirect.is_none() && !self.pool.avoids(address) && !lost.contains(address)
+        })
+    }
+
+    pub(super) fn retried(&self) {
+        let counters = &self.shared.counters;
+        counters.retried.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The next number of the worker's own sequence (splitmix64): no lock, and the same in
@@ -144,7 +160,7 @@ impl Worker {
         self.finish(grace).await;
     }
 
-    fn tick(&self) {
+    fn tick(self: &Rc<Self>) {
         self.pool.tick();
         let settings = &self.shared.settings;
         let limits = Limits {
@@ -153,6 +169,41 @@ impl Worker {
         };
         for client in self.clients.borrow().values() {
             client.tick(self.now(), limits);
+        }
+        let lost = self.shared.lost.load();
+        if !lost.is_empty() {
+            self.doubt(&lost);
+        }
+    }
+
+    /// Tries the upstreams on lost nodes that requests wait at: there the machine may be gone,
+    /// or just its agent.
+    fn doubt(self: &Rc<Self>, lost: &BTreeSet<String>) {
+        for client in self.clients.borrow().values() {
+            let Some(address) = client.waits_at() else {
+                continue;
+            };
+            if !lost.contains(&*address) || !self.tried.borrow_mut().insert(address.clone()) {
+                continue;
+            }
+            let worker = self.clone();
+            tokio::task::spawn_local(async move {
+                if let Err(error) = worker.pool.connect(&address).await {
+                    worker.give_up(&address, &error);
+                }
+                worker.tried.borrow_mut().remove(&address);
+            });
+        }
+    }
+
+    /// Nothing that was sent to this upstream will be answered.
+    fn give_up(&self, address: &str, error: &NetworkError) {
+        tracing::debug!(%error, "an upstream is lost with its node");
+        self.pool.forget(address);
+        for client in self.clients.borrow().values() {
+            if client.waits_at().is_some_and(|at| *at == *address) {
+                client.give_up_upstream();
+            }
         }
     }
 

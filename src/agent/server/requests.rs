@@ -1,13 +1,16 @@
 //! `Requests`: takes connections from other agents and answers what they ask.
 
+mod conversation;
+
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
 use axum::Router;
 use logic::model::{AllocReport, Node};
 use logic::state::{Command, Topic};
-use ports::{Listener, Random, Stream};
+use ports::{Listener, Random};
 
+use self::conversation::{Answers, Envelope, LIMITS, accept};
 use super::Server;
 use super::cluster::Begin;
 use super::consensus::{AskPreVote, AskRaft, Consensus, Propose, ProposeError, ProposeFor};
@@ -16,10 +19,7 @@ use super::leadership::{AskReadIndex, TakeOver};
 use crate::api;
 use crate::rpc::{ApiKind, HttpRequest, HttpResponse, NodeProof, Request, Response};
 use crate::seal::Seal;
-use crate::wire;
 
-/// A connection that asks nothing for this long is closed.
-const IDLE_WITHIN: Duration = Duration::from_secs(120);
 /// How long a node waits for this server to learn what another told it already.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(1);
 /// How long the leader may take over a heartbeat that is passed on.
@@ -28,8 +28,6 @@ const RELAY_WITHIN: Duration = Duration::from_millis(800);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How often a request that waits for news asks whether there is a leader.
 const LEADER_LOOK: Duration = Duration::from_secs(1);
-/// After a failed accept (out of file descriptors, most likely).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The two HTTP APIs, for requests that other agents pass on.
 #[derive(Clone)]
@@ -40,6 +38,7 @@ pub struct Routers {
 
 pub struct Requests {
     listener: Option<Box<dyn Listener>>,
+    envelope: Envelope,
     answering: Answering,
 }
 
@@ -48,8 +47,6 @@ struct Answering {
     server: Server,
     routers: Routers,
     datacenter: String,
-    seal: Seal,
-    random: Random,
 }
 
 impl Requests {
@@ -63,12 +60,11 @@ impl Requests {
     ) -> Self {
         Self {
             listener: Some(listener),
+            envelope: Envelope { seal, random },
             answering: Answering {
                 server,
                 routers,
                 datacenter,
-                seal,
-                random,
             },
         }
     }
@@ -79,52 +75,25 @@ impl Actor for Requests {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         if let Some(listener) = self.listener.take() {
-            ctx.spawn(accept(listener, self.answering.clone()).into_actor(self));
+            let taking = accept(
+                listener,
+                LIMITS,
+                self.envelope.clone(),
+                self.answering.clone(),
+            );
+            ctx.spawn(taking.into_actor(self));
         }
     }
 }
 
-async fn accept(mut listener: Box<dyn Listener>, answering: Answering) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                actix_rt::spawn(converse(stream, answering.clone()));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection from an agent could not be taken");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn converse(mut stream: Box<dyn Stream>, answering: Answering) {
-    loop {
-        let request = match tokio::time::timeout(
-            IDLE_WITHIN,
-            wire::read_sealed(&mut stream, &answering.seal),
-        )
-        .await
-        {
-            Ok(Ok(request)) => request,
-            Ok(Err(wire::Error::Closed)) | Err(_) => return,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "an agent's request could not be read");
-                return;
-            }
-        };
-        let response = answering.answer(request).await;
-        if wire::write_sealed(&mut stream, &answering.seal, &answering.random, &response)
-            .await
-            .is_err()
-        {
-            return;
-        }
+impl Answers for Answering {
+    async fn answer(&self, request: Request) -> Response {
+        self.respond(request).await
     }
 }
 
 impl Answering {
-    async fn answer(&self, request: Request) -> Response {
+    async fn respond(&self, request: Request) -> Response {
         match request {
             Request::RegisterNode { node, catalog } => {
                 self.register_node(Command::RegisterNode { node, catalog })

@@ -161,6 +161,21 @@ async fn a_process_outlives_the_agent_and_is_found_again() {
 }
 
 #[tokio::test]
+async fn what_an_agent_left_running_does_not_hold_its_directory() {
+    let machine = Machine::new();
+    let spec = shell(&machine, "task", SERVE);
+    machine.world.containers.start(&spec).await.expect("starts");
+    machine.printed(&spec.key, "ready\n").await;
+    let next = machine.next_agent();
+    next.disk.prepare().expect_err("the first agent uses it");
+    drop(machine.world);
+    next.disk.prepare().expect("free again");
+    assert_eq!(next.containers.reattach(&spec).await, Ok(true));
+    let gone = next.containers.remove(&spec.key).await;
+    gone.expect("it is killed");
+}
+
+#[tokio::test]
 async fn long_output_is_rotated() {
     let machine = Machine::new();
     let script = "i=0; while [ $i -lt 40000 ]; do echo $i: aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd; i=$((i+1)); done";
