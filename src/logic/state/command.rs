@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::dump::Dump;
-use crate::model::{AllocReport, CatalogChange, CatalogNode, Evaluation, Job, Node, Plan};
+use crate::model::{
+    AllocReport, CatalogChange, CatalogNode, Evaluation, Job, KvChange, Node, Plan,
+};
 use crate::time::Time;
 
 /// One entry of the log: applied by every server, at the same index, with the same result.
@@ -82,6 +84,10 @@ pub enum Command {
         node: String,
         reachable: bool,
     },
+    /// Changes keys of the key-value store.
+    Kv {
+        change: KvChange,
+    },
     /// Forgets what ended before these instants.
     CollectGarbage {
         evals_before: Time,
@@ -107,6 +113,10 @@ pub enum Reply {
     /// look again.
     Planned {
         refused: Vec<(String, String)>,
+    },
+    /// Whether the keys are as was asked: a check may have prevented it.
+    Kv {
+        happened: bool,
     },
 }
 

@@ -12,6 +12,7 @@ mod dump;
 mod evals;
 mod garbage;
 mod jobs;
+mod kv;
 mod nodes;
 mod proposals;
 mod usage;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use command::{Command, Entry, Outcome, Refusal, Reply};
-pub use dump::Dump;
+pub use dump::{Dump, KvDump};
 pub use jobs::{GroupSummary, JobSummary};
 pub use proposals::Proposed;
 pub use usage::Usage;
@@ -43,15 +44,17 @@ pub enum Topic {
     Allocs,
     Evals,
     Catalog,
+    Kv,
 }
 
 impl Topic {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Jobs,
         Self::Nodes,
         Self::Allocs,
         Self::Evals,
         Self::Catalog,
+        Self::Kv,
     ];
 }
 
@@ -82,6 +85,7 @@ pub struct Store {
     catalog_nodes: Table<String, CatalogNode>,
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
+    kv: kv::Kv,
     proposals: Table<String, Proposed>,
     proposals_by_index: Table<u64, String>,
 }
@@ -166,6 +170,9 @@ impl Store {
                 self.register_catalog_node(node, now);
                 Ok(Reply::Done)
             }
+            Command::Kv { change } => Ok(Reply::Kv {
+                happened: self.change_kv(change, now),
+            }),
             Command::CollectGarbage {
                 evals_before,
                 jobs_before,
