@@ -5,6 +5,7 @@ mod cluster;
 mod consul;
 mod fixture;
 mod golden;
+mod kv;
 mod logs;
 mod nomad;
 mod passing_on;
