@@ -93,6 +93,10 @@ impl Api {
                 Err(Failure::new(status, refusal.to_string()))
             }
             Ok(Err(ProposeError::NoLeader(reason))) => Err(Failure::no_leader(&reason)),
+            Ok(Err(error @ ProposeError::TooLarge(_))) => {
+                let status = StatusCode::PAYLOAD_TOO_LARGE;
+                Err(Failure::new(status, error.to_string()))
+            }
             Ok(Err(error @ ProposeError::Log(_))) => Err(Failure::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 error.to_string(),
@@ -264,4 +268,4 @@ fn not_yet(paths: &'static [(&str, &str)]) -> Router<Api> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,4 +9,4 @@ mod kv;
 mod logs;
 mod nomad;
 mod passing_on;
-mod world;
+pub(crate) mod world;

@@ -9,8 +9,9 @@ use logic::state::{Command, Topic};
 use ports::{Listener, Random, Stream};
 
 use super::Server;
+use super::asked::{AskPreVote, AskRaft};
 use super::cluster::Begin;
-use super::consensus::{AskPreVote, AskRaft, Consensus, Propose, ProposeError, ProposeFor};
+use super::consensus::{Consensus, Propose, ProposeError, ProposeFor};
 use super::heartbeats::Heartbeat;
 use super::leadership::{AskReadIndex, TakeOver};
 use crate::api;

@@ -94,8 +94,16 @@ pub enum Command {
         jobs_before: Time,
         nodes_before: Time,
     },
-    /// Replaces everything by what an operator saved before.
+    /// A part of what will replace everything, of the restore with this id.
+    StageRestore {
+        id: String,
+        part: Box<Dump>,
+    },
+    /// Replaces everything by what an operator saved before: the parts that were staged under this
+    /// id, so many, and the last one.
     Restore {
+        id: String,
+        staged: usize,
         dump: Box<Dump>,
     },
 }
@@ -137,13 +145,18 @@ pub enum Refusal {
     NoSuchNode(String),
     #[error("node secret ID does not match")]
     WrongSecret,
+    #[error("another restore came in between, or this one took too long: nothing is changed")]
+    RestoreInterrupted,
 }
 
 impl Refusal {
     /// The HTTP status that says the same.
     pub fn http_status(&self) -> u16 {
         match self {
-            Self::JobExists | Self::NoJobToCheck { .. } | Self::JobChanged { .. } => 409,
+            Self::JobExists
+            | Self::NoJobToCheck { .. }
+            | Self::JobChanged { .. }
+            | Self::RestoreInterrupted => 409,
             Self::NoSuchJob(_) | Self::NoSuchNode(_) => 404,
             Self::WrongSecret => 403,
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::kv::Kv;
+use super::staged::{Staged, StagedDump};
 use super::{Applying, Proposed, Store, Topic};
 use crate::model::{
     Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, KvPair, Node, NodeId,
@@ -31,6 +32,7 @@ pub struct Dump {
     pub services: Vec<Arc<ServiceInstance>>,
     pub checks: Vec<Arc<Check>>,
     pub kv: KvDump,
+    pub staged: StagedDump,
     /// Oldest first.
     pub proposals: Vec<Arc<Proposed>>,
 }
@@ -68,6 +70,7 @@ impl Store {
             services: self.services.values().cloned().collect(),
             checks: self.checks.values().cloned().collect(),
             kv: self.kv.dump(),
+            staged: self.staged.dump(),
             proposals: self.proposed().cloned().collect(),
         }
     }
@@ -79,6 +82,7 @@ impl Store {
             indexes: dump.indexes,
             capacity_index: dump.capacity_index,
             kv: Kv::restore(dump.kv),
+            staged: Staged::restore(dump.staged),
             ..Self::default()
         };
         for job in dump.versions {
@@ -150,6 +154,7 @@ impl Store {
             self.node_alloc_index.insert(node, index);
         }
         self.kv.replaced(index);
+        self.staged = Staged::default();
     }
 
     /// Names the tables derived from others that don't hold what they would after a restore.

@@ -15,6 +15,7 @@ mod jobs;
 mod kv;
 mod nodes;
 mod proposals;
+mod staged;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub use command::{Command, Entry, Outcome, Refusal, Reply};
 pub use dump::{Dump, KvDump};
 pub use jobs::{GroupSummary, JobSummary};
 pub use proposals::Proposed;
+pub use staged::{Measure, StagedDump};
 pub use usage::Usage;
 
 use crate::id::Ids;
@@ -86,6 +88,7 @@ pub struct Store {
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
     kv: kv::Kv,
+    staged: staged::Staged,
     proposals: Table<String, Proposed>,
     proposals_by_index: Table<u64, String>,
 }
@@ -179,14 +182,19 @@ impl Store {
                 nodes_before,
             } => {
                 self.collect_garbage(evals_before, jobs_before, nodes_before, now);
+                self.collect_staged(evals_before);
                 Ok(Reply::Done)
             }
             Command::SetReachable { node, reachable } => {
                 self.set_reachable(&node, reachable, now);
                 Ok(Reply::Done)
             }
-            Command::Restore { dump } => {
-                self.take_over(*dump, now);
+            Command::StageRestore { id, part } => {
+                self.stage(id, *part, now);
+                Ok(Reply::Done)
+            }
+            Command::Restore { id, staged, dump } => {
+                self.restore_staged(&id, staged, *dump, now)?;
                 Ok(Reply::Done)
             }
         }

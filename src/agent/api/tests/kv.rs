@@ -3,11 +3,15 @@
 use axum::Router;
 use axum::http::StatusCode;
 use http_body_util::BodyExt;
+use logic::model::KvPair;
+use logic::state::{Dump, KvDump, Store, Topic};
 use serde_json::{Value, json};
 use tower_service::Service;
 
-use super::fixture::{Agent, Answer, answer, get, request};
+use super::fixture::{Agent, Answer, answer, bytes, get, request};
 use super::passing_on::{RPC, open};
+use crate::server::snapshot_file;
+use crate::wire;
 
 async fn write(router: &Router, path: &str, value: &str) -> Value {
     let written = answer(router, request("PUT", path, value.to_owned())).await;
@@ -228,6 +232,41 @@ async fn values_are_at_most_half_a_megabyte() {
     assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
     let expected = "Request body(524289 bytes) too large, max size: 524288 bytes.";
     assert_eq!(refused.text, expected);
+}
+
+#[actix::test]
+async fn a_snapshot_may_be_larger_than_a_message() {
+    let row = |number: u8| KvPair {
+        key: format!("key/{number:03}"),
+        value: vec![number; 512 << 10].into(),
+        create_index: 1,
+        modify_index: 1,
+        ..KvPair::default()
+    };
+    let rows: Vec<_> = (0..130).map(|number| row(number).into()).collect();
+    let store = Store::restore(Dump {
+        index: 1,
+        indexes: [(Topic::Kv, 1)].into(),
+        kv: KvDump {
+            rows: rows.clone(),
+            ..KvDump::default()
+        },
+        ..Dump::default()
+    });
+    let saved = snapshot_file::write(1, &store).unwrap();
+    assert!(saved.len() > wire::FRAME_BYTES_MAX);
+    let agent = Agent::server().await;
+    write(&agent.consul, "/v1/kv/before", "x").await;
+    let restored = answer(&agent.consul, request("PUT", "/v1/snapshot", saved)).await;
+    assert_eq!(restored.status, StatusCode::OK, "{}", restored.text);
+    assert!(agent.now().kv_under("").eq(&rows));
+    let saved = bytes(&agent.consul, request("GET", "/v1/snapshot", "")).await;
+    assert!(snapshot_file::read(&saved).unwrap().dump.kv.rows == rows);
+    open(&agent).await;
+    let client = Agent::beside(&agent, &[RPC]);
+    let refused = get(&client.consul, "/v1/snapshot").await;
+    assert_eq!(refused.status, StatusCode::INSUFFICIENT_STORAGE);
+    assert!(refused.text.contains("ask a server"), "{}", refused.text);
 }
 
 #[actix::test]

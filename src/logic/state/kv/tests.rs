@@ -151,7 +151,12 @@ fn a_restore_is_a_change_of_every_key() {
     for (store, dump) in [(&mut old, dump), (&mut young, longer)] {
         let before = store.index();
         let dump: Box<Dump> = Box::new(dump);
-        apply(store, Command::Restore { dump });
+        let restore = Command::Restore {
+            id: String::new(),
+            staged: 0,
+            dump,
+        };
+        apply(store, restore);
         assert_eq!(invariants::check(store), Ok(()));
         for index in [
             store.kv_index_of("kept"),
