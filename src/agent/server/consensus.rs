@@ -148,14 +148,8 @@ impl Consensus {
         let number = number_of(&parts.me.id);
         let now = parts.world.clock.monotonic();
         Self {
-            standing: Standing::of(
-                &parts.me,
-                &parts.raft,
-                parts.log.last(),
-                now,
-                &BTreeMap::new(),
-                now,
-            ),
+            // What it is from the start is a change as well: others have to hear of it.
+            standing: Standing::unknown(number),
             election: Election::new(number, now),
             world: parts.world,
             config: parts.config,
