@@ -343,8 +343,9 @@ impl Rpc {
         if let Some(stream) = idle {
             match self.exchange(server, stream, request).await {
                 Ok(response) => return Ok(response),
-                // Only a fresh connection's end counts.
-                Err(Silence::Broken(_)) => {}
+                // A server keeps connections for longer than they are idle here: it has begun anew,
+                // and whoever waits for its answer waits in vain. A fresh connection may do.
+                Err(Silence::Broken(_)) => self.give_up_on(server),
                 Err(Silence::Dead(reason)) => return Err(failed(reason)),
             }
         }

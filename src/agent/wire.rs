@@ -6,6 +6,8 @@
 //! frames have a version byte of their own, which is sealed with the body.
 
 use bincode::config::{Configuration, LittleEndian, NoLimit, Varint};
+use bincode::enc::write::SizeWriter;
+use bincode::error::DecodeError;
 use ports::Random;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,13 +17,16 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::seal::{Seal, Unopened};
 
 /// Raised whenever a message type changes.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// The version of a sealed frame.
 const SEALED_VERSION: u8 = VERSION | 0x80;
 
 /// Longer frames are refused before anything is allocated for them.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
+
+/// What servers wrote themselves may be larger: it was as large when it was in memory.
+const OWN_BYTES_MAX: usize = 8 << 30;
 
 #[derive(Debug, Error)]
 pub enum Error {
@@ -54,10 +59,28 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Error> {
         .map_err(|error| Error::Malformed(error.to_string()))
 }
 
+/// How long an encoded message is; 0 if it can't be encoded.
+pub fn encoded_size<T: Serialize>(message: &T) -> usize {
+    let mut counter = SizeWriter::default();
+    let written = bincode::serde::encode_into_writer(message, &mut counter, configuration());
+    written.map_or(0, |()| counter.bytes_written)
+}
+
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let limited = configuration().with_limit::<FRAME_BYTES_MAX>();
-    let (message, used) = bincode::serde::decode_from_slice(bytes, limited)
-        .map_err(|error| Error::Malformed(error.to_string()))?;
+    let decoded = bincode::serde::decode_from_slice(bytes, limited);
+    whole(decoded, bytes)
+}
+
+/// Decodes what a server of this cluster wrote: its log, its snapshots.
+pub fn decode_own<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let limited = configuration().with_limit::<OWN_BYTES_MAX>();
+    let decoded = bincode::serde::decode_from_slice(bytes, limited);
+    whole(decoded, bytes)
+}
+
+fn whole<T>(decoded: Result<(T, usize), DecodeError>, bytes: &[u8]) -> Result<T, Error> {
+    let (message, used) = decoded.map_err(|error| Error::Malformed(error.to_string()))?;
     if used != bytes.len() {
         return Err(Error::Malformed(format!(
             "{} bytes are left over",
@@ -202,6 +225,25 @@ mod tests {
             read_frame::<u64>(&mut &bytes[..3]).await,
             Err(Error::Closed)
         ));
+    }
+
+    #[test]
+    fn sizes_are_told_without_writing() {
+        let message = ("hello".to_owned(), vec![7_u64; 300], Some(true));
+        let encoded = encode(&message).expect("encodes");
+        assert_eq!(encoded_size(&message), encoded.len());
+    }
+
+    #[test]
+    fn only_what_is_our_own_may_be_larger_than_a_frame() {
+        let large = bytes::Bytes::from(vec![7; FRAME_BYTES_MAX + 1]);
+        let encoded = encode(&large).expect("encodes");
+        assert!(matches!(
+            decode::<bytes::Bytes>(&encoded),
+            Err(Error::Malformed(_))
+        ));
+        let decoded: bytes::Bytes = decode_own(&encoded).expect("decodes");
+        assert!(decoded == large);
     }
 
     fn seal(key: char) -> Seal {

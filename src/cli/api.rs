@@ -224,6 +224,19 @@ pub(super) struct ServiceOfNode {
     pub(super) tags: Vec<String>,
 }
 
+/// A key and its value, which is in base64.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct KvPair {
+    pub(super) key: String,
+    pub(super) value: String,
+    pub(super) flags: u64,
+    pub(super) session: String,
+    pub(super) lock_index: u64,
+    pub(super) create_index: u64,
+    pub(super) modify_index: u64,
+}
+
 /// The servers that the replicated log knows. Consul calls the protocol something else.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

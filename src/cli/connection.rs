@@ -64,7 +64,7 @@ impl Connection {
 }
 
 /// How the Consul API is reached.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct CatalogConnection {
     /// The agent's address [default: `$CONSUL_HTTP_ADDR` or `127.0.0.1:8500`]

@@ -53,6 +53,7 @@ Cluster:
     server        members, join, force-leave
     members       Members of the catalog's cluster
     catalog       services, nodes, datacenters
+    kv            get, put, delete, export, import
     operator      raft, autopilot, snapshot: look after the servers
     agent-info    Numbers about an agent
     keygen        A key for `encrypt`
@@ -90,6 +91,7 @@ const CONSUL: &str = "Usage: consul <command> [flags] [arguments]
 
     agent        Run a server of the catalog
     catalog      services, nodes, datacenters
+    kv           get, put, delete, export, import
     members      Members of the catalog's cluster
     join         Join agents at addresses
     force-leave  Make a failed agent one that has left
@@ -142,7 +144,7 @@ const NOMAD_LATER: [&[&str]; 32] = [
 ];
 
 /// Commands of Consul 1.8 that this build hasn't.
-const CONSUL_LATER: [&[&str]; 21] = [
+const CONSUL_LATER: [&[&str]; 20] = [
     &["acl"],
     &["config"],
     &["connect"],
@@ -151,7 +153,6 @@ const CONSUL_LATER: [&[&str]; 21] = [
     &["exec"],
     &["intention"],
     &["keyring"],
-    &["kv"],
     &["leave"],
     &["lock"],
     &["login"],

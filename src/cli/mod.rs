@@ -21,6 +21,7 @@ mod job_file;
 mod job_run;
 mod job_status;
 mod keygen;
+mod kv;
 mod lookup;
 mod membership;
 mod monitor;

@@ -19,6 +19,7 @@ use super::job::{JobCommand, JobInit, JobInspect, JobStop, JobValidate};
 use super::job_run::JobRun;
 use super::job_status::JobStatus;
 use super::keygen::Keygen;
+use super::kv::KvCommand;
 use super::membership::{ForceLeave, Join};
 use super::node::{NodeCommand, NodeStatus};
 use super::operator::OperatorCommand;
@@ -60,6 +61,9 @@ enum Command {
     /// Look at the catalog of services
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Keys and their values
+    #[command(subcommand)]
+    Kv(KvCommand),
     Status(Status),
     /// Print the version
     Version,
@@ -115,6 +119,9 @@ enum ConsulCommand {
     /// Look at the catalog of services
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Keys and their values
+    #[command(subcommand)]
+    Kv(KvCommand),
     /// Print the version
     Version,
 }
@@ -264,6 +271,7 @@ impl Command {
             Self::Server(command) => block_on(command.run()),
             Self::Members(command) => block_on(command.run()),
             Self::Catalog(command) => block_on(command.run()),
+            Self::Kv(command) => block_on(command.run()),
             Self::Status(command) => block_on(command.run()),
             Self::Run(command) => block_on(command.run()),
             Self::Stop(command) => block_on(command.run()),
@@ -295,6 +303,7 @@ impl ConsulCommand {
             Self::Snapshot(command) => block_on(command.run()),
             Self::Members(command) => block_on(command.run()),
             Self::Catalog(command) => block_on(command.run()),
+            Self::Kv(command) => block_on(command.run()),
             Self::Version => {
                 terminal::print(&Program::Consul.version());
                 Ok(Exit::Done)

@@ -80,7 +80,7 @@ impl Inspect {
 }
 
 /// How many rows of each kind there are.
-fn rows(snapshot: &SnapshotFile) -> [(&'static str, usize); 8] {
+fn rows(snapshot: &SnapshotFile) -> [(&'static str, usize); 9] {
     let dump = &snapshot.dump;
     [
         ("Jobs", dump.jobs.len()),
@@ -91,6 +91,7 @@ fn rows(snapshot: &SnapshotFile) -> [(&'static str, usize); 8] {
         ("Catalog nodes", dump.catalog_nodes.len()),
         ("Services", dump.services.len()),
         ("Checks", dump.checks.len()),
+        ("Keys", dump.kv.rows.len()),
     ]
 }
 

@@ -93,6 +93,11 @@ pub const ALL: &[Invariant] = &[
         check: cluster::successors_know_their_predecessors,
     },
     Invariant {
+        id: "keys-live-or-deleted",
+        sentence: "A key is there or remembered as deleted, never both, and never from after the key-value store's last change.",
+        check: |store| store.kv_contradiction().map_or(Ok(()), Err),
+    },
+    Invariant {
         id: "nothing-from-the-future",
         sentence: "No row was changed by an entry after the last one applied.",
         check: cluster::nothing_from_the_future,

@@ -10,12 +10,28 @@ use http_body_util::{BodyExt, Limited};
 use tower_service::Service;
 
 use super::errors::Failure;
-use super::query::Query;
+use super::query::{Query, TEXT};
 use super::{Api, BODY_MAX};
 use crate::rpc::{self, ApiKind, HttpRequest, HttpResponse};
+use crate::wire;
 
 /// Headers that describe one connection, not the answer.
 const HOP_BY_HOP: [&str; 3] = ["connection", "transfer-encoding", "content-length"];
+
+/// No answer is larger that is passed on: it goes into one message, with its headers.
+const ANSWER_MAX: usize = wire::FRAME_BYTES_MAX - (1 << 20);
+
+fn too_large(bytes: usize) -> HttpResponse {
+    let text = format!(
+        "The answer of {bytes} bytes is too large to be passed on by an agent that is no server \
+         (at most {ANSWER_MAX}): ask a server, or for less."
+    );
+    HttpResponse {
+        status: StatusCode::INSUFFICIENT_STORAGE.as_u16(),
+        headers: vec![("content-type".to_owned(), TEXT.to_owned())],
+        body: text.into_bytes(),
+    }
+}
 
 /// Answers a passed-on request with `router`.
 pub async fn answer(mut router: Router, request: HttpRequest) -> Result<HttpResponse, String> {
@@ -32,6 +48,9 @@ pub async fn answer(mut router: Router, request: HttpRequest) -> Result<HttpResp
         .await
         .map_err(|error| error.to_string())?
         .to_bytes();
+    if body.len() > ANSWER_MAX {
+        return Ok(too_large(body.len()));
+    }
     let headers = head
         .headers
         .iter()

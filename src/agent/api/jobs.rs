@@ -90,7 +90,7 @@ pub(super) fn evaluated(index: u64, reply: &Reply) -> Value {
             eval_id,
             job_modify_index,
         } => (eval_id.as_str(), *job_modify_index),
-        Reply::Done | Reply::Planned { .. } => ("", index),
+        Reply::Done | Reply::Planned { .. } | Reply::Kv { .. } => ("", index),
     };
     json!({
         "EvalCreateIndex": if eval_id.is_empty() { 0 } else { index },

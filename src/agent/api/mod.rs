@@ -11,6 +11,7 @@ mod consul_agent;
 mod consul_catalog;
 mod consul_health;
 mod consul_json;
+mod consul_kv;
 mod deployments;
 mod errors;
 mod evaluations;
@@ -92,6 +93,10 @@ impl Api {
                 Err(Failure::new(status, refusal.to_string()))
             }
             Ok(Err(ProposeError::NoLeader(reason))) => Err(Failure::no_leader(&reason)),
+            Ok(Err(error @ ProposeError::TooLarge(_))) => {
+                let status = StatusCode::PAYLOAD_TOO_LARGE;
+                Err(Failure::new(status, error.to_string()))
+            }
             Ok(Err(error @ ProposeError::Log(_))) => Err(Failure::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 error.to_string(),
@@ -178,6 +183,9 @@ pub fn consul(api: Api) -> Router {
         .route("/v1/health/node/{node}", get(consul_health::node))
         .route("/v1/health/checks/{service}", get(consul_health::checks))
         .route("/v1/agent/members", get(consul_agent::members))
+        .route("/v1/kv", consul_kv::route())
+        .route("/v1/kv/", consul_kv::route())
+        .route("/v1/kv/{*key}", consul_kv::route())
         .merge(operator::routes(ApiKind::Consul))
         .route("/v1/snapshot", snapshots::route(ApiKind::Consul))
         .route_layer(from_fn_with_state(
@@ -231,7 +239,7 @@ const NOMAD_LATER: [(&str, &str); 14] = [
     ("/v1/system/reconcile/summaries", "reconciling summaries"),
 ];
 
-const CONSUL_LATER: [(&str, &str); 15] = [
+const CONSUL_LATER: [(&str, &str); 13] = [
     ("/v1/acl/{*rest}", "access control"),
     ("/v1/agent/check/{*rest}", "registering checks over the API"),
     ("/v1/agent/leave", "leave"),
@@ -247,8 +255,6 @@ const CONSUL_LATER: [(&str, &str); 15] = [
     ("/v1/catalog/register", "registering services over the API"),
     ("/v1/coordinate/{*rest}", "network coordinates"),
     ("/v1/event/{*rest}", "events"),
-    ("/v1/kv/", "the key-value store"),
-    ("/v1/kv/{*key}", "the key-value store"),
     ("/v1/query", "prepared queries"),
     ("/v1/query/{*rest}", "prepared queries"),
     ("/v1/session/{*rest}", "sessions"),
@@ -262,4 +268,4 @@ fn not_yet(paths: &'static [(&str, &str)]) -> Router<Api> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

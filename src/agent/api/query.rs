@@ -219,6 +219,20 @@ pub(super) async fn consul(
     index: impl Fn(&Store) -> u64 + Send + Sync,
     view: impl FnOnce(&Store) -> Result<Value, Failure>,
 ) -> Result<Response, Failure> {
+    consul_response(api, query, index, |store| match view(store) {
+        Ok(value) => query.json(&value),
+        Err(failure) => failure.into_response(),
+    })
+    .await
+}
+
+/// The same for what isn't always JSON.
+pub(super) async fn consul_response(
+    api: &Api,
+    query: &Query,
+    index: impl Fn(&Store) -> u64 + Send + Sync,
+    view: impl FnOnce(&Store) -> Response,
+) -> Result<Response, Failure> {
     if query.has("stale") && query.has("consistent") {
         let text = "Cannot specify ?stale with ?consistent, conflicting semantics.";
         return Err(Failure::bad_request(text));
@@ -231,10 +245,7 @@ pub(super) async fn consul(
     } else {
         "leader"
     };
-    let mut response = match view(&store) {
-        Ok(value) => query.json(&value),
-        Err(failure) => failure.into_response(),
-    };
+    let mut response = view(&store);
     tell_index(&mut response, api, ApiKind::Consul, index);
     let consistency = HeaderValue::from_static(consistency);
     headers(

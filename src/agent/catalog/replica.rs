@@ -17,6 +17,8 @@ const PATH: &str = "catalog/replica";
 const KIND: &str = "drover-catalog";
 /// How long one look at the servers' catalog waits for a change.
 const WATCH_MS: u64 = 30_000;
+/// After the first failure: most likely another server can be asked, or a new connection.
+const RETRY_SOON: Duration = Duration::from_millis(50);
 /// It is written at most this often.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 
@@ -62,6 +64,7 @@ async fn follow(rpc: Rpc, view: Publisher<Arc<View>>, newest: Publisher<Arc<Cont
     let mut known: Option<u64> = None;
     // Answers in a row that were older than what is known.
     let mut older = 0;
+    let mut failed = false;
     loop {
         let request = Request::WatchCatalog {
             after: known.unwrap_or(0),
@@ -78,7 +81,7 @@ async fn follow(rpc: Rpc, view: Publisher<Arc<View>>, newest: Publisher<Arc<Cont
                 tokio::time::sleep(RETRY_AFTER).await;
             }
             Ok(Response::Catalog(contents)) => {
-                older = 0;
+                (older, failed) = (0, false);
                 known = Some(contents.index);
                 newest.send_replace(Arc::new(contents.clone()));
                 view.send_replace(Arc::new(View::new(contents)));
@@ -90,7 +93,9 @@ async fn follow(rpc: Rpc, view: Publisher<Arc<View>>, newest: Publisher<Arc<Cont
             Err(error) => {
                 // What was known last goes on being served.
                 tracing::debug!(%error, "the catalog can't be followed right now");
-                tokio::time::sleep(RETRY_AFTER).await;
+                let again = if failed { RETRY_AFTER } else { RETRY_SOON };
+                tokio::time::sleep(again).await;
+                failed = true;
             }
         }
     }

@@ -77,3 +77,46 @@ fn one_request_without_an_answer_is_enough_to_leave_dead_connections() {
         assert!(!waiting.is_finished(), "others wait on");
     });
 }
+
+/// A server that starts again closes the connections of before, but one that it had no power to
+/// close stays as it was.
+#[test]
+fn who_waits_at_a_server_that_has_begun_anew_asks_again() {
+    story(async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.expect("a free port");
+        let server = listener.local_addr().expect("an address").to_string();
+        spawn_local(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                spawn_local(async move {
+                    let random = world(1).random;
+                    let request = wire::read_sealed::<Request>(&mut stream, &Seal::None).await;
+                    if matches!(request, Ok(Request::WatchAllocs { .. })) {
+                        std::future::pending::<()>().await;
+                    }
+                    let done = Response::Done;
+                    wire::write_sealed(&mut stream, &Seal::None, &random, &done).await
+                });
+            }
+        });
+        let rpc = Rpc::new(world(1), vec![server.clone()]);
+        let ask = || rpc.ask_at(&server, &Request::Health, BRIEFLY);
+        ask().await.expect("it answers, and ends the connection");
+        let (patient, proof) = (rpc.clone(), NodeProof::default());
+        let waiting = spawn_local(async move {
+            let request = Request::WatchAllocs {
+                proof,
+                after: 0,
+                min_index: 0,
+                wait_ms: 60_000,
+            };
+            patient.ask(request).await
+        });
+        tokio::task::yield_now().await;
+        while !waiting.is_finished() {
+            ask().await.expect("on a fresh connection");
+            tokio::task::yield_now().await;
+        }
+        waiting.await.expect("no panic").expect_err("it asks again");
+    });
+}

@@ -7,19 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Recipient,
-    ResponseActFuture, ResponseFuture, WrapFuture,
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture,
+    WrapFuture,
 };
 use logic::config::AgentConfig;
-use logic::election::{Election, PreVote};
+use logic::election::Election;
 use logic::state::{Command, Refusal};
 use ports::World;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use super::portion;
 use super::raft::log_store::LogStore;
 use super::raft::machine::Machine;
-use super::raft::network::{Network, RaftRequest, RaftResponse};
+use super::raft::network::Network;
 pub use super::raft::types::{Applied, Proposal};
 use super::raft::types::{Batch, Raft, ServerNode, number_of};
 use super::standing::Standing;
@@ -28,6 +29,7 @@ use crate::planted::{self, Planted};
 use crate::published::{Publisher, Subscriber};
 use crate::rpc::{Request, Response, Rpc};
 use crate::state::State;
+use crate::wire;
 
 /// How long a change may wait for a leader, and for the leader's answer.
 const PROPOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -36,6 +38,8 @@ const FORWARDED_WITHIN: Duration = Duration::from_secs(4);
 /// Entries of the log that are under way at once, and proposals in one.
 const IN_FLIGHT_MAX: usize = 2;
 const BATCH_MAX: usize = 128;
+/// A larger one has no place in a message between servers.
+const PROPOSAL_BYTES_MAX: usize = wire::FRAME_BYTES_MAX - (1 << 20);
 /// How often leadership, deadlines and the log's size are looked at.
 const TICK: Duration = Duration::from_millis(50);
 /// Before what couldn't be written is written again: a log that failed would fail at once.
@@ -69,6 +73,8 @@ pub enum ProposeError {
     /// The log can't be written, or the server is stopping: whether it happened isn't known.
     #[error("the server could not write its log: {0}")]
     Log(String),
+    #[error("a change of {0} bytes is too large: at most {PROPOSAL_BYTES_MAX} can be made at once")]
+    TooLarge(usize),
 }
 
 pub struct Consensus {
@@ -113,6 +119,7 @@ pub(super) enum Leadership {
 
 struct Waiting {
     proposal: Proposal,
+    bytes: usize,
     reply_to: oneshot::Sender<Result<Applied, ProposeError>>,
     deadline: Duration,
     /// Not to be passed on to another server.
@@ -141,14 +148,8 @@ impl Consensus {
         let number = number_of(&parts.me.id);
         let now = parts.world.clock.monotonic();
         Self {
-            standing: Standing::of(
-                &parts.me,
-                &parts.raft,
-                parts.log.last(),
-                now,
-                &BTreeMap::new(),
-                now,
-            ),
+            // What it is from the start is a change as well: others have to hear of it.
+            standing: Standing::unknown(number),
             election: Election::new(number, now),
             world: parts.world,
             config: parts.config,
@@ -182,9 +183,16 @@ impl Consensus {
         here_only: bool,
     ) -> oneshot::Receiver<Result<Applied, ProposeError>> {
         let (reply_to, reply) = oneshot::channel();
+        let bytes = wire::encoded_size(&proposal);
+        if bytes > PROPOSAL_BYTES_MAX {
+            // Whoever asked may have gone.
+            reply_to.send(Err(ProposeError::TooLarge(bytes))).ok();
+            return reply;
+        }
         self.proposed += 1;
         let waiting = Waiting {
             proposal,
+            bytes,
             reply_to,
             deadline: self.world.clock.monotonic() + within,
             here_only,
@@ -235,14 +243,17 @@ impl Consensus {
 
     /// The next proposals that aren't under way, which they are from now on.
     fn ready(&mut self, wanted: impl Fn(&Waiting) -> bool) -> Vec<u64> {
-        let mut numbers = Vec::new();
-        for (number, waiting) in &mut self.waiting {
-            if numbers.len() < BATCH_MAX && !waiting.under_way && wanted(waiting) {
-                waiting.under_way = true;
-                numbers.push(*number);
-            }
+        let waiting = self.waiting.iter_mut();
+        let mut ready: Vec<_> = waiting
+            .filter(|(_, waiting)| !waiting.under_way && wanted(waiting))
+            .take(BATCH_MAX)
+            .collect();
+        let together = portion::of(ready.iter().map(|(_, waiting)| waiting.bytes));
+        ready.truncate(together);
+        for (_, waiting) in &mut ready {
+            waiting.under_way = true;
         }
-        numbers
+        ready.into_iter().map(|(number, _)| *number).collect()
     }
 
     fn proposals(&self, numbers: &[u64]) -> Vec<Proposal> {
@@ -429,48 +440,6 @@ impl Handler<Pump> for Consensus {
 
     fn handle(&mut self, _: Pump, ctx: &mut Self::Context) {
         self.pump(ctx);
-    }
-}
-
-/// What another server's log asks of ours.
-#[derive(Message)]
-#[rtype(result = "RaftResponse")]
-pub(super) struct AskRaft(pub(super) Box<RaftRequest>);
-
-impl Handler<AskRaft> for Consensus {
-    type Result = ResponseActFuture<Self, RaftResponse>;
-
-    fn handle(&mut self, AskRaft(request): AskRaft, _: &mut Self::Context) -> Self::Result {
-        self.hears(&request);
-        let raft = self.raft.clone();
-        let asking = async move {
-            match *request {
-                RaftRequest::Append(append) => {
-                    RaftResponse::Append(raft.append_entries(append).await)
-                }
-                RaftRequest::Vote(vote) => RaftResponse::Vote(raft.vote(vote).await),
-                RaftRequest::Snapshot(part) => {
-                    RaftResponse::Snapshot(raft.install_snapshot(part).await)
-                }
-            }
-        };
-        Box::pin(asking.into_actor(self).map(|response, consensus, _| {
-            consensus.heard(&response);
-            response
-        }))
-    }
-}
-
-/// Another server asks whether this one would vote for it.
-#[derive(Message)]
-#[rtype(result = "bool")]
-pub(super) struct AskPreVote(pub(super) PreVote);
-
-impl Handler<AskPreVote> for Consensus {
-    type Result = MessageResult<AskPreVote>;
-
-    fn handle(&mut self, AskPreVote(asked): AskPreVote, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.would_vote(&asked))
     }
 }
 

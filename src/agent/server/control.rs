@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use logic::membership::MemberStatus;
-use logic::state::Command;
+use logic::state::{Command, Measure};
 use serde::{Deserialize, Serialize};
 
+use super::beside::beside;
 use super::cluster::ChangeServers;
 use super::consensus::Propose;
 use super::leadership::{HandOver, Linearize};
 use super::raft::types::number_of;
-use super::{Server, snapshot_file};
+use super::{Server, portion, snapshot_file};
 use crate::rpc::{Request, Response};
+use crate::wire;
 
 /// How long the leader may take to answer for all servers.
 const ASK_WITHIN: Duration = Duration::from_secs(12);
@@ -183,17 +185,38 @@ impl Server {
     pub async fn save_snapshot(&self) -> Result<Vec<u8>, String> {
         self.linearize().await?;
         let (term, state) = (self.standing.borrow().term, self.state.now());
-        snapshot_file::write(term, &state)
+        let writing = beside(&self.world, move || snapshot_file::write(term, &state));
+        writing.await.map_err(|error| error.to_string())?
     }
 
     /// Replaces the whole state, on all servers.
     pub async fn restore_snapshot(&self, bytes: Vec<u8>) -> Result<(), String> {
-        let dump = snapshot_file::read(&bytes)?.dump;
-        let restore = Propose(Command::Restore {
-            dump: Box::new(dump),
+        let reading = beside(&self.world, move || {
+            let dump = snapshot_file::read(&bytes)?.dump;
+            Ok::<_, String>(dump.in_parts::<Encoded>(portion::BYTES_MAX))
         });
-        let restored = self.consensus.send(restore).await;
-        let restored = restored.map_err(|error| error.to_string())?;
-        restored.map(|_| ()).map_err(|error| error.to_string())
+        let mut parts = reading.await.map_err(|error| error.to_string())??;
+        let last = parts.pop().unwrap_or_default();
+        let (id, staged) = (self.world.random.uuid(), parts.len());
+        for part in parts {
+            let (id, part) = (id.clone(), Box::new(part));
+            self.propose(Command::StageRestore { id, part }).await?;
+        }
+        let dump = Box::new(last);
+        self.propose(Command::Restore { id, staged, dump }).await
+    }
+
+    async fn propose(&self, command: Command) -> Result<(), String> {
+        let proposed = self.consensus.send(Propose(command)).await;
+        let proposed = proposed.map_err(|error| error.to_string())?;
+        proposed.map(|_| ()).map_err(|error| error.to_string())
+    }
+}
+
+struct Encoded;
+
+impl Measure for Encoded {
+    fn bytes<T: Serialize>(row: &T) -> usize {
+        wire::encoded_size(row)
     }
 }

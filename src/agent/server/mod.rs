@@ -1,5 +1,7 @@
 //! The server half of an agent: the log, the state, the scheduler and the nodes' leases.
 
+mod asked;
+mod beside;
 mod cluster;
 mod consensus;
 mod control;
@@ -9,6 +11,7 @@ mod garbage;
 mod heartbeats;
 mod leadership;
 mod plan_applier;
+mod portion;
 mod raft;
 mod requests;
 pub mod snapshot_file;

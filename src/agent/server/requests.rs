@@ -12,8 +12,9 @@ use ports::{Listener, Random};
 
 use self::conversation::{Answers, Envelope, LIMITS, accept};
 use super::Server;
+use super::asked::{AskPreVote, AskRaft};
 use super::cluster::Begin;
-use super::consensus::{AskPreVote, AskRaft, Consensus, Propose, ProposeError, ProposeFor};
+use super::consensus::{Consensus, Propose, ProposeError, ProposeFor};
 use super::heartbeats::Heartbeat;
 use super::leadership::{AskReadIndex, TakeOver};
 use crate::api;

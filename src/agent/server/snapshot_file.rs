@@ -7,7 +7,8 @@ use crate::checked_file::checksum;
 use crate::wire;
 
 /// What every such file begins with; the digit is the format's version.
-const MAGIC: &[u8] = b"drover-snapshot-1\n";
+const MAGIC: &[u8] = b"drover-snapshot-2\n";
+const ANY_VERSION: &[u8] = b"drover-snapshot-";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotFile {
@@ -31,14 +32,18 @@ pub fn write(term: u64, state: &Store) -> Result<Vec<u8>, String> {
 pub fn read(bytes: &[u8]) -> Result<SnapshotFile, String> {
     let rest = bytes
         .strip_prefix(MAGIC)
-        .ok_or("this isn't a snapshot that `operator snapshot save` wrote")?;
+        .ok_or(if bytes.starts_with(ANY_VERSION) {
+            "another version of Drover wrote the snapshot, in a format of its own: restore it there"
+        } else {
+            "this isn't a snapshot that `operator snapshot save` wrote"
+        })?;
     let (sum, content) = rest
         .split_first_chunk::<8>()
         .ok_or("the snapshot is cut short")?;
     if checksum(content) != u64::from_be_bytes(*sum) {
         return Err("the snapshot is damaged: its checksum is wrong".to_owned());
     }
-    wire::decode(content).map_err(|error| format!("the snapshot can't be read: {error}"))
+    wire::decode_own(content).map_err(|error| format!("the snapshot can't be read: {error}"))
 }
 
 #[cfg(test)]

@@ -55,6 +55,8 @@ impl StateStore {
             Arc::new(alloc)
         }));
         Some(Command::Restore {
+            id: String::new(),
+            staged: 0,
             dump: Box::new(dump),
         })
     }

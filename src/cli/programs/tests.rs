@@ -80,6 +80,7 @@ fn old_and_short_spellings_mean_the_same_as_the_long_ones() {
         ("job run -check-index 5 -", "Job(Run(JobRun"),
         ("members", "Members(Members"),
         ("catalog services -tags", "Catalog(Services(Services"),
+        ("kv get -keys -separator= a/", "Kv(Get(Get"),
         ("agent -dev -config=x -config y", "Agent(AgentArgs"),
     ] {
         assert_eq!(meant(typed), command, "{typed}");
@@ -113,6 +114,12 @@ fn consuls_commands_are_understood() {
         ("snapshot restore x", "Snapshot(Restore(Restore"),
         ("snapshot inspect x", "Snapshot(Inspect(Inspect"),
         ("info", "Info(Info"),
+        ("kv get -recurse -detailed -base64 -stale", "Kv(Get(Get"),
+        ("kv put -cas -modify-index=5 -flags 7 a -5", "Kv(Put(Put"),
+        ("kv put a -", "Kv(Put(Put"),
+        ("kv delete -recurse a", "Kv(Delete(Delete"),
+        ("kv export", "Kv(Export(Export"),
+        ("kv import @x", "Kv(Import(Import"),
         ("keygen", "Keygen(Keygen"),
     ] {
         let arguments = typed.split_whitespace().map(OsString::from).collect();
@@ -135,6 +142,10 @@ fn what_means_nothing_fails() {
         "job run -detahc x",
         "node status a b",
         "server join",
+        "kv",
+        "kv put",
+        "kv put a b c",
+        "kv put -flags=many a",
         "operator raft remove-peer",
         "operator raft remove-peer -peer-id=a -peer-address=b",
         "agent -bootstrap-expect=many",
@@ -159,8 +170,8 @@ fn commands_to_come_are_told_from_mistakes() {
         Some(("`nomad job plan` isn't supported yet".to_owned(), 255))
     );
     assert_eq!(
-        later(Program::Consul, "kv get a"),
-        Some(("`consul kv` isn't supported yet".to_owned(), 1))
+        later(Program::Consul, "lock a date"),
+        Some(("`consul lock` isn't supported yet".to_owned(), 1))
     );
     assert_eq!(later(Program::Nomad, "job run plan"), None);
     assert_eq!(later(Program::Drover, "bogus"), None);

@@ -70,7 +70,8 @@ pub(super) fn nothing_from_the_future(store: &Store) -> Result<(), String> {
         let jobs = store.jobs().map(|row| (&row.id, row.modify_index));
         let allocs = store.allocs().map(|row| (&row.id, row.modify_index));
         let evals = store.evals().map(|row| (&row.id, row.modify_index));
-        nodes.chain(jobs).chain(allocs).chain(evals)
+        let keys = store.kv_under("").map(|row| (&row.key, row.modify_index));
+        nodes.chain(jobs).chain(allocs).chain(evals).chain(keys)
     };
     let mut later = rows().filter(|(_, index)| *index > store.index());
     later.next().map_or(Ok(()), |(id, index)| {

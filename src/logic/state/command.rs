@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::dump::Dump;
-use crate::model::{AllocReport, CatalogChange, CatalogNode, Evaluation, Job, Node, Plan};
+use crate::model::{
+    AllocReport, CatalogChange, CatalogNode, Evaluation, Job, KvChange, Node, Plan,
+};
 use crate::time::Time;
 
 /// One entry of the log: applied by every server, at the same index, with the same result.
@@ -82,14 +84,26 @@ pub enum Command {
         node: String,
         reachable: bool,
     },
+    /// Changes keys of the key-value store.
+    Kv {
+        change: KvChange,
+    },
     /// Forgets what ended before these instants.
     CollectGarbage {
         evals_before: Time,
         jobs_before: Time,
         nodes_before: Time,
     },
-    /// Replaces everything by what an operator saved before.
+    /// A part of what will replace everything, of the restore with this id.
+    StageRestore {
+        id: String,
+        part: Box<Dump>,
+    },
+    /// Replaces everything by what an operator saved before: the parts that were staged under this
+    /// id, so many, and the last one.
     Restore {
+        id: String,
+        staged: usize,
         dump: Box<Dump>,
     },
 }
@@ -107,6 +121,10 @@ pub enum Reply {
     /// look again.
     Planned {
         refused: Vec<(String, String)>,
+    },
+    /// Whether the keys are as was asked: a check may have prevented it.
+    Kv {
+        happened: bool,
     },
 }
 
@@ -127,13 +145,18 @@ pub enum Refusal {
     NoSuchNode(String),
     #[error("node secret ID does not match")]
     WrongSecret,
+    #[error("another restore came in between, or this one took too long: nothing is changed")]
+    RestoreInterrupted,
 }
 
 impl Refusal {
     /// The HTTP status that says the same.
     pub fn http_status(&self) -> u16 {
         match self {
-            Self::JobExists | Self::NoJobToCheck { .. } | Self::JobChanged { .. } => 409,
+            Self::JobExists
+            | Self::NoJobToCheck { .. }
+            | Self::JobChanged { .. }
+            | Self::RestoreInterrupted => 409,
             Self::NoSuchJob(_) | Self::NoSuchNode(_) => 404,
             Self::WrongSecret => 403,
         }

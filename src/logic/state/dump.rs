@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::kv::Kv;
+use super::staged::{Staged, StagedDump};
 use super::{Applying, Proposed, Store, Topic};
 use crate::model::{
-    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, Node, NodeId, ServiceInstance,
+    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, KvPair, Node, NodeId,
+    ServiceInstance,
 };
 use crate::table::Table;
 
@@ -28,8 +31,20 @@ pub struct Dump {
     pub catalog_nodes: Vec<Arc<CatalogNode>>,
     pub services: Vec<Arc<ServiceInstance>>,
     pub checks: Vec<Arc<Check>>,
+    pub kv: KvDump,
+    pub staged: StagedDump,
     /// Oldest first.
     pub proposals: Vec<Arc<Proposed>>,
+}
+
+/// The key-value store's part.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KvDump {
+    pub rows: Vec<Arc<KvPair>>,
+    /// Keys that were deleted, and when.
+    pub tombstones: Vec<(String, u64)>,
+    pub forgotten_index: u64,
+    pub restored_index: u64,
 }
 
 fn indexes(table: &Table<NodeId, u64>) -> Vec<(NodeId, u64)> {
@@ -54,6 +69,8 @@ impl Store {
             catalog_nodes: self.catalog_nodes.values().cloned().collect(),
             services: self.services.values().cloned().collect(),
             checks: self.checks.values().cloned().collect(),
+            kv: self.kv.dump(),
+            staged: self.staged.dump(),
             proposals: self.proposed().cloned().collect(),
         }
     }
@@ -64,6 +81,8 @@ impl Store {
             seed: dump.seed,
             indexes: dump.indexes,
             capacity_index: dump.capacity_index,
+            kv: Kv::restore(dump.kv),
+            staged: Staged::restore(dump.staged),
             ..Self::default()
         };
         for job in dump.versions {
@@ -123,15 +142,19 @@ impl Store {
         let proposals = (self.proposals.clone(), self.proposals_by_index.clone());
         let nodes: Vec<String> = dump.nodes.iter().map(|node| node.id.clone()).collect();
         *self = Self::restore(dump);
-        self.index = now.index;
+        // What comes from a longer history has to stay in the past.
+        let index = now.index.max(self.index);
+        self.index = index;
         (self.proposals, self.proposals_by_index) = proposals;
-        self.capacity_index = now.index;
+        self.capacity_index = index;
         for topic in Topic::ALL {
-            self.touch(topic, now);
+            self.indexes.insert(topic, index);
         }
         for node in nodes {
-            self.node_alloc_index.insert(node, now.index);
+            self.node_alloc_index.insert(node, index);
         }
+        self.kv.replaced(index);
+        self.staged = Staged::default();
     }
 
     /// Names the tables derived from others that don't hold what they would after a restore.
@@ -144,6 +167,7 @@ impl Store {
                 self.allocs_by_node == fresh.allocs_by_node,
             ),
             ("usage", self.usage == fresh.usage),
+            ("kv", self.kv == fresh.kv),
             (
                 "proposals_by_index",
                 self.proposals_by_index == fresh.proposals_by_index,

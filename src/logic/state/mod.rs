@@ -12,8 +12,10 @@ mod dump;
 mod evals;
 mod garbage;
 mod jobs;
+mod kv;
 mod nodes;
 mod proposals;
+mod staged;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -22,9 +24,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use command::{Command, Entry, Outcome, Refusal, Reply};
-pub use dump::Dump;
+pub use dump::{Dump, KvDump};
 pub use jobs::{GroupSummary, JobSummary};
 pub use proposals::Proposed;
+pub use staged::{Measure, StagedDump};
 pub use usage::Usage;
 
 use crate::id::Ids;
@@ -43,15 +46,17 @@ pub enum Topic {
     Allocs,
     Evals,
     Catalog,
+    Kv,
 }
 
 impl Topic {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Jobs,
         Self::Nodes,
         Self::Allocs,
         Self::Evals,
         Self::Catalog,
+        Self::Kv,
     ];
 }
 
@@ -82,6 +87,8 @@ pub struct Store {
     catalog_nodes: Table<String, CatalogNode>,
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
+    kv: kv::Kv,
+    staged: staged::Staged,
     proposals: Table<String, Proposed>,
     proposals_by_index: Table<u64, String>,
 }
@@ -166,20 +173,28 @@ impl Store {
                 self.register_catalog_node(node, now);
                 Ok(Reply::Done)
             }
+            Command::Kv { change } => Ok(Reply::Kv {
+                happened: self.change_kv(change, now),
+            }),
             Command::CollectGarbage {
                 evals_before,
                 jobs_before,
                 nodes_before,
             } => {
                 self.collect_garbage(evals_before, jobs_before, nodes_before, now);
+                self.collect_staged(evals_before);
                 Ok(Reply::Done)
             }
             Command::SetReachable { node, reachable } => {
                 self.set_reachable(&node, reachable, now);
                 Ok(Reply::Done)
             }
-            Command::Restore { dump } => {
-                self.take_over(*dump, now);
+            Command::StageRestore { id, part } => {
+                self.stage(id, *part, now);
+                Ok(Reply::Done)
+            }
+            Command::Restore { id, staged, dump } => {
+                self.restore_staged(&id, staged, *dump, now)?;
                 Ok(Reply::Done)
             }
         }

@@ -153,6 +153,8 @@ fn a_restored_state_is_the_saved_one_at_a_later_index() {
     cluster.run(&service("db", 1));
     let before = cluster.store.index();
     let restore = Command::Restore {
+        id: String::new(),
+        staged: 0,
         dump: Box::new(saved.clone()),
     };
     assert_eq!(cluster.apply(restore).reply, Ok(Reply::Done));

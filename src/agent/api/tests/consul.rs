@@ -144,7 +144,7 @@ async fn what_cannot_be_answered_is_refused_with_a_reason() {
             501,
             "registering services over the API",
         ),
-        ("GET", "/v1/kv/fabio/config?recurse", 501, "key-value store"),
+        ("PUT", "/v1/txn", 501, "transactions"),
         ("PUT", "/v1/catalog/nodes", 405, "Invalid method: PUT"),
         ("GET", "/v1/bogus", 404, "no such path"),
     ] {

@@ -8,7 +8,7 @@ use axum::Router;
 use logic::catalog::View;
 use serde_json::{Value, json};
 
-use super::fixture::{Agent, NODE, NODE_ID, get, put, web_job};
+use super::fixture::{Agent, NODE, NODE_ID, answer, get, put, request, web_job};
 
 /// Objects whose keys are data: any of theirs stands for any of ours.
 const MAPS: [&str; 18] = [
@@ -242,6 +242,7 @@ async fn consuls_fields_are_all_there() {
     agent
         .view
         .send_replace(Arc::new(View::new(agent.now().catalog("dc1"))));
+    answer(&agent.consul, request("PUT", "/v1/kv/a/b", "hello")).await;
     let files = [
         ("GET_agent_checks", "/v1/agent/checks".to_owned()),
         ("GET_agent_members", "/v1/agent/members".to_owned()),
@@ -272,6 +273,9 @@ async fn consuls_fields_are_all_there() {
             "/v1/health/service/web".to_owned(),
         ),
         ("GET_health_state_any", "/v1/health/state/any".to_owned()),
+        ("GET_kv_a_b", "/v1/kv/a/b".to_owned()),
+        ("GET_kv_a_keys", "/v1/kv/a?keys".to_owned()),
+        ("GET_kv_a_recurse", "/v1/kv/a?recurse".to_owned()),
         (
             "GET_operator_raft_configuration",
             "/v1/operator/raft/configuration".to_owned(),

@@ -10,11 +10,11 @@ use crate::http_listener;
 use crate::seal::Seal;
 use crate::server::{Requests, Routers};
 
-const RPC: &str = "10.0.0.2:4647";
+pub(super) const RPC: &str = "10.0.0.2:4647";
 const OTHER_NODE: &str = "6dbe0d79-ad99-6a43-fddc-7b72c909748a";
 
 /// Lets a server answer other agents.
-async fn open(server: &Agent) {
+pub(super) async fn open(server: &Agent) {
     let network = &server.machine.world.network;
     let listener = network.listen(RPC.parse().unwrap()).await.unwrap();
     let routers = Routers {

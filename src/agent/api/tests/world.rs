@@ -17,13 +17,13 @@ use tokio::sync::mpsc;
 
 /// A world, and what a test may do to it.
 #[derive(Clone)]
-pub(super) struct TestWorld {
-    pub(super) world: World,
+pub(crate) struct TestWorld {
+    pub(crate) world: World,
     pub(super) tasks: Arc<Tasks>,
 }
 
 impl TestWorld {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::beside(Arc::new(Wires::default()))
     }
 

@@ -3,7 +3,6 @@
 //! Nothing here returns before what it wrote survives a power cut.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
 use std::ops::RangeBounds;
@@ -16,12 +15,15 @@ use ports::World;
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use super::on_disk::OnDisk;
+use super::position::Position;
 use super::types::{LogEntry, LogId, SnapshotMeta, StorageError, TypeConfig, Vote};
 use crate::error::StartError;
 use crate::planted::{self, Planted};
+use crate::server::beside::beside;
+use crate::server::portion;
 use crate::wire;
 
 const PATH: &str = "server/raft.redb";
@@ -35,11 +37,6 @@ const SNAPSHOT_DATA: &str = "snapshot-data";
 
 /// redb's default would be a gigabyte; the log is read only at start and by servers that lag.
 const CACHE_BYTES: usize = 1 << 20;
-/// The newest entries are kept in memory too: they are read back to be applied and sent.
-const RECENT_MAX: usize = 2_048;
-const RECENT_BYTES_MAX: u64 = 8 << 20;
-/// Entries that are sent at once.
-const SENT_BYTES: u64 = 256 << 10;
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -54,29 +51,6 @@ struct Shared {
     position: RefCell<Position>,
     /// Wakes who waits for a snapshot to be on disk.
     snapshot_saved: Notify,
-}
-
-struct Recent {
-    entry: LogEntry,
-    bytes: u64,
-}
-
-#[derive(Default)]
-struct Position {
-    last: Option<LogId>,
-    purged: Option<LogId>,
-    committed: Option<LogId>,
-    /// What of it is on disk.
-    committed_saved: Option<LogId>,
-    recent: BTreeMap<u64, Recent>,
-    /// What the recent ones take, encoded.
-    recent_bytes: u64,
-    /// Of the log, since the last snapshot.
-    bytes: u64,
-    /// How far the snapshot on disk goes.
-    snapshot: Option<LogId>,
-    /// What openraft wants purged on account of a snapshot that isn't on disk yet.
-    purge_next: Option<LogId>,
 }
 
 impl LogStore {
@@ -136,14 +110,7 @@ impl LogStore {
         let written = if self.0.in_memory {
             write()
         } else {
-            let (done, result) = oneshot::channel();
-            let work = Box::new(move || {
-                done.send(write()).ok();
-            });
-            self.0.world.workers.run_blocking(work).await;
-            result
-                .await
-                .unwrap_or_else(|_| Err("it was cut short".into()))
+            beside(&self.0.world, write).await?
         };
         written.map_err(io::Error::other)
     }
@@ -210,28 +177,22 @@ impl LogStore {
         read().map_err(io::Error::other)
     }
 
-    fn entries(&self, from: u64, to: u64) -> io::Result<Vec<LogEntry>> {
-        {
-            let position = self.0.position.borrow();
-            let begins = position
-                .recent
-                .keys()
-                .next()
-                .is_some_and(|first| *first <= from);
-            if begins {
-                return Ok(position
-                    .recent
-                    .range(from..to)
-                    .map(|(_, recent)| recent.entry.clone())
-                    .collect());
-            }
+    /// The entries of a range; the first of them at least, and no more than so many bytes.
+    fn entries(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
+        if let Some(kept) = self.0.position.borrow().kept(from..to) {
+            return Ok(kept);
         }
         let database = self.database()?;
         let read = || -> Result<_, Failed> {
             let table = database.begin_read()?.open_table(LOG)?;
-            let mut entries = Vec::new();
+            let (mut entries, mut bytes) = (Vec::new(), 0);
             for row in table.range(from..to)? {
-                entries.push(wire::decode(row?.1.value())?);
+                let (_, entry) = row?;
+                bytes += entry.value().len();
+                if bytes > bytes_max && !entries.is_empty() {
+                    break;
+                }
+                entries.push(wire::decode_own(entry.value())?);
             }
             Ok(entries)
         };
@@ -321,7 +282,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
             Bound::Excluded(to) => *to,
             Bound::Unbounded => u64::MAX,
         };
-        self.entries(from, to)
+        self.entries(from, to, usize::MAX)
             .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Read, &error))
     }
 
@@ -332,7 +293,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         to: u64,
     ) -> Result<Vec<LogEntry>, StorageError> {
         let to = self.0.position.borrow().within_bytes(from, to);
-        self.entries(from, to)
+        self.entries(from, to, portion::BYTES_MAX)
             .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Read, &error))
     }
 }
@@ -413,7 +374,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let before = since.index.checked_sub(1);
         let last = match before {
             Some(before) => self
-                .entries(before, since.index)
+                .entries(before, since.index, usize::MAX)
                 .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Read, &error))?
                 .pop()
                 .map(|entry| entry.log_id),
@@ -441,48 +402,6 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             position.last = Some(upto);
         }
         Ok(())
-    }
-}
-
-impl Position {
-    /// Keeps the newest entries in memory, by number and by size.
-    fn keep(&mut self, entries: Vec<LogEntry>, sizes: &[u64]) {
-        for (entry, bytes) in entries.into_iter().zip(sizes) {
-            self.last = Some(entry.log_id);
-            self.recent_bytes += bytes;
-            let (index, bytes) = (entry.log_id.index, *bytes);
-            let before = self.recent.insert(index, Recent { entry, bytes });
-            debug_assert!(before.is_none(), "conflicting entries are truncated first");
-        }
-        while self.recent.len() > RECENT_MAX
-            || self.recent_bytes > RECENT_BYTES_MAX && self.recent.len() > 1
-        {
-            let Some((_, gone)) = self.recent.pop_first() else {
-                return;
-            };
-            self.recent_bytes -= gone.bytes;
-        }
-    }
-
-    fn forget(&mut self, range: impl RangeBounds<u64>) {
-        let gone = self.recent.extract_if(range, |_, _| true);
-        self.recent_bytes -= gone.map(|(_, recent)| recent.bytes).sum::<u64>();
-    }
-
-    /// Up to where entries are sent at once; one at least.
-    fn within_bytes(&self, from: u64, to: u64) -> u64 {
-        let mut bytes = 0;
-        for index in from..to {
-            // Those that aren't in memory are old, and of unknown size.
-            bytes += self
-                .recent
-                .get(&index)
-                .map_or(SENT_BYTES / 8, |recent| recent.bytes);
-            if bytes > SENT_BYTES {
-                return index.max(from + 1);
-            }
-        }
-        to
     }
 }
 

@@ -12,13 +12,13 @@ use openraft::{
     EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, Snapshot,
 };
 use ports::World;
-use tokio::sync::oneshot;
 
 use super::log_store::{LogStore, failed};
 use super::types::{
     Answers, Batch, LogEntry, LogId, Membership, SnapshotMeta, StorageError, TypeConfig,
 };
 use crate::planted::{self, Planted};
+use crate::server::beside::beside;
 use crate::server::state_store::{Apply, Replace, StateStore};
 use crate::state::State;
 use crate::wire;
@@ -78,22 +78,12 @@ impl Machine {
         self.store.do_send(Replace(Box::new(store)));
     }
 
-    /// Encoding the whole state takes a while: it is done beside everything else.
-    async fn encode(&self, dump: Dump) -> io::Result<Vec<u8>> {
-        let (done, encoded) = oneshot::channel();
-        let work = Box::new(move || {
-            done.send(wire::encode(&dump)).ok();
-        });
-        self.world.workers.run_blocking(work).await;
-        let stopped = || wire::Error::Malformed("it was cut short".to_owned());
-        let encoded = encoded.await.unwrap_or_else(|_| Err(stopped()));
-        encoded.map_err(io::Error::other)
-    }
-
     async fn snapshot(&self) -> io::Result<Snapshot<TypeConfig>> {
         let position = self.position.borrow().clone();
         // Entries are applied one after the other: the state is that of the position.
-        let data = self.encode(self.state.now().dump()).await?;
+        let state = self.state.now();
+        let encoded = beside(&self.world, move || wire::encode(&state.dump())).await?;
+        let data = encoded.map_err(io::Error::other)?;
         let id = position
             .applied
             .map_or_else(String::new, |applied| applied.to_string());
@@ -112,7 +102,7 @@ impl Machine {
 }
 
 fn read(data: &[u8]) -> Result<Store, wire::Error> {
-    let dump: Dump = wire::decode(data)?;
+    let dump: Dump = wire::decode_own(data)?;
     Ok(Store::restore(dump))
 }
 
@@ -183,7 +173,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 &error,
             )
         };
-        let store = read(&data).map_err(|error| wrong(io::Error::other(error)))?;
+        let reading = beside(&self.world, move || (read(&data), data));
+        let (store, data) = reading.await.map_err(wrong)?;
+        let store = store.map_err(|error| wrong(io::Error::other(error)))?;
         tracing::info!(index = store.index(), "took the leader's snapshot");
         self.log.save_snapshot(meta, data).await.map_err(wrong)?;
         self.take(meta, store);
@@ -198,5 +190,80 @@ impl RaftStateMachine<TypeConfig> for Machine {
             meta,
             snapshot: Box::new(Cursor::new(data)),
         }))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use actix::{Actor, Context, Handler};
+    use logic::model::KvPair;
+    use logic::state::KvDump;
+
+    use super::*;
+    use crate::api::tests::world::TestWorld;
+    use crate::published::publish;
+    use crate::server::eval_broker::Enqueue;
+
+    struct Nobody;
+
+    impl Actor for Nobody {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Enqueue> for Nobody {
+        type Result = ();
+
+        fn handle(&mut self, _: Enqueue, _: &mut Self::Context) {}
+    }
+
+    /// A server's state machine over its log, and what readers see.
+    fn machine(world: &World, log: &LogStore) -> (Machine, State) {
+        let (newest, reader) = publish(std::sync::Arc::new(Store::default()));
+        let store = StateStore::new(newest, Nobody.start().recipient()).start();
+        let state = State::new(reader);
+        let machine = Machine::recover(world.clone(), log.clone(), store, state.clone());
+        (machine.unwrap(), state)
+    }
+
+    /// A state that has no place in one message.
+    fn large() -> Store {
+        let row = |number: u8| KvPair {
+            key: format!("key/{number}"),
+            value: vec![number; 512 << 10].into(),
+            create_index: 1,
+            modify_index: 1,
+            ..KvPair::default()
+        };
+        let rows = (0..130).map(|number| row(number).into());
+        Store::restore(Dump {
+            index: 1,
+            indexes: [(logic::state::Topic::Kv, 1)].into(),
+            kv: KvDump {
+                rows: rows.collect(),
+                ..KvDump::default()
+            },
+            ..Dump::default()
+        })
+    }
+
+    #[actix::test]
+    async fn a_state_larger_than_a_message_is_sent_installed_and_recovered() {
+        let world = TestWorld::new().world;
+        let open = || LogStore::open(&world, true).unwrap();
+        let data = wire::encode(&large().dump()).unwrap();
+        assert!(data.len() > wire::FRAME_BYTES_MAX);
+        let meta = SnapshotMeta::default();
+        let log = open();
+        log.save_snapshot(&meta, data).await.unwrap();
+        let (mut leader, state) = machine(&world, &log);
+        let there = |store: &Store| store.kv_under("").count() > 0;
+        let within = std::time::Duration::from_secs(60);
+        assert!(*state.once(within, there).await == large());
+        let snapshot = leader.build_snapshot().await.unwrap();
+        let (mut follower, state) = machine(&world, &open());
+        let installed = follower.install_snapshot(&meta, snapshot.snapshot).await;
+        installed.unwrap();
+        assert!(*state.once(within, there).await == large());
     }
 }

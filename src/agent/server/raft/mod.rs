@@ -5,5 +5,6 @@ pub(super) mod machine;
 pub(super) mod network;
 mod on_disk;
 pub(super) mod open;
+mod position;
 pub(super) mod runtime;
 pub(super) mod types;

@@ -112,8 +112,10 @@ async fn large_entries_dont_stay_in_memory() {
     }
     let kept = store.0.position.borrow().recent.len();
     assert!((1..3).contains(&kept), "{kept} are kept");
-    let all = store.entries(1, 8).expect("it can be read");
-    assert_eq!(all.len(), 7, "the others are read from disk");
+    let read = |bytes_max| store.entries(1, 8, bytes_max).expect("it can be read");
+    assert_eq!(read(usize::MAX).len(), 7, "the others are read from disk");
+    assert_eq!(read(7 << 20).len(), 2, "as many as are sent at once");
+    assert_eq!(read(1).len(), 1);
 }
 
 /// A log that ends like this one, and is opened again.
