@@ -12,6 +12,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -47,7 +49,7 @@ enum Content {
     Nothing,
     /// The number of the write.
     Written(u64),
-    /// As written, but stopped.
+    /// A job as written, but stopped.
     Stopped,
 }
 
@@ -56,8 +58,9 @@ struct Promise {
     acknowledged: Content,
     /// What a write that failed wanted.
     perhaps: Option<Content>,
-    /// The job's `JobModifyIndex`, where it is known: the next write is made only if nobody else
-    /// has written meanwhile. Nobody else does, so one that is refused was applied twice.
+    /// The job's `JobModifyIndex` or the key's `ModifyIndex`, where it is known: the next write may
+    /// be made only if nobody else has written meanwhile. Nobody else does, so one that is refused
+    /// was applied twice.
     index: Option<u64>,
 }
 
@@ -66,8 +69,6 @@ enum Written {
     /// The job's new `JobModifyIndex`, if the answer has one.
     Acknowledged(Option<u64>),
     Conflict(String),
-    /// This build has no such thing.
-    Unsupported,
 }
 
 impl Promise {
@@ -126,16 +127,12 @@ impl Load {
         let promises = self.shared.promises.borrow().clone();
         for server in self.user.servers_up() {
             for (subject, promise) in &promises {
-                // Where there are no keys, none was ever acknowledged.
-                if matches!(subject, Subject::Key(_)) && promise.acknowledged == Content::Nothing {
-                    continue;
-                }
                 let what = format!("{server} knows {subject}");
-                let content = self
+                let found = self
                     .user
                     .eventually_quietly(&what, READ_WITHIN, || read(&self.user, &server, subject))
                     .await?;
-                judge(subject, promise, content, &server)?;
+                judge(subject, promise, found.content, &server)?;
             }
         }
         let tally = self.shared.tally.get();
@@ -187,12 +184,11 @@ impl Writer {
     /// One write and a read of it elsewhere; false if it wasn't acknowledged.
     async fn write(&self, subject: &Subject, number: u64) -> Result<bool> {
         let server = any(&self.user);
-        let stop = number > 1 && matches!(subject, Subject::Job(_));
-        let stop = stop && self.user.random.below(4) == 0;
-        let wanted = if stop {
-            Content::Stopped
-        } else {
-            Content::Written(number)
+        let end = number > 1 && self.user.random.below(4) == 0;
+        let wanted = match (end, subject) {
+            (true, Subject::Job(_)) => Content::Stopped,
+            (true, Subject::Key(_)) => Content::Nothing,
+            (false, _) => Content::Written(number),
         };
         let index = {
             let promises = self.shared.promises.borrow();
@@ -200,6 +196,9 @@ impl Writer {
                 .get(subject)
                 .map_or(Some(0), |promise| promise.index)
         };
+        // Keys are written both ways.
+        let plain = matches!(subject, Subject::Key(_)) && self.user.random.below(2) == 0;
+        let index = index.filter(|_| !plain);
         let began = self.user.now();
         let written = write(&self.user, &server, subject, wanted, index).await;
         let took = self.user.now().saturating_sub(began);
@@ -212,10 +211,6 @@ impl Writer {
                 index: None,
             });
             match written {
-                Ok(Written::Unsupported) => {
-                    promises.remove(subject);
-                    return Ok(false);
-                }
                 Ok(Written::Conflict(why)) => {
                     let detail = format!("{subject} {wanted:?} was applied before: {why}");
                     return Err(ACKNOWLEDGED_READABLE.broken(detail));
@@ -247,10 +242,11 @@ impl Writer {
     async fn read_back(&self, subject: &Subject) -> Result<()> {
         let server = any(&self.user);
         // Not being answered is no answer.
-        if let Ok(content) = read(&self.user, &server, subject).await {
-            let promises = self.shared.promises.borrow();
-            let promise = promises.get(subject).context("nothing was promised")?;
-            judge(subject, promise, content, &server)?;
+        if let Ok(found) = read(&self.user, &server, subject).await {
+            let mut promises = self.shared.promises.borrow_mut();
+            let promise = promises.get_mut(subject).context("nothing was promised")?;
+            judge(subject, promise, found.content, &server)?;
+            promise.index = promise.index.or(found.index);
         }
         Ok(())
     }
@@ -329,16 +325,21 @@ async fn write(
             (4646, "DELETE", format!("/v1/job/{name}"), None)
         }
         (Subject::Key(name), Content::Written(number)) => {
-            (8500, "PUT", format!("/v1/kv/{name}"), Some(json!(number)))
+            (8500, "PUT", key_path(name, index), Some(json!(number)))
         }
         (Subject::Key(name), Content::Stopped | Content::Nothing) => {
-            (8500, "DELETE", format!("/v1/kv/{name}"), None)
+            (8500, "DELETE", key_path(name, index), None)
         }
     };
     let address = format!("{server}:{port}");
     let answer = user.http(&address, method, &path, &address, body.as_ref());
     let answer = answer.await?;
     match answer.status {
+        200 if matches!(subject, Subject::Key(_)) => match answer.body.as_str() {
+            "true" => Ok(Written::Acknowledged(None)),
+            "false" => Ok(Written::Conflict(format!("it isn't at {index:?}"))),
+            other => bail!("{other}"),
+        },
         200 => {
             let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
             let index = body["JobModifyIndex"].as_u64();
@@ -347,29 +348,55 @@ async fn write(
             Ok(Written::Acknowledged(index.filter(|_| registered)))
         }
         409 => Ok(Written::Conflict(answer.body)),
-        501 => Ok(Written::Unsupported),
         status => bail!("{status} {}", answer.body),
     }
 }
 
-async fn read(user: &User, server: &str, subject: &Subject) -> Result<Content> {
+fn key_path(name: &str, index: Option<u64>) -> String {
+    let check = index.map_or_else(String::new, |index| format!("?cas={index}"));
+    format!("/v1/kv/{name}{check}")
+}
+
+/// What a server knows.
+struct Found {
+    content: Content,
+    /// The key's `ModifyIndex`; 0 if there is no such key. That of a job is known from its writes.
+    index: Option<u64>,
+}
+
+async fn read(user: &User, server: &str, subject: &Subject) -> Result<Found> {
     let (port, path) = match subject {
         Subject::Job(name) => (4646, format!("/v1/job/{name}")),
-        Subject::Key(name) => (8500, format!("/v1/kv/{name}?raw")),
+        Subject::Key(name) => (8500, key_path(name, None)),
     };
     let address = format!("{server}:{port}");
     let answer = user.http(&address, "GET", &path, &address, None).await?;
+    let of_job = |content| Found {
+        content,
+        index: None,
+    };
+    let of_key = |content, index| Found {
+        content,
+        index: Some(index),
+    };
     match (subject, answer.status) {
-        (_, 404) => Ok(Content::Nothing),
+        (Subject::Job(_), 404) => Ok(of_job(Content::Nothing)),
+        (Subject::Key(_), 404) => Ok(of_key(Content::Nothing, 0)),
         (Subject::Job(_), 200) => {
             let job: Value = serde_json::from_str(&answer.body)?;
             if job["Stop"] == true {
-                return Ok(Content::Stopped);
+                return Ok(of_job(Content::Stopped));
             }
             let number = job["Meta"]["write"].as_str().context("no number")?;
-            Ok(Content::Written(number.parse()?))
+            Ok(of_job(Content::Written(number.parse()?)))
         }
-        (Subject::Key(_), 200) => Ok(Content::Written(answer.body.trim().parse()?)),
+        (Subject::Key(_), 200) => {
+            let row = serde_json::from_str::<Value>(&answer.body)?[0].take();
+            let value = STANDARD.decode(row["Value"].as_str().context("no value")?)?;
+            let number = std::str::from_utf8(&value)?.parse()?;
+            let index = row["ModifyIndex"].as_u64().context("no index")?;
+            Ok(of_key(Content::Written(number), index))
+        }
         (_, status) => bail!("{status} {}", answer.body),
     }
 }
