@@ -99,7 +99,7 @@ def leader_killed(cluster, run, measured):
                for host in others]
     nodes = [Watch(watching.nodes(host), 0.05) for host in others]
     writers = [Writer([host], writes(f"{host}-{run}", kv))
-               for host in others for kv in kinds_of_writes(cluster)]
+               for host in others for kv in (False, True)]
     time.sleep(1)
     leader.kill9()
     began = time.monotonic()
@@ -116,12 +116,6 @@ def leader_killed(cluster, run, measured):
     measured.add("leader.others", others_down(nodes, began, leader))
     leader.start()
     cluster.whole()
-
-
-def kinds_of_writes(cluster):
-    """Jobs, and keys if this version has them."""
-    probe = cluster.hosts[0].http("PUT", "/v1/kv/probe", "x", CATALOG)
-    return (False, True) if probe.status == 200 else (False,)
 
 
 def writes(name, kv):

@@ -19,6 +19,8 @@ import jobs
 from hosts import CATALOG, NOMAD, Cluster, Unmet, binary_argument, enter, eventually, request
 
 BROKEN = (OSError, http.client.HTTPException)
+# Longer than a write that was broken off may still be on its way.
+REST = 15
 
 
 class Register:
@@ -27,19 +29,40 @@ class Register:
     def __init__(self, kind, name):
         self.kind, self.name = kind, name
         self.tried, self.acknowledged = 0, 0
+        # The ModifyIndex of a key whose last write was acknowledged and read; 0 before the first.
+        self.index = 0
+        self.rests_until, self.wrong = 0.0, ""
 
     def write(self, host, timeout):
         """Writes the next number; what the host said, or what broke."""
         self.tried += 1
+        checked, self.index = self.index, None
         if self.kind == "key":
-            path, port, body = f"/v1/kv/{self.name}", CATALOG, str(self.tried)
+            check = "" if checked is None else f"?cas={checked}"
+            path, port, body = f"/v1/kv/{self.name}{check}", CATALOG, str(self.tried)
         else:
             path, port, body = "/v1/jobs", NOMAD, {"Job": jobs.empty(self.name, self.tried)}
         answer = request(host.address, "PUT", path, body, port, timeout)
         if answer.status == 200 and answer.body.strip() != b"false":
             self.acknowledged = self.tried
+            if self.kind == "key" and self.tried % 2:
+                self.look(host, timeout)
             return ""
+        if answer.status == 200:
+            # Nobody else writes it.
+            self.wrong = f"write {self.tried} at its index {checked} came too late"
+            return "a checked write came too late"
         return f"{answer.status} {answer.body[:160].decode(errors='replace')}"
+
+    def look(self, host, timeout):
+        """Reads at which index the key is, for the next write to be a checked one."""
+        try:
+            path = f"/v1/kv/{self.name}"
+            answer = request(host.address, "GET", path, None, CATALOG, timeout)
+        except BROKEN:
+            return
+        if answer.status == 200:
+            self.index = json.loads(answer.body)[0]["ModifyIndex"]
 
     def read(self, host):
         """The number a server's own copy has; 0 if it has none."""
@@ -67,12 +90,18 @@ class Writer(threading.Thread):
 
     def run(self):
         while not self.over.is_set():
-            register = self.random.choice(self.registers)
+            now = time.monotonic()
+            rested = [register for register in self.registers if register.rests_until < now]
+            if not rested:
+                self.over.wait(1)
+                continue
+            register = self.random.choice(rested)
             host = self.random.choice(self.cluster.alive() or self.cluster.hosts)
             began = time.monotonic()
             try:
                 refused = register.write(host, 30)
                 if refused:
+                    register.rests_until = time.monotonic() + REST
                     self.refused[refused] = self.refused.get(refused, 0) + 1
                 else:
                     self.written += 1
@@ -80,6 +109,7 @@ class Writer(threading.Thread):
             except BROKEN:
                 # Killed under it, or not there: the write may have been done or not.
                 self.unclear += 1
+                register.rests_until = time.monotonic() + REST
             self.over.wait(self.pause)
 
 
@@ -115,6 +145,8 @@ def lost(cluster, registers):
     """What servers lack of what was acknowledged, or have although nobody wrote it."""
     found = []
     for register in registers:
+        if register.wrong:
+            found.append(f"{register.kind} {register.name}: {register.wrong}")
         for host in cluster.hosts:
             has = register.read(host)
             if not register.acknowledged <= has <= register.tried:
@@ -134,13 +166,10 @@ def main():
     enter()
     with Cluster(arguments.binary) as cluster:
         print(f"whole after {cluster.start():.2f} s", flush=True)
-        has_keys = request(cluster.hosts[0].address, "PUT", "/v1/kv/probe", "x", CATALOG).status == 200
-        kinds = ("job", "key") if has_keys else ("job",)
-        if not has_keys:
-            print("no key-value store in this version: jobs only")
         writers = []
         for number in range(arguments.writers):
-            registers = [Register(kind, f"{kind}-{number}-{i}") for kind in kinds for i in range(100)]
+            registers = [Register(kind, f"{kind}-{number}-{i}")
+                         for kind in ("job", "key") for i in range(100)]
             writers.append(Writer(cluster, registers, f"{arguments.seed}/{number}", arguments.pause))
         for writer in writers:
             writer.start()
@@ -177,8 +206,7 @@ def report(arguments, victims, back, whole, writers, registers, missing):
     print(f"refused by a living agent: {sum(refused.values())}")
     for why, count in sorted(refused.items(), key=lambda one: -one[1])[:5]:
         print(f"  {count} x {why}")
-    keys = " and keys" if any(register.kind == "key" for register in registers) else ""
-    print(f"{len(registers)} jobs{keys} read from every server: {len(missing)} not as acknowledged")
+    print(f"{len(registers)} jobs and keys read from every server: {len(missing)} not as acknowledged")
     for what in missing[:20]:
         print(f"  {what}")
 
