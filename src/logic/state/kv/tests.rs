@@ -191,7 +191,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     // 0: the right index; others: as many entries ago.
     let cas = || proptest::option::of(0..4_u8);
     let step = prop_oneof![
-        6 => (0..KEYS.len(), 0..3_u8, 0..2_u8, cas()).prop_map(|(k, v, f, c)| Step::Put(k, v, f, c)),
+        6 => (0..KEYS.len(), 0..3_u8, 0..2_u8, cas())
+            .prop_map(|(key, value, flags, cas)| Step::Put(key, value, flags, cas)),
         3 => (0..KEYS.len(), cas()).prop_map(|(key, cas)| Step::Delete(key, cas)),
         1 => (0..PREFIXES.len()).prop_map(Step::DeleteTree),
         1 => Just(Step::Restart),
