@@ -104,7 +104,7 @@ mod tests {
             }
         });
         sim.step().expect("the host goes on");
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::park_timeout(Duration::from_millis(5));
         let at = sim.elapsed();
         between_steps(at, || sim.crash("n1"));
         assert_eq!(

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::order::Order;
 use crate::user::User;
 
-const ELECTED_WITHIN: Duration = Duration::from_millis(2_000);
+const ELECTED_WITHIN: Duration = Duration::from_secs(2);
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) async fn story(user: User) -> Result<()> {

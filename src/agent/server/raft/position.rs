@@ -55,8 +55,9 @@ impl Position {
     }
 
     pub(super) fn forget(&mut self, range: impl RangeBounds<u64>) {
-        let gone = self.recent.extract_if(range, |_, _| true);
-        self.recent_bytes -= gone.map(|(_, recent)| recent.bytes).sum::<u64>();
+        let indexes: Vec<u64> = self.recent.range(range).map(|(index, _)| *index).collect();
+        let gone = indexes.iter().filter_map(|index| self.recent.remove(index));
+        self.recent_bytes -= gone.map(|recent| recent.bytes).sum::<u64>();
     }
 
     /// Up to where entries are sent at once; one at least.
