@@ -412,6 +412,30 @@ fn tasks_that_could_not_be_stopped_end_once_their_engine_answers() {
 }
 
 #[test]
+fn an_agent_whose_clock_went_back_is_still_heard() {
+    play(17, async |scene| {
+        let tasks = scene.job().await?;
+        let hour = i64::try_from(Duration::from_secs(3_600).as_nanos())?;
+        scene.machine.set_skew(-hour);
+        scene.restart_agent(Duration::from_secs(1)).await?;
+        scene.two_are_healthy().await?;
+        let (victim, alloc) = tasks.iter().next().context("one of them")?;
+        ensure!(scene.machine.kill_container(victim), "it runs");
+        let heard = scene.user.eventually("its end is known", SOON, || async {
+            let state = scene.server.lock().expect("not poisoned").clone();
+            let state = state.context("there is no server")?;
+            let known = state.now().alloc(&alloc.id).cloned();
+            let status = known.context("it is forgotten")?.client_status.clone();
+            ensure!(status == "pending", "it is {status}");
+            let count = healthy(&state);
+            ensure!(count == 1, "{count} are healthy");
+            Ok(())
+        });
+        heard.await
+    });
+}
+
+#[test]
 fn with_damaged_files_tasks_run_on_until_a_server_says_what_is_wanted() {
     for seed in 0..3 {
         play(seed, async |scene| {

@@ -16,11 +16,11 @@ use actix::{
 use logic::catalog::View;
 use logic::lifecycle::services::Offer;
 use logic::model::{CHECK_CRITICAL, CatalogChange, CatalogNode, Check, ServiceInstance};
-use ports::World;
+use ports::{Clock, World};
 use tokio::sync::oneshot;
 
 use crate::published::Subscriber;
-use crate::rpc::{Request, Response, Rpc};
+use crate::rpc::{self, Request, Response, Rpc, Serials};
 use replica::Replica;
 
 /// Everything is sent whole this often, whatever happened.
@@ -75,6 +75,8 @@ struct Rows {
 pub struct Catalog {
     node: CatalogNode,
     rpc: Rpc,
+    clock: Arc<dyn Clock>,
+    serials: Serials,
     /// Until the actor that keeps it is started.
     replica: Option<Replica>,
     offered: BTreeMap<String, Vec<Offer>>,
@@ -110,6 +112,8 @@ impl Catalog {
         let mut catalog = Self {
             node,
             rpc,
+            clock: Arc::clone(&world.clock),
+            serials: Serials::default(),
             replica: Some(replica),
             offered: BTreeMap::from([("agent".to_owned(), offers)]),
             rows: Rows::default(),
@@ -159,6 +163,7 @@ impl Catalog {
             checks: differing(&self.rows.checks, &agreed.checks),
             remove_services: missing(&agreed.services, &self.rows.services),
             remove_checks: missing(&agreed.checks, &self.rows.checks),
+            ..CatalogChange::default()
         }
     }
 
@@ -171,25 +176,35 @@ impl Catalog {
         if self.sending {
             return;
         }
-        let change = self.change();
+        let mut change = self.change();
         if change.is_empty() {
             release(std::mem::take(&mut self.waiting));
             return;
         }
         self.sending = true;
+        change.serial = self.serials.next(self.clock.now());
         let (rows, waiting) = (self.rows.clone(), std::mem::take(&mut self.waiting));
         let node = (self.registers_node && change.whole).then(|| self.node.clone());
         let asking = ask(self.rpc.clone(), node, change);
         ctx.spawn(asking.into_actor(self).map(move |sent, catalog, ctx| {
             catalog.sending = false;
             release(waiting);
-            if sent {
+            if let Ok(Response::Done) = sent {
                 catalog.agreed = Some(rows);
                 catalog.send(ctx);
-            } else {
-                catalog.agreed = None;
-                ctx.run_later(RETRY_AFTER, Self::send);
+                return;
             }
+            match sent {
+                Ok(Response::Superseded { serial }) => catalog.serials.after(serial),
+                Ok(other) => {
+                    tracing::warn!(?other, "the servers didn't take what this node offers");
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "what this node offers isn't known to the servers yet");
+                }
+            }
+            catalog.agreed = None;
+            ctx.run_later(RETRY_AFTER, Self::send);
         }));
     }
 }
@@ -201,26 +216,18 @@ fn release(waiting: Vec<oneshot::Sender<()>>) {
     }
 }
 
-async fn ask(rpc: Rpc, node: Option<CatalogNode>, change: CatalogChange) -> bool {
-    if let Some(node) = node
-        && !matches!(
-            rpc.ask(Request::RegisterCatalogNode { node }).await,
-            Ok(Response::Done)
-        )
-    {
-        return false;
-    }
-    match rpc.ask(Request::ChangeCatalog { change }).await {
-        Ok(Response::Done) => true,
-        Ok(other) => {
-            tracing::warn!(?other, "the servers didn't take what this node offers");
-            false
-        }
-        Err(error) => {
-            tracing::debug!(%error, "what this node offers isn't known to the servers yet");
-            false
+async fn ask(
+    rpc: Rpc,
+    node: Option<CatalogNode>,
+    change: CatalogChange,
+) -> Result<Response, rpc::Error> {
+    if let Some(node) = node {
+        match rpc.ask(Request::RegisterCatalogNode { node }).await {
+            Ok(Response::Done) => {}
+            other => return other,
         }
     }
+    rpc.ask(Request::ChangeCatalog { change }).await
 }
 
 fn differing<T: Clone + PartialEq>(

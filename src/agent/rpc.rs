@@ -1,6 +1,7 @@
 //! What agents ask of servers, and the client side of asking.
 
 mod pool;
+mod serials;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use self::pool::Pool;
+pub(crate) use self::serials::Serials;
 use crate::seal::Seal;
 use crate::server::{
     Applied, Health, Proposal, ProposeError, RaftRequest, RaftResponse, ServerNode,
@@ -58,6 +60,7 @@ pub enum Request {
     },
     ReportAllocs {
         proof: NodeProof,
+        serial: u64,
         reports: Vec<AllocReport>,
     },
     /// The whole catalog, once it differs from that at `after`; waits up to `wait_ms`.
@@ -161,6 +164,10 @@ pub enum Response {
     /// The node is registered as of this index.
     Registered {
         index: u64,
+    },
+    /// What was said comes after something later, of this serial: it changed nothing.
+    Superseded {
+        serial: u64,
     },
     /// This server can't answer now (it knows no leader, or its state is too old); another may.
     NoLeader(String),

@@ -98,6 +98,11 @@ pub const ALL: &[Invariant] = &[
         check: |store| store.kv_contradiction().map_or(Ok(()), Err),
     },
     Invariant {
+        id: "serials-are-of-nodes",
+        sentence: "What a node said last is remembered as long as there is the node.",
+        check: cluster::serials_are_of_nodes,
+    },
+    Invariant {
         id: "nothing-from-the-future",
         sentence: "No row was changed by an entry after the last one applied.",
         check: cluster::nothing_from_the_future,

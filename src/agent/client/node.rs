@@ -19,7 +19,7 @@ use ports::World;
 use super::allocation::Allocation;
 use super::kept::KeptTask;
 use crate::catalog::{Catalog, NodeRegistered};
-use crate::rpc::{NodeProof, Request, Response, Rpc};
+use crate::rpc::{NodeProof, Request, Response, Rpc, Serials};
 
 /// How long one look at the node's allocations waits for a change.
 const WATCH_MS: u64 = 30_000;
@@ -83,6 +83,7 @@ pub struct Client {
     deferred: BTreeMap<String, Arc<model::Allocation>>,
     reports: BTreeMap<String, AllocReport>,
     reporting: bool,
+    serials: Serials,
     registered: bool,
     /// The log's index at which the node was registered.
     registered_at: u64,
@@ -154,6 +155,7 @@ impl Client {
             deferred: BTreeMap::new(),
             reports: BTreeMap::new(),
             reporting: false,
+            serials: Serials::default(),
             registered: false,
             registered_at: 0,
             watching: false,
@@ -278,8 +280,12 @@ impl Client {
     fn report(&mut self, ctx: &mut Context<Self>) {
         let (rpc, proof) = (self.rpc.clone(), self.proof());
         let sent = self.reports.clone();
-        let reports = sent.values().cloned().collect();
-        let asking = async move { rpc.ask(Request::ReportAllocs { proof, reports }).await };
+        let request = Request::ReportAllocs {
+            proof,
+            serial: self.serials.next(self.world.clock.now()),
+            reports: sent.values().cloned().collect(),
+        };
+        let asking = async move { rpc.ask(request).await };
         ctx.spawn(asking.into_actor(self).map(move |answer, client, ctx| {
             client.reporting = false;
             if matches!(answer, Ok(Response::Done)) {
@@ -293,6 +299,9 @@ impl Client {
                     client.report_soon(ctx);
                 }
             } else {
+                if let Ok(Response::Superseded { serial }) = answer {
+                    client.serials.after(serial);
+                }
                 client.reporting = true;
                 ctx.run_later(RETRY_AFTER, Self::report);
             }

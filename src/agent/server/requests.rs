@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
 use axum::Router;
 use logic::model::{AllocReport, Node};
-use logic::state::{Command, Topic};
+use logic::state::{Command, Reply, Topic};
 use ports::{Listener, Random};
 
 use self::conversation::{Answers, Envelope, LIMITS, accept};
@@ -110,7 +110,11 @@ impl Answering {
                 self.watch_allocs(proof, after, min_index, wait(wait_ms))
                     .await
             }
-            Request::ReportAllocs { proof, reports } => self.report(proof, reports).await,
+            Request::ReportAllocs {
+                proof,
+                serial,
+                reports,
+            } => self.report(proof, serial, reports).await,
             Request::WatchCatalog { after, wait_ms } => {
                 let changed = |index| index > after;
                 let state = &self.server.state;
@@ -156,10 +160,7 @@ impl Answering {
             Request::RemoveServer(id) if self.leads() => {
                 done(Some(self.server.remove_peer(&id).await))
             }
-            Request::Health if self.leads() => match self.server.health().await {
-                Ok(health) => Response::Health(health),
-                Err(why) => Response::NoLeader(why),
-            },
+            Request::Health if self.leads() => self.health().await,
             Request::RemoveServer(_) | Request::Health => not_leading(),
         }
     }
@@ -178,6 +179,13 @@ impl Answering {
         self.server.standing.borrow().leads()
     }
 
+    async fn health(&self) -> Response {
+        match self.server.health().await {
+            Ok(health) => Response::Health(health),
+            Err(why) => Response::NoLeader(why),
+        }
+    }
+
     async fn register_node(&self, command: Command) -> Response {
         match self.server.consensus.send(Propose(command)).await {
             Ok(Ok(applied)) => Response::Registered {
@@ -191,7 +199,13 @@ impl Answering {
 
     async fn propose(&self, command: Command) -> Response {
         match self.server.consensus.send(Propose(command)).await {
-            Ok(Ok(_)) => Response::Done,
+            Ok(Ok(applied)) => match applied.reply {
+                Reply::Superseded { serial } => Response::Superseded { serial },
+                Reply::Done
+                | Reply::Evaluated { .. }
+                | Reply::Planned { .. }
+                | Reply::Kv { .. } => Response::Done,
+            },
             Ok(Err(ProposeError::Refused(refusal))) => Response::Refused(refusal.to_string()),
             Ok(Err(error)) => Response::NoLeader(error.to_string()),
             Err(_) => stopping(),
@@ -286,12 +300,13 @@ impl Answering {
         }
     }
 
-    async fn report(&self, proof: NodeProof, reports: Vec<AllocReport>) -> Response {
+    async fn report(&self, proof: NodeProof, serial: u64, reports: Vec<AllocReport>) -> Response {
         if let Err(response) = self.proven(&proof) {
             return response;
         }
         self.propose(Command::ReportAllocs {
             node_id: proof.node_id,
+            serial,
             reports,
         })
         .await

@@ -64,6 +64,13 @@ pub(super) fn successors_know_their_predecessors(store: &Store) -> Result<(), St
     Ok(())
 }
 
+pub(super) fn serials_are_of_nodes(store: &Store) -> Result<(), String> {
+    match store.serials_of_nobody().next() {
+        Some(node) => Err(format!("one is of {node}, which isn't there")),
+        None => Ok(()),
+    }
+}
+
 pub(super) fn nothing_from_the_future(store: &Store) -> Result<(), String> {
     let rows = || {
         let nodes = store.nodes().map(|row| (&row.id, row.modify_index));

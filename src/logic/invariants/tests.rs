@@ -122,6 +122,8 @@ fn spoilt_rows_are_noticed() {
         Arc::make_mut(&mut dump.allocs[0]).next_allocation = next;
     });
     assert_eq!(stranger, Err("successors-know-their-predecessors"));
+    let nobody = spoilt(|dump| dump.allocs_said.push(("n9".into(), 1)));
+    assert_eq!(nobody, Err("serials-are-of-nodes"));
     let early = spoilt(|dump| Arc::make_mut(&mut dump.allocs[0]).modify_index = 9_999);
     assert_eq!(early, Err("nothing-from-the-future"));
 }

@@ -70,6 +70,8 @@ pub struct Check {
 pub struct CatalogChange {
     /// The catalog node.
     pub node: String,
+    /// Greater than that of all that this node said before; 0: none.
+    pub serial: u64,
     /// Drop whatever of this node isn't in `services` and `checks` (anti-entropy).
     pub whole: bool,
     pub services: Vec<ServiceInstance>,

@@ -396,6 +396,7 @@ fn a_port_taken_on_the_host_is_tried_elsewhere_at_once_but_not_for_ever() {
         };
         cluster.apply(Command::ReportAllocs {
             node_id: alloc.node_id.clone(),
+            serial: 0,
             reports: vec![crate::model::AllocReport {
                 alloc_id: alloc.id.clone(),
                 client_status: CLIENT_FAILED.into(),

@@ -72,9 +72,6 @@ impl Store {
 
     pub(super) fn change_catalog(&mut self, change: CatalogChange, now: &mut Applying) {
         let node = change.node;
-        if !self.catalog_nodes.contains(&node) {
-            return;
-        }
         if change.whole {
             self.keep_only(&node, &change.services, &change.checks, now);
             if !self.counts_as_down(&node) {
@@ -207,6 +204,7 @@ impl Store {
         for id in checks {
             self.checks.remove(&(node.to_owned(), id));
         }
+        self.catalog_said.remove(node);
         if self.catalog_nodes.remove(node) {
             self.touch(Topic::Catalog, now);
         }

@@ -60,6 +60,8 @@ pub enum Command {
     /// What a node says of its allocations.
     ReportAllocs {
         node_id: String,
+        /// Greater than that of all its reports before; 0: none.
+        serial: u64,
         reports: Vec<AllocReport>,
     },
     /// New evaluations, and new states of existing ones.
@@ -125,6 +127,10 @@ pub enum Reply {
     /// Whether the keys are as was asked: a check may have prevented it.
     Kv {
         happened: bool,
+    },
+    /// Nothing came of it: the node has said something later, with this serial.
+    Superseded {
+        serial: u64,
     },
 }
 

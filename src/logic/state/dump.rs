@@ -9,8 +9,7 @@ use super::kv::Kv;
 use super::staged::{Staged, StagedDump};
 use super::{Applying, Proposed, Store, Topic};
 use crate::model::{
-    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, KvPair, Node, NodeId,
-    ServiceInstance,
+    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, KvPair, Node, ServiceInstance,
 };
 use crate::table::Table;
 
@@ -35,6 +34,8 @@ pub struct Dump {
     pub staged: StagedDump,
     /// Oldest first.
     pub proposals: Vec<Arc<Proposed>>,
+    pub catalog_said: Vec<(String, u64)>,
+    pub allocs_said: Vec<(String, u64)>,
 }
 
 /// The key-value store's part.
@@ -47,9 +48,10 @@ pub struct KvDump {
     pub restored_index: u64,
 }
 
-fn indexes(table: &Table<NodeId, u64>) -> Vec<(NodeId, u64)> {
+fn numbers(table: &Table<String, u64>) -> Vec<(String, u64)> {
     let rows = table.iter();
-    rows.map(|(node, index)| (node.clone(), **index)).collect()
+    rows.map(|(node, number)| (node.clone(), **number))
+        .collect()
 }
 
 impl Store {
@@ -62,9 +64,9 @@ impl Store {
             jobs: self.jobs.values().cloned().collect(),
             versions: self.versions.values().cloned().collect(),
             nodes: self.nodes.values().cloned().collect(),
-            node_room_index: indexes(&self.node_room_index),
+            node_room_index: numbers(&self.node_room_index),
             allocs: self.allocs.values().cloned().collect(),
-            node_alloc_index: indexes(&self.node_alloc_index),
+            node_alloc_index: numbers(&self.node_alloc_index),
             evals: self.evals.values().cloned().collect(),
             catalog_nodes: self.catalog_nodes.values().cloned().collect(),
             services: self.services.values().cloned().collect(),
@@ -72,6 +74,8 @@ impl Store {
             kv: self.kv.dump(),
             staged: self.staged.dump(),
             proposals: self.proposed().cloned().collect(),
+            catalog_said: numbers(&self.catalog_said),
+            allocs_said: numbers(&self.allocs_said),
         }
     }
 
@@ -108,6 +112,8 @@ impl Store {
         }
         store.node_room_index = dump.node_room_index.into_iter().collect();
         store.node_alloc_index = dump.node_alloc_index.into_iter().collect();
+        store.catalog_said = dump.catalog_said.into_iter().collect();
+        store.allocs_said = dump.allocs_said.into_iter().collect();
         for eval in dump.evals {
             store
                 .evals_by_job

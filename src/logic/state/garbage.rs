@@ -121,6 +121,7 @@ impl Store {
             self.usage.remove(&id);
             self.node_alloc_index.remove(&id);
             self.node_room_index.remove(&id);
+            self.allocs_said.remove(&id);
             self.forget_catalog_node(&name, now);
             self.touch(Topic::Nodes, now);
         }

@@ -15,6 +15,7 @@ mod jobs;
 mod kv;
 mod nodes;
 mod proposals;
+mod said;
 mod staged;
 mod usage;
 
@@ -89,6 +90,10 @@ pub struct Store {
     checks: Table<(String, String), Check>,
     kv: kv::Kv,
     staged: staged::Staged,
+    /// The serial of what a catalog node said last.
+    catalog_said: Table<String, u64>,
+    /// The serial of a node's last reports.
+    allocs_said: Table<NodeId, u64>,
     proposals: Table<String, Proposed>,
     proposals_by_index: Table<u64, String>,
 }
@@ -153,10 +158,11 @@ impl Store {
             Command::SetNodeEligibility { node_id, eligible } => {
                 self.set_node_eligibility(&node_id, eligible, now)
             }
-            Command::ReportAllocs { node_id, reports } => {
-                self.report_allocs(&node_id, reports, now);
-                Ok(Reply::Done)
-            }
+            Command::ReportAllocs {
+                node_id,
+                serial,
+                reports,
+            } => Ok(self.hear_reports(&node_id, serial, reports, now)),
             Command::UpdateEvals { evals } => {
                 self.update_evals(evals, now);
                 Ok(Reply::Done)
@@ -165,10 +171,7 @@ impl Store {
                 let refused = self.apply_plan(*plan, now);
                 Ok(Reply::Planned { refused })
             }
-            Command::ChangeCatalog { change } => {
-                self.change_catalog(change, now);
-                Ok(Reply::Done)
-            }
+            Command::ChangeCatalog { change } => Ok(self.hear_offers(change, now)),
             Command::RegisterCatalogNode { node } => {
                 self.register_catalog_node(node, now);
                 Ok(Reply::Done)

@@ -279,6 +279,7 @@ fn run(alloc_id: &str) -> Command {
     };
     Command::ReportAllocs {
         node_id: NODE_ID.to_owned(),
+        serial: 0,
         reports: vec![report],
     }
 }

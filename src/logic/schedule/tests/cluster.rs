@@ -280,6 +280,7 @@ impl Cluster {
         let alloc = self.store.alloc(alloc_id).expect("allocation").clone();
         self.apply(Command::ReportAllocs {
             node_id: alloc.node_id.clone(),
+            serial: 0,
             reports: vec![AllocReport {
                 alloc_id: alloc.id.clone(),
                 client_status: status.into(),

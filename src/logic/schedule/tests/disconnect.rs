@@ -37,6 +37,7 @@ fn runs_since(cluster: &mut Cluster, alloc: &Allocation, secs: i64) {
     };
     cluster.apply(Command::ReportAllocs {
         node_id: alloc.node_id.clone(),
+        serial: 0,
         reports: vec![AllocReport {
             alloc_id: alloc.id.clone(),
             client_status: CLIENT_RUNNING.into(),
