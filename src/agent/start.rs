@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::{Actor, Addr};
@@ -141,14 +142,22 @@ async fn follow_servers(gossip: Gossip, rpc: Rpc, config: Arc<AgentConfig>) {
         Vec::new()
     };
     let mut members = gossip.members();
+    let mut known: BTreeMap<String, u64> = BTreeMap::new();
     loop {
-        let others: Vec<String> = {
+        let alive: BTreeMap<String, u64> = {
             let members = members.borrow_and_update();
             members
                 .alive_servers(&config.region)
-                .map(|member| member.rpc_address().to_string())
+                .map(|member| (member.rpc_address().to_string(), member.generation))
                 .collect()
         };
+        for (server, generation) in &alive {
+            if known.get(server).is_some_and(|before| before != generation) {
+                rpc.has_begun_anew(server);
+            }
+        }
+        let others: Vec<String> = alive.keys().cloned().collect();
+        known.extend(alive);
         if !others.is_empty() {
             let mut servers = own.clone();
             servers.extend(others.into_iter().filter(|server| !own.contains(server)));

@@ -10,7 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use openraft::storage::{LogFlushed, RaftLogStorage};
-use openraft::{ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader};
+use openraft::{
+    CommittedLeaderId, EntryPayload, ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader,
+};
 use ports::World;
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::Serialize;
@@ -293,9 +295,29 @@ impl RaftLogReader<TypeConfig> for LogStore {
         to: u64,
     ) -> Result<Vec<LogEntry>, StorageError> {
         let to = self.0.position.borrow().within_bytes(from, to);
-        self.entries(from, to, portion::BYTES_MAX)
-            .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Read, &error))
+        let read = self.entries(from, to, portion::BYTES_MAX);
+        let entries = read.map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Read, &e))?;
+        if entries.is_empty() {
+            return Ok(vec![taken_back(from)]);
+        }
+        Ok(entries)
     }
+}
+
+/// Stands for entries that another leader's have taken the place of. openraft goes on sending them
+/// for a while after a leader has become a follower, and can't be told that they are gone.
+fn taken_back(index: u64) -> LogEntry {
+    LogEntry {
+        log_id: LogId::new(CommittedLeaderId::new(u64::MAX, u64::MAX), index),
+        payload: EntryPayload::Blank,
+    }
+}
+
+/// Whether these entries aren't there any more.
+pub(super) fn are_taken_back(entries: &[LogEntry]) -> bool {
+    entries
+        .iter()
+        .any(|entry| entry.log_id.leader_id.term == u64::MAX)
 }
 
 impl RaftLogStorage<TypeConfig> for LogStore {

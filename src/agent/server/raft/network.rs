@@ -15,6 +15,7 @@ use ports::Clock;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
+use super::log_store::are_taken_back;
 use super::types::{LogId, ServerNode, TypeConfig, Vote};
 use crate::rpc::{Request, Response, Rpc};
 
@@ -214,6 +215,10 @@ impl RaftNetwork<TypeConfig> for Peer {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, Failure<RaftError<u64>>> {
+        if are_taken_back(&request.entries) {
+            let why = std::io::Error::other("this server leads no more");
+            return Err(RPCError::Unreachable(Unreachable::new(&why)));
+        }
         let answer = if request.entries.is_empty() {
             let heartbeat = RaftRequest::Append(request);
             self.line.ask(heartbeat, option.hard_ttl()).await?

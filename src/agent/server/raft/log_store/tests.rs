@@ -94,6 +94,19 @@ async fn an_older_snapshot_doesnt_replace_a_newer_one() {
 }
 
 #[tokio::test]
+async fn entries_of_a_leader_that_leads_no_more_are_not_sent() {
+    let mut store = store();
+    store.append_durably(entries(1..=5)).await.expect("room");
+    store.truncate(id(4)).await.expect("room");
+    for (from, there) in [(3, true), (4, false), (5, false)] {
+        let read = store.limited_get_log_entries(from, 6).await;
+        let read = read.expect("it can be read");
+        assert!(!read.is_empty(), "openraft would panic");
+        assert_eq!(are_taken_back(&read), !there, "from {from}");
+    }
+}
+
+#[tokio::test]
 async fn large_entries_dont_stay_in_memory() {
     let store = store();
     let large = |index| LogEntry {
