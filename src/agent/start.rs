@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::{Actor, Addr};
