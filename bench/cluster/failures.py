@@ -242,7 +242,7 @@ def adopt(cluster, run, measured):
     measured.add("adopt.lost", len(lost))
     for pid in lost:
         measured.note(f"{victim}: lost {pid}: {before[pid][:120]}")
-    measured.add("adopt.leaked", len(lasting(victim)) - all_before)
+    measured.add("adopt.leaked", max(0, len(lasting(victim)) - all_before))
     traffic.end()
     measured.add("adopt.failed", len(traffic.failed))
     if traffic.failed:
