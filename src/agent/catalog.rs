@@ -84,6 +84,8 @@ pub struct Catalog {
     /// What the servers hold; `None` if that isn't known.
     agreed: Option<Rows>,
     sending: bool,
+    /// What is under way may have come too early: everything is offered once more.
+    offer_again: bool,
     waiting: Vec<oneshot::Sender<()>>,
     /// This agent registers its catalog node itself, since no client does it.
     registers_node: bool,
@@ -119,6 +121,7 @@ impl Catalog {
             rows: Rows::default(),
             agreed: None,
             sending: false,
+            offer_again: false,
             waiting: Vec::new(),
             registers_node,
             restoring: !registers_node,
@@ -190,7 +193,8 @@ impl Catalog {
             catalog.sending = false;
             release(waiting);
             if let Ok(Response::Done) = sent {
-                catalog.agreed = Some(rows);
+                let again = std::mem::take(&mut catalog.offer_again);
+                catalog.agreed = (!again).then_some(rows);
                 catalog.send(ctx);
                 return;
             }
@@ -328,6 +332,7 @@ impl Handler<NodeRegistered> for Catalog {
 
     fn handle(&mut self, _: NodeRegistered, ctx: &mut Self::Context) {
         self.agreed = None;
+        self.offer_again = self.sending;
         self.send(ctx);
     }
 }

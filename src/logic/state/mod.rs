@@ -125,6 +125,7 @@ impl Store {
             self.remember(Arc::new(Proposed {
                 id: entry.proposal,
                 index: entry.index,
+                at: entry.at,
                 reply: reply.clone(),
             }));
             reply

@@ -2,13 +2,19 @@
 //! server, and must not have its command carried out twice.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Refusal, Reply, Store};
+use crate::time::Time;
 
-/// How many proposals are remembered: many more than are under way at any time.
+/// How many proposals are remembered in any case.
 const PROPOSALS_KEPT: usize = 4096;
+/// Whoever got no answer asks again for ten seconds and a few; clocks of leaders differ.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+/// No more than these are remembered, however young they are.
+const PROPOSALS_MAX: usize = 65_536;
 
 /// A proposal that was applied, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +22,7 @@ pub struct Proposed {
     pub id: String,
     /// The entry that carried it first.
     pub index: u64,
+    pub at: Time,
     pub reply: Result<Reply, Refusal>,
 }
 
@@ -34,15 +41,23 @@ impl Store {
         if proposed.id.is_empty() {
             return;
         }
+        let now = proposed.at;
         self.proposals_by_index
             .insert(proposed.index, proposed.id.clone());
         self.proposals.insert_shared(proposed.id.clone(), proposed);
-        if self.proposals.len() > PROPOSALS_KEPT {
+        while self.proposals.len() > PROPOSALS_KEPT {
             let oldest = self.proposals_by_index.iter().next();
-            if let Some((index, id)) = oldest.map(|(index, id)| (*index, Arc::clone(id))) {
-                self.proposals_by_index.remove(&index);
-                self.proposals.remove(id.as_str());
+            let Some((index, id)) = oldest.map(|(index, id)| (*index, Arc::clone(id))) else {
+                return;
+            };
+            let young = |first: &Arc<Proposed>| now.since(first.at) < REMEMBERED_FOR;
+            if self.proposals.len() <= PROPOSALS_MAX
+                && self.proposals.get(id.as_str()).is_some_and(young)
+            {
+                return;
             }
+            self.proposals_by_index.remove(&index);
+            self.proposals.remove(id.as_str());
         }
     }
 
@@ -57,7 +72,6 @@ impl Store {
 mod tests {
     use super::*;
     use crate::state::{Command, Entry};
-    use crate::time::Time;
 
     fn entry(index: u64, proposal: &str, job: &str) -> Entry {
         Entry {
@@ -115,12 +129,33 @@ mod tests {
     #[test]
     fn only_the_newest_proposals_are_remembered() {
         let mut store = Store::default();
+        let at = |index| Time(i64::try_from(index).expect("few") * 100_000_000);
         for index in 1..=PROPOSALS_KEPT as u64 + 1 {
-            store.apply(entry(index, &format!("p{index}"), "a"));
+            let young = entry(index, &format!("p{index}"), "a");
+            store.apply(Entry {
+                at: at(index),
+                ..young
+            });
         }
         assert_eq!(store.outcome_of("p1"), None);
         assert!(store.outcome_of("p2").is_some());
         assert_eq!(store.proposed().count(), PROPOSALS_KEPT);
+    }
+
+    #[test]
+    fn young_proposals_are_remembered_though_they_are_many() {
+        let mut store = Store::default();
+        for index in 1..=PROPOSALS_MAX as u64 + 2 {
+            store.remember(Arc::new(Proposed {
+                id: format!("p{index}"),
+                index,
+                at: Time(0),
+                reply: Ok(Reply::Done),
+            }));
+        }
+        assert_eq!(store.proposed().count(), PROPOSALS_MAX);
+        assert_eq!(store.outcome_of("p2"), None);
+        assert!(store.outcome_of("p3").is_some());
     }
 
     #[test]
