@@ -197,6 +197,9 @@ fn server(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, config: &mut Agent
     if let Some(nanos) = decoder.period(fields, "heartbeat_grace") {
         server.heartbeat_ttl_ms = u64::try_from(nanos / 1_000_000).unwrap_or(0);
     }
+    if let Some(entries) = decoder.small::<u32>(fields, "raft_snapshot_threshold", "1 or more") {
+        server.snapshot_threshold = u64::from(entries.max(1));
+    }
     // Of no consequence: there is one protocol, and who left always comes back if started again.
     decoder.small::<u32>(fields, "raft_protocol", "0 or more");
     decoder.small::<u32>(fields, "protocol_version", "0 or more");

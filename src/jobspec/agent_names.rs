@@ -97,6 +97,7 @@ pub(crate) const SERVER: Names = Names::new(
         ("server_join", "server_join"),
         ("encrypt", "encrypt"),
         ("raft_protocol", "raft_protocol"),
+        ("raft_snapshot_threshold", "raft_snapshot_threshold"),
         ("protocol_version", "protocol_version"),
     ],
     &[
@@ -133,7 +134,6 @@ pub(crate) const SERVER: Names = Names::new(
         "raft_logstore",
         "raft_multiplier",
         "raft_snapshot_interval",
-        "raft_snapshot_threshold",
         "raft_trailing_logs",
         "redundancy_zone",
         "root_key_gc_interval",

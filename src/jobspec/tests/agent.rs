@@ -33,11 +33,12 @@ fn named(files: &[&str]) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn the_walk_throughs_configuration_is_read() {
     let config = loaded(&[
-        "data_dir = \"/x\"  server { enabled = true bootstrap_expect = 3 } client { enabled = true }",
+        "data_dir = \"/x\"  server { enabled = true bootstrap_expect = 3 raft_snapshot_threshold = 500 } client { enabled = true }",
     ]);
     assert_eq!(config.data_dir, "/x");
     assert!(config.server.enabled && config.client.enabled);
     assert_eq!(config.server.bootstrap_expect, 3);
+    assert_eq!(config.server.snapshot_threshold, 500);
     assert_eq!(check_agent_config(&config), Ok(()));
 }
 

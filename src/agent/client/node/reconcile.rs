@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use logic::model::{self, AllocReport, CLIENT_LOST};
+use ports::TaskKey;
 
 use super::super::allocation::{Allocation, Past, Stop, Update};
 use super::super::sweep;
 use super::super::task::Confirm;
 use super::{Client, Running};
+
+/// Before tasks that were left from before are looked for again.
+const SWEEP_AGAIN: Duration = Duration::from_secs(15);
 
 impl Client {
     /// Starts, updates and stops allocations until what runs here is what should.
@@ -168,15 +173,34 @@ impl Client {
 
     /// Removes containers of allocations that should not run here (any more).
     pub(super) fn sweep(&mut self, ctx: &mut Context<Self>) {
-        let wanted = self
-            .running
-            .iter()
-            .filter(|(_, running)| !running.ended)
-            .map(|(id, _)| id)
-            .chain(self.deferred.keys())
-            .cloned()
-            .collect();
-        ctx.spawn(sweep::sweep(self.world.clone(), wanted).into_actor(self));
+        let world = self.world.clone();
+        let listing = async move { world.containers.list().await };
+        ctx.spawn(
+            listing
+                .into_actor(self)
+                .map(|tasks, client, ctx| match tasks {
+                    Ok(tasks) => client.remove_unwanted(tasks, ctx),
+                    Err(error) => {
+                        tracing::warn!(%error, "tasks left from before can't be looked for yet");
+                        ctx.run_later(SWEEP_AGAIN, Self::sweep);
+                    }
+                }),
+        );
+    }
+
+    fn remove_unwanted(&mut self, tasks: Vec<TaskKey>, ctx: &mut Context<Self>) {
+        let wanted = |key: &TaskKey| {
+            let running = self.running.get(&key.alloc_id);
+            running.is_some_and(|running| !running.ended)
+                || self.deferred.contains_key(&key.alloc_id)
+        };
+        let unwanted = tasks.into_iter().filter(|key| !wanted(key)).collect();
+        let sweeping = sweep::sweep(self.world.clone(), unwanted);
+        ctx.spawn(sweeping.into_actor(self).map(|gone, _, ctx| {
+            if !gone {
+                ctx.run_later(SWEEP_AGAIN, Self::sweep);
+            }
+        }));
     }
 }
 
