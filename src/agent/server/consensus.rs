@@ -23,6 +23,7 @@ use super::raft::machine::Machine;
 use super::raft::network::Network;
 pub use super::raft::types::{Applied, Proposal};
 use super::raft::types::{Batch, Raft, ServerNode, number_of};
+use super::reads::Round;
 use super::standing::Standing;
 use crate::gossip::Gossip;
 use crate::planted::{self, Planted};
@@ -103,6 +104,8 @@ pub struct Consensus {
     pub(super) reader: Subscriber<Arc<Standing>>,
     /// No new entries while leadership is handed over.
     pub(super) handing_over: bool,
+    pub(super) reads: Round<Result<(), String>>,
+    pub(super) indexes: Round<Option<Option<u64>>>,
     waiting: BTreeMap<u64, Waiting>,
     proposed: u64,
     in_flight: usize,
@@ -169,6 +172,8 @@ impl Consensus {
             reopening: false,
             reader: parts.reader,
             handing_over: false,
+            reads: Round::default(),
+            indexes: Round::default(),
             waiting: BTreeMap::new(),
             proposed: 0,
             in_flight: 0,

@@ -5,10 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{
-    ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, ResponseFuture,
-    WrapFuture,
-};
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
 use logic::election::{Effect, Input, PreVote};
 use openraft::raft::AppendEntriesResponse;
 use ports::World;
@@ -26,8 +23,6 @@ use crate::rpc::{Request, Response, Rpc};
 const SILENCE: Duration = Duration::from_millis(500);
 /// How long another server may take to say whether it would vote.
 const PRE_VOTE_WITHIN: Duration = Duration::from_millis(400);
-/// How long a read waits until it is known to see everything.
-const LINEARIZE_WITHIN: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// How long followers refuse to vote after they heard from a leader: openraft's lease.
 pub(super) const LEASE: Duration = Duration::from_millis(400);
@@ -305,106 +300,6 @@ impl Handler<MetricsChanged> for Consensus {
         if generation == self.generation {
             self.look(ctx);
         }
-    }
-}
-
-/// Answered once this server's state holds everything that was acknowledged before.
-#[derive(Message)]
-#[rtype(result = "Result<(), String>")]
-pub(super) struct Linearize;
-
-impl Handler<Linearize> for Consensus {
-    type Result = ResponseActFuture<Self, Result<(), String>>;
-
-    fn handle(&mut self, _: Linearize, ctx: &mut Self::Context) -> Self::Result {
-        if planted::is(Planted::ReadWithoutQuorum) {
-            return Box::pin(async { Ok(()) }.into_actor(self));
-        }
-        let (raft, rpc, consensus) = (self.raft.clone(), self.rpc.clone(), ctx.address());
-        let mut standing = self.reader.clone();
-        let reading = async move {
-            loop {
-                let target = consensus
-                    .send(WhereToRead)
-                    .await
-                    .map_err(|e| e.to_string())?;
-                let index = match target {
-                    Target::Here => match raft.ensure_linearizable().await {
-                        Ok(_) => return Ok(()),
-                        Err(_) => None,
-                    },
-                    Target::Leader(address) => {
-                        let leader = standing.borrow().leader;
-                        let answer = rpc.ask_at(&address, &Request::ReadIndex, LINEARIZE_WITHIN);
-                        // One that leads no more, or has no power, mustn't keep readers waiting.
-                        tokio::select! {
-                            biased;
-                            answer = answer => match answer {
-                                Ok(Response::ReadIndex(index)) => Some(index),
-                                Ok(_) | Err(_) => None,
-                            },
-                            _ = standing.wait_for(|standing| standing.leader != leader) => None,
-                        }
-                    }
-                    Target::Nobody => None,
-                };
-                if let Some(index) = index {
-                    let applied = raft.wait(Some(LINEARIZE_WITHIN));
-                    let applied = applied.applied_index_at_least(index, "to be read").await;
-                    return applied.map(|_| ()).map_err(|error| error.to_string());
-                }
-                tokio::time::sleep(ASK_AGAIN).await;
-            }
-        };
-        let within = tokio::time::timeout(LINEARIZE_WITHIN, reading);
-        Box::pin(within.into_actor(self).map(|done, _, _| {
-            done.unwrap_or_else(|_| Err("no server leads a majority".to_owned()))
-        }))
-    }
-}
-
-#[derive(Message)]
-#[rtype(result = "Target")]
-struct WhereToRead;
-
-#[derive(actix::MessageResponse)]
-enum Target {
-    Here,
-    Leader(String),
-    Nobody,
-}
-
-impl Handler<WhereToRead> for Consensus {
-    type Result = Target;
-
-    fn handle(&mut self, _: WhereToRead, _: &mut Self::Context) -> Self::Result {
-        if self.standing.leader == Some(self.standing.number) {
-            return Target::Here;
-        }
-        let address = self.standing.leader_address(&self.gossip);
-        address.map_or(Target::Nobody, Target::Leader)
-    }
-}
-
-/// How far another server's state has to be before it may be read there.
-#[derive(Message)]
-#[rtype(result = "Option<Option<u64>>")]
-pub(super) struct AskReadIndex;
-
-impl Handler<AskReadIndex> for Consensus {
-    type Result = ResponseFuture<Option<Option<u64>>>;
-
-    fn handle(&mut self, _: AskReadIndex, _: &mut Self::Context) -> Self::Result {
-        let raft = self.raft.clone();
-        let leads = self.standing.leads();
-        Box::pin(async move {
-            if !leads {
-                return None;
-            }
-            let within = tokio::time::timeout(LINEARIZE_WITHIN, raft.ensure_linearizable()).await;
-            let read = within.ok()?.ok()?;
-            Some(read.map(|log_id| log_id.index))
-        })
     }
 }
 

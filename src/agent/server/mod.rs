@@ -13,6 +13,7 @@ mod leadership;
 mod plan_applier;
 mod portion;
 mod raft;
+mod reads;
 mod requests;
 pub mod snapshot_file;
 mod standing;
