@@ -33,6 +33,7 @@ fn commands_explain_their_flags() {
         (&["agent"][..], "-config"),
         (&["quickstart"], "-once"),
         (&["example-backend"], "-listen"),
+        (&["job", "plan"], "-diff"),
         (&["job", "run"], "-detach"),
         (&["agent"], "-retry-join"),
         (&["consul", "agent"], "-dns-port"),

@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     NoCommand,
     /// Whoever read our output has left.
     NoReader,
+    /// What was planned starts or stops allocations.
+    Changes,
     /// There is no plan: less than that means that there is one.
     NoPlan,
     /// What an executor says about itself.
@@ -27,7 +29,7 @@ impl Exit {
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Done => 0,
-            Self::Failed => 1,
+            Self::Failed | Self::Changes => 1,
             Self::NotPlaced => 2,
             Self::NoCommand => 127,
             Self::NoReader => 141,

@@ -1,5 +1,6 @@
 //! Flags as Go programs take them: one dash or two, `-check-index=5` or `-check-index 5`,
 //! `-verbose` or `-verbose=false`. They become what clap reads; commands know nothing of it.
+//! `-diff=false` becomes `--no-diff` for a command that has that, which is one with `-diff` on.
 
 use std::ffi::OsString;
 
@@ -116,7 +117,11 @@ fn long(
         })),
         (Some(arg), Some(value)) if !takes_value(arg) => match value.to_str() {
             Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(spelled)),
-            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(None),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => {
+                let off = format!("no-{name}");
+                let off = named(command, &off).map(|_| OsString::from(format!("--{off}")));
+                Ok(off)
+            }
             Some(_) | None => Err(format!(
                 "invalid boolean value \"{}\" for -{name}: write true or false",
                 value.to_string_lossy()
@@ -136,6 +141,8 @@ mod tests {
     fn program() -> Command {
         let run = Command::new("run")
             .arg(arg!(--detach))
+            .arg(arg!(--diff))
+            .arg(arg!(--"no-diff"))
             .arg(arg!(--"check-index" <N>))
             .arg(arg!(-n <N>))
             .arg(arg!(-f - -follow).action(ArgAction::SetTrue))
@@ -172,6 +179,8 @@ mod tests {
     fn booleans_can_be_given_a_value() {
         check("job run -detach=true f", "job run --detach f");
         check("job run -detach=false f", "job run f");
+        check("job run -diff=false f", "job run --no-diff f");
+        check("job run -diff f", "job run --diff f");
         let typed = ["job", "run", "-detach=maybe"].map(OsString::from);
         let refused = rewritten(&program(), typed.to_vec());
         assert_eq!(

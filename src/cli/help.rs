@@ -4,7 +4,6 @@ use std::ffi::OsString;
 
 use clap::Command;
 
-use super::exit::Exit;
 use super::version::{Program, VERSION};
 
 /// How each command's own help is laid out.
@@ -40,11 +39,12 @@ Start here:
     agent         Run an agent: `drover agent -dev`, or with -config=FILE
 
 Jobs:
+    plan          What running a job would change
     run           Run a job, or change one that runs
     stop          Stop a job
     status        Jobs, or whatever has an id
     logs          What a task wrote
-    job           init, validate, run, status, stop, inspect
+    job           init, validate, plan, run, status, stop, inspect
     alloc         status, logs
     eval          status
 
@@ -67,11 +67,12 @@ fn nomad() -> String {
     "Usage: nomad <command> [flags] [arguments]
 
 Jobs:
+    plan        What running a job would change
     run         Run a job, or change one that runs
     stop        Stop a job
     status      Jobs, or whatever has an id
     logs        What a task wrote
-    job         init, validate, run, status, stop, inspect
+    job         init, validate, plan, run, status, stop, inspect
     alloc       status, logs
     eval        status
 
@@ -108,7 +109,7 @@ const FABIO: &str = "Usage: fabio -v | -version
 The edge proxy on its own isn't supported yet: it runs in every agent (`drover agent -dev`).";
 
 /// Commands of Nomad 0.8 that this build hasn't.
-const NOMAD_LATER: [&[&str]; 32] = [
+const NOMAD_LATER: [&[&str]; 30] = [
     &["acl"],
     &["alloc", "fs"],
     &["check"],
@@ -120,7 +121,6 @@ const NOMAD_LATER: [&[&str]; 32] = [
     &["job", "eval"],
     &["job", "history"],
     &["job", "periodic"],
-    &["job", "plan"],
     &["job", "promote"],
     &["job", "revert"],
     &["keyring"],
@@ -136,7 +136,6 @@ const NOMAD_LATER: [&[&str]; 32] = [
     &["node", "config"],
     &["node", "drain"],
     &["node-drain"],
-    &["plan"],
     &["quota"],
     &["sentinel"],
     &["system"],
@@ -185,10 +184,11 @@ pub(super) fn later(program: Program, arguments: &[OsString]) -> Option<String> 
     Some(format!("`{name}` isn't supported yet"))
 }
 
-/// A plan that can't be made isn't a plan with changes, which is what 1 means there.
-pub(super) fn exit_of_later(arguments: &[OsString]) -> Exit {
-    match words(arguments).as_slice() {
-        ["plan", ..] | ["job", "plan", ..] => Exit::NoPlan,
-        _ => Exit::Failed,
-    }
+/// Whether a plan is asked for: one that can't be made isn't one with changes, which is what 1
+/// means there.
+pub(super) fn plans(arguments: &[OsString]) -> bool {
+    matches!(
+        words(arguments).as_slice(),
+        ["plan", ..] | ["job", "plan", ..]
+    )
 }

@@ -1,4 +1,4 @@
-//! `job ...`: stop, inspect, validate, init. Running and showing have files of their own.
+//! `job ...`: stop, inspect, validate, init. Planning, running and showing have their own files.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -7,13 +7,16 @@ use super::api::{Evaluated, JobStub};
 use super::connection::Connection;
 use super::exit::{Exit, Failure, Outcome};
 use super::http::escaped;
+use super::job_plan::JobPlan;
 use super::job_run::JobRun;
 use super::job_status::JobStatus;
 use super::monitor::Monitor;
+use super::version::Program;
 use super::{format, job_file, lookup, terminal};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum JobCommand {
+    Plan(JobPlan),
     Run(JobRun),
     Status(JobStatus),
     Stop(JobStop),
@@ -23,8 +26,9 @@ pub(super) enum JobCommand {
 }
 
 impl JobCommand {
-    pub(super) async fn run(self) -> Outcome {
+    pub(super) async fn run(self, program: Program) -> Outcome {
         match self {
+            Self::Plan(command) => command.run(program).await,
             Self::Run(command) => command.run().await,
             Self::Status(command) => command.run().await,
             Self::Stop(command) => command.run().await,

@@ -18,6 +18,7 @@ mod help;
 mod http;
 mod job;
 mod job_file;
+mod job_plan;
 mod job_run;
 mod job_status;
 mod keygen;

@@ -16,6 +16,7 @@ use super::eval::{EvalCommand, EvalStatus};
 use super::example_backend::{self, ExampleBackendArgs};
 use super::exit::{Exit, Failure, Outcome};
 use super::job::{JobCommand, JobInit, JobInspect, JobStop, JobValidate};
+use super::job_plan::JobPlan;
 use super::job_run::JobRun;
 use super::job_status::JobStatus;
 use super::keygen::Keygen;
@@ -67,6 +68,7 @@ enum Command {
     Status(Status),
     /// Print the version
     Version,
+    Plan(JobPlan),
     Run(JobRun),
     Stop(JobStop),
     Logs(AllocLogs),
@@ -140,6 +142,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         program = Program::called(anchor);
         arguments.remove(0);
     }
+    let plans = program != Program::Consul && help::plans(&arguments);
     let outcome = match arguments.first().and_then(|first| first.to_str()) {
         None if arguments.is_empty() && program != Program::Fabio => {
             terminal::complain(&help::short(program));
@@ -159,13 +162,16 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
         None | Some(_) => dispatch(program, arguments),
     };
-    outcome.unwrap_or_else(|failure| failure.tell())
+    match outcome.unwrap_or_else(|failure| failure.tell()) {
+        Exit::Failed if plans => Exit::NoPlan,
+        exit => exit,
+    }
 }
 
 fn dispatch(program: Program, arguments: Vec<OsString>) -> Outcome {
     if let Some(later) = help::later(program, &arguments) {
         terminal::complain(&later);
-        return Ok(help::exit_of_later(&arguments));
+        return Ok(Exit::Failed);
     }
     match program {
         Program::Drover | Program::Nomad => match parsed::<Drover>(program, arguments)? {
@@ -264,7 +270,7 @@ impl Command {
             }
             Self::Validate(command) => command.run(),
             Self::Init(command) => command.run(),
-            Self::Job(command) => block_on(command.run()),
+            Self::Job(command) => block_on(command.run(program)),
             Self::Alloc(command) => block_on(command.run()),
             Self::Node(command) => block_on(command.run()),
             Self::Eval(command) => block_on(command.run()),
@@ -273,6 +279,7 @@ impl Command {
             Self::Catalog(command) => block_on(command.run()),
             Self::Kv(command) => block_on(command.run()),
             Self::Status(command) => block_on(command.run()),
+            Self::Plan(command) => block_on(command.run(program)),
             Self::Run(command) => block_on(command.run()),
             Self::Stop(command) => block_on(command.run()),
             Self::Logs(command) => block_on(command.run()),

@@ -78,6 +78,14 @@ impl Style {
         self.paint("32", text)
     }
 
+    pub(super) fn yellow(self, text: &str) -> String {
+        self.paint("33", text)
+    }
+
+    pub(super) fn blue(self, text: &str) -> String {
+        self.paint("34", text)
+    }
+
     pub(super) fn cyan(self, text: &str) -> String {
         self.paint("36", text)
     }

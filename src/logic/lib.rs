@@ -7,6 +7,7 @@
 pub mod autopilot;
 pub mod catalog;
 pub mod config;
+pub mod diff;
 pub mod dns;
 pub mod duration;
 pub mod election;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::errors::Failure;
 use super::query::{self, Query, percent_decoded};
-use super::{Api, allocations, deployments, evaluations, jobs, json};
+use super::{Api, allocations, deployments, evaluations, jobs, json, plan};
 
 /// What of a job a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ enum Part {
     Deployments,
     Deployment,
     Evaluate,
+    Plan,
     /// Something of the anchor's that this build hasn't.
     Later(&'static str),
 }
@@ -35,7 +36,7 @@ const PARTS: [(&str, Part); 13] = [
     ("/deployments", Part::Deployments),
     ("/deployment", Part::Deployment),
     ("/evaluate", Part::Evaluate),
-    ("/plan", Part::Later("planning over the API")),
+    ("/plan", Part::Plan),
     ("/revert", Part::Later("reverting a job")),
     ("/stable", Part::Later("marking a job as stable")),
     ("/dispatch", Part::Later("dispatching a job")),
@@ -74,7 +75,8 @@ pub(super) async fn handle(
         Part::Whole if method == Method::DELETE => deregister(&api, &query, id).await,
         Part::Whole if !reads => Err(Failure::not_allowed(&method, "GET,HEAD,PUT,POST,DELETE")),
         Part::Evaluate if writes => evaluate(&api, &query, id).await,
-        Part::Evaluate => Err(Failure::not_allowed(&method, "PUT,POST")),
+        Part::Plan if writes => plan::plan(&api, &query, &body, &id).await,
+        Part::Evaluate | Part::Plan => Err(Failure::not_allowed(&method, "PUT,POST")),
         Part::Later(what) => Err(Failure::not_yet(what)),
         Part::Whole
         | Part::Allocations
@@ -97,7 +99,7 @@ async fn read(api: &Api, query: &Query, id: &str, part: Part) -> Result<Response
         Part::Evaluations => evaluations::index(store),
         Part::Summary => jobs::index(store),
         Part::Deployments | Part::Deployment => deployments::index(store),
-        Part::Whole | Part::Versions | Part::Evaluate | Part::Later(_) => store
+        Part::Whole | Part::Versions | Part::Evaluate | Part::Plan | Part::Later(_) => store
             .job(id)
             .map_or(store.index_of(Topic::Jobs), |job| job.modify_index),
     };
@@ -122,7 +124,7 @@ fn view(store: &Store, id: &str, part: Part) -> Result<Value, Failure> {
             .collect()),
         Part::Deployments => Ok(json!([])),
         Part::Deployment => Ok(Value::Null),
-        Part::Evaluate | Part::Later(_) => Err(Failure::not_yet("reading this")),
+        Part::Evaluate | Part::Plan | Part::Later(_) => Err(Failure::not_yet("reading this")),
     }
 }
 

@@ -60,17 +60,7 @@ pub(super) async fn submit(
     let check_index = submission
         .enforce_index
         .then_some(submission.job_modify_index);
-    let job = submitted(api, submission.job)?;
-    if let Some(expected) = expected.filter(|expected| *expected != job.id) {
-        let text = format!(
-            "Job ID does not match: `{}` was sent to `{expected}`",
-            job.id
-        );
-        return Err(Failure::bad_request(text));
-    }
-    if let Some(text) = wrong(&job) {
-        return Err(Failure::bad_request(text));
-    }
+    let job = submitted(api, submission.job, expected)?;
     let command = Command::RegisterJob {
         job: Box::new(job),
         check_index,
@@ -110,7 +100,7 @@ pub(super) async fn validate(
     body: Bytes,
 ) -> Result<Response, Failure> {
     let submission: Submission = read(&body)?;
-    let job = submitted(&api, submission.job)?;
+    let job = completed(&api, submission.job)?;
     let wrong: Vec<String> = logic::validate::job(&job)
         .iter()
         .map(ToString::to_string)
@@ -148,8 +138,29 @@ pub(super) async fn parse(query: Query, body: Bytes) -> Result<Response, Failure
     Ok(query.json(&json::job(&job)))
 }
 
+/// The job of a request, if nothing is wrong with it. It must have the id `expected` if there is
+/// one.
+pub(super) fn submitted(
+    api: &Api,
+    job: Option<Job>,
+    expected: Option<&str>,
+) -> Result<Job, Failure> {
+    let job = completed(api, job)?;
+    if let Some(expected) = expected.filter(|expected| *expected != job.id) {
+        let text = format!(
+            "Job ID does not match: `{}` was sent to `{expected}`",
+            job.id
+        );
+        return Err(Failure::bad_request(text));
+    }
+    match wrong(&job) {
+        Some(text) => Err(Failure::bad_request(text)),
+        None => Ok(job),
+    }
+}
+
 /// The job of a request, with what was left out filled in.
-fn submitted(api: &Api, job: Option<Job>) -> Result<Job, Failure> {
+fn completed(api: &Api, job: Option<Job>) -> Result<Job, Failure> {
     let mut job = job.ok_or_else(|| Failure::bad_request("Job must be specified"))?;
     if job.region.is_empty() {
         job.region.clone_from(&api.config.region);

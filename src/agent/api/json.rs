@@ -1,7 +1,11 @@
 //! The state's rows as the Nomad API shows them: the model's own JSON, and the fields that clients
 //! expect besides.
 
-use logic::model::{Allocation, Evaluation, Job, Node, Resources, TaskState, UpdateStrategy};
+use std::collections::BTreeMap;
+
+use logic::model::{
+    AllocMetric, Allocation, Evaluation, Job, Node, Resources, TaskState, UpdateStrategy,
+};
 use logic::state::Store;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -156,10 +160,20 @@ pub(super) fn alloc(alloc: &Allocation) -> Value {
         json!({
             "DeploymentID": "",
             "Job": alloc.job.as_deref().map(job),
-            "Metrics": with(plain(&alloc.metrics), json!({ "QuotaExhausted": null })),
+            "Metrics": metric(&alloc.metrics),
             "SharedResources": plain(&shared),
         }),
     )
+}
+
+fn metric(metric: &AllocMetric) -> Value {
+    with(plain(metric), json!({ "QuotaExhausted": null }))
+}
+
+/// By group: why its allocations have no place.
+pub(super) fn failed(by_group: &BTreeMap<String, AllocMetric>) -> Value {
+    let shown = |(group, why): (&String, &AllocMetric)| (group.clone(), metric(why));
+    Value::Object(by_group.iter().map(shown).collect())
 }
 
 pub(super) fn alloc_stub(alloc: &Allocation) -> Value {
@@ -199,6 +213,7 @@ pub(super) fn eval(eval: &Evaluation) -> Value {
             "ClassEligibility": null,
             "DeploymentID": "",
             "EscapedComputedClass": false,
+            "FailedTGAllocs": failed(&eval.failed_tg_allocs),
             "LeaderACL": "",
             "NodeModifyIndex": 0,
             "QuotaLimitReached": "",

@@ -22,6 +22,7 @@ mod json;
 mod node_proxy;
 mod nodes;
 mod operator;
+mod plan;
 mod query;
 mod snapshots;
 
@@ -87,11 +88,7 @@ impl Api {
     async fn propose(&self, command: Command) -> Result<(u64, Reply), Failure> {
         match self.server()?.consensus.send(Propose(command)).await {
             Ok(Ok(applied)) => Ok((applied.index, applied.reply)),
-            Ok(Err(ProposeError::Refused(refusal))) => {
-                let status = StatusCode::from_u16(refusal.http_status());
-                let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                Err(Failure::new(status, refusal.to_string()))
-            }
+            Ok(Err(ProposeError::Refused(refusal))) => Err(refusal.into()),
             Ok(Err(ProposeError::NoLeader(reason))) => Err(Failure::no_leader(&reason)),
             Ok(Err(error @ ProposeError::TooLarge(_))) => {
                 let status = StatusCode::PAYLOAD_TOO_LARGE;

@@ -9,4 +9,5 @@ mod kv;
 mod logs;
 mod nomad;
 mod passing_on;
+mod plan;
 pub(crate) mod world;

@@ -27,6 +27,8 @@ fn old_and_short_spellings_mean_the_same_as_the_long_ones() {
     for (typed, command) in [
         ("job run x.nomad", "Job(Run(JobRun"),
         ("run -detach x.nomad", "Run(JobRun"),
+        ("job plan -diff=false x.nomad", "Job(Plan(JobPlan"),
+        ("plan -diff -policy-override -no-color -", "Plan(JobPlan"),
         ("job status", "Job(Status(JobStatus"),
         ("status", "Status(Status"),
         ("stop web", "Stop(JobStop"),
@@ -162,17 +164,33 @@ fn what_means_nothing_fails() {
 fn commands_to_come_are_told_from_mistakes() {
     let later = |program, typed: &str| {
         let arguments: Vec<_> = typed.split(' ').map(OsString::from).collect();
-        let text = help::later(program, &arguments)?;
-        Some((text, help::exit_of_later(&arguments).code()))
+        help::later(program, &arguments)
     };
     assert_eq!(
-        later(Program::Nomad, "job plan -verbose x.nomad"),
-        Some(("`nomad job plan` isn't supported yet".to_owned(), 255))
+        later(Program::Nomad, "job history -verbose web"),
+        Some("`nomad job history` isn't supported yet".to_owned())
     );
     assert_eq!(
         later(Program::Consul, "lock a date"),
-        Some(("`consul lock` isn't supported yet".to_owned(), 1))
+        Some("`consul lock` isn't supported yet".to_owned())
     );
     assert_eq!(later(Program::Nomad, "job run plan"), None);
     assert_eq!(later(Program::Drover, "bogus"), None);
+}
+
+#[test]
+fn whatever_keeps_a_plan_from_being_made_ends_with_255() {
+    for typed in [
+        "nomad plan",
+        "nomad job plan",
+        "nomad job plan -bogus x",
+        "drover plan a b",
+    ] {
+        let exit = run(typed.split(' ').map(OsString::from));
+        assert_eq!(exit.code(), 255, "{typed}");
+    }
+    let missing = run(["nomad", "job", "plan", "/no/such/file"].map(OsString::from));
+    assert_eq!(missing.code(), 255);
+    assert_eq!(run(["nomad", "plan", "-h"].map(OsString::from)), Exit::Done);
+    assert_eq!(run(["nomad", "run", "plan"].map(OsString::from)).code(), 1);
 }

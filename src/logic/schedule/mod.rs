@@ -6,6 +6,7 @@
 
 mod disconnect;
 mod distinct;
+pub mod dry_run;
 pub mod feasible;
 mod ports;
 mod rank;
@@ -31,6 +32,7 @@ use crate::time::Time;
 use rank::Search;
 use reconcile::{History, Place, Reconciled};
 use room::Room;
+pub(crate) use update::changed;
 
 /// What the scheduler makes of an evaluation.
 #[derive(Clone, Debug, PartialEq)]

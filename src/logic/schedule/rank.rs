@@ -112,6 +112,10 @@ impl<'a> Search<'a> {
             ranking: BTreeSet::new(),
             metric: AllocMetric::default(),
         };
+        for named in job.datacenters.iter().filter(|name| !name.contains('*')) {
+            // One that has no nodes is what people look for.
+            search.metric.nodes_available.insert(named.clone(), 0);
+        }
         for (at, node) in nodes.into_iter().enumerate() {
             search.metric.nodes_evaluated += 1;
             one_more(&mut search.metric.nodes_available, &node.datacenter);

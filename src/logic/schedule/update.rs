@@ -31,7 +31,8 @@ pub(super) fn tasks_changed(alloc: &Allocation, new: &TaskGroup) -> bool {
             .any(|task| old.task(&task.name).is_none_or(|old| changed(old, task)))
 }
 
-fn changed(old: &Task, new: &Task) -> bool {
+/// The same of one task.
+pub(crate) fn changed(old: &Task, new: &Task) -> bool {
     old.driver != new.driver
         || old.user != new.user
         || old.config != new.config

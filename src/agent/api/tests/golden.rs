@@ -11,12 +11,14 @@ use serde_json::{Value, json};
 use super::fixture::{Agent, NODE, NODE_ID, answer, get, put, request, web_job};
 
 /// Objects whose keys are data: any of theirs stands for any of ours.
-const MAPS: [&str; 18] = [
+const MAPS: [&str; 20] = [
     "Attributes",
     "Config",
     "ConstraintFiltered",
     "Details",
+    "DimensionExhausted",
     "Drivers",
+    "FailedTGAllocs",
     "GET_agent_checks",
     "GET_agent_services",
     "Links",
@@ -78,14 +80,18 @@ job "httpbackend" {
 "#;
 
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-fn golden(api: &str, name: &str) -> Option<Value> {
+pub(super) fn recorded(api: &str, file: &str) -> Option<Value> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden");
-    let path = root.join(api).join(format!("{name}.json"));
+    let path = root.join(api).join(file);
     let Ok(bytes) = std::fs::read(&path) else {
         eprintln!("skipped: {} is missing", path.display());
         return None;
     };
     Some(serde_json::from_slice(&bytes).unwrap())
+}
+
+pub(super) fn golden(api: &str, name: &str) -> Option<Value> {
+    recorded(api, &format!("{name}.json"))
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -100,7 +106,7 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// Notes where `ours` lacks something that `theirs` has.
-fn compare(at: &str, theirs: &Value, ours: &Value, lacks: &mut Vec<String>) {
+pub(super) fn compare(at: &str, theirs: &Value, ours: &Value, lacks: &mut Vec<String>) {
     match (theirs, ours) {
         (Value::Null, _) => {}
         (Value::Object(theirs), Value::Object(ours)) => {
