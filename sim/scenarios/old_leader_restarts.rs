@@ -14,8 +14,10 @@ const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) async fn story(user: User) -> Result<()> {
     user.ready().await?;
+    user.register_small(&user.leader()?, "before").await?;
+    // The less the next leader has to write, the more of its predecessor's log is still there.
+    user.settled(Duration::from_secs(30)).await?;
     let old = user.leader()?;
-    user.register_small(&old, "before").await?;
     let mut others = [user.size.server_names(), user.size.client_names()].concat();
     others.retain(|host| *host != old);
     user.say(&format!("{old} leads, and is cut off"));

@@ -23,7 +23,7 @@ use super::raft::machine::Machine;
 use super::raft::network::Network;
 pub use super::raft::types::{Applied, Proposal};
 use super::raft::types::{Batch, Raft, ServerNode, number_of};
-use super::reads::Round;
+use super::reads::{ReadIndex, Round};
 use super::standing::Standing;
 use crate::gossip::Gossip;
 use crate::planted::{self, Planted};
@@ -105,7 +105,7 @@ pub struct Consensus {
     /// No new entries while leadership is handed over.
     pub(super) handing_over: bool,
     pub(super) reads: Round<Result<(), String>>,
-    pub(super) indexes: Round<Option<Option<u64>>>,
+    pub(super) indexes: Round<Option<ReadIndex>>,
     waiting: BTreeMap<u64, Waiting>,
     proposed: u64,
     in_flight: usize,

@@ -95,13 +95,17 @@ fn stopping(_: oneshot::error::RecvError) -> Result<(), String> {
     Err("the server is stopping".to_owned())
 }
 
-/// How far another server's state has to be before it may be read there.
+/// How far a server's state has to be before it may be read; `None` if it need not be anywhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReadIndex(pub(super) Option<u64>);
+
+/// Asks the leader for that; `None` if it doesn't lead, or not surely.
 #[derive(Message)]
-#[rtype(result = "Option<Option<u64>>")]
+#[rtype(result = "Option<ReadIndex>")]
 pub(super) struct AskReadIndex;
 
 impl Handler<AskReadIndex> for Consensus {
-    type Result = ResponseFuture<Option<Option<u64>>>;
+    type Result = ResponseFuture<Option<ReadIndex>>;
 
     fn handle(&mut self, _: AskReadIndex, ctx: &mut Self::Context) -> Self::Result {
         if !self.standing.leads() {
@@ -124,7 +128,7 @@ impl Consensus {
             consensus: ctx.address(),
             standing: self.reader.clone(),
         };
-        let reading = tokio::time::timeout(LINEARIZE_WITHIN, reading.to_the_end());
+        let reading = tokio::time::timeout(LINEARIZE_WITHIN, reading.finish());
         ctx.spawn(reading.into_actor(self).map(|done, consensus, ctx| {
             let done = done.unwrap_or_else(|_| Err(no_majority()));
             consensus.reads.end(asked_for, &done);
@@ -140,7 +144,7 @@ impl Consensus {
         let asking = async move {
             let within = tokio::time::timeout(LINEARIZE_WITHIN, raft.ensure_linearizable()).await;
             let read = within.ok()?.ok()?;
-            Some(read.map(|log_id| log_id.index))
+            Some(ReadIndex(read.map(|log_id| log_id.index)))
         };
         ctx.spawn(asking.into_actor(self).map(|index, consensus, ctx| {
             consensus.indexes.end(asked_for, &index);
@@ -157,7 +161,7 @@ struct Reading {
 }
 
 impl Reading {
-    async fn to_the_end(mut self) -> Result<(), String> {
+    async fn finish(mut self) -> Result<(), String> {
         loop {
             let target = self.consensus.send(WhereToRead).await;
             let index = match target.map_err(|error| error.to_string())? {
@@ -168,7 +172,7 @@ impl Reading {
                 Target::Leader(address) => self.index_at(&address).await,
                 Target::Nobody => None,
             };
-            if let Some(index) = index {
+            if let Some(ReadIndex(index)) = index {
                 let applied = self.raft.wait(Some(LINEARIZE_WITHIN));
                 let applied = applied.applied_index_at_least(index, "to be read").await;
                 return applied.map(|_| ()).map_err(|error| error.to_string());
@@ -177,14 +181,14 @@ impl Reading {
         }
     }
 
-    async fn index_at(&mut self, leader: &str) -> Option<Option<u64>> {
+    async fn index_at(&mut self, leader: &str) -> Option<ReadIndex> {
         let number = self.standing.borrow().leader;
         let asking = self.rpc.ask_at(leader, &Request::ReadIndex, ANSWER_WITHIN);
         // One that leads no more, or has no power, mustn't keep readers waiting.
         tokio::select! {
             biased;
             answer = asking => match answer {
-                Ok(Response::ReadIndex(index)) => Some(index),
+                Ok(Response::ReadIndex(index)) => Some(ReadIndex(index)),
                 Ok(_) | Err(_) => None,
             },
             _ = self.standing.wait_for(|standing| standing.leader != number) => None,

@@ -17,7 +17,7 @@ use super::cluster::Begin;
 use super::consensus::{Consensus, Propose, ProposeError, ProposeFor};
 use super::heartbeats::Heartbeat;
 use super::leadership::TakeOver;
-use super::reads::AskReadIndex;
+use super::reads::{AskReadIndex, ReadIndex};
 use crate::api;
 use crate::rpc::{ApiKind, HttpRequest, HttpResponse, NodeProof, Request, Response};
 use crate::seal::Seal;
@@ -150,7 +150,7 @@ impl Answering {
             },
             Request::Begin(servers) => done(self.ask(Begin(servers)).await),
             Request::ReadIndex => match self.ask(AskReadIndex).await {
-                Some(Some(index)) => Response::ReadIndex(index),
+                Some(Some(ReadIndex(index))) => Response::ReadIndex(index),
                 Some(None) => not_leading(),
                 None => stopping(),
             },
