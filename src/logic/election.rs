@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// How often a server asks in the time it waits for a leader.
+const ROUNDS: u32 = 3;
 /// A leader that was heard from this recently is alive.
 pub const SILENCE: Duration = Duration::from_millis(500);
 
@@ -60,6 +62,10 @@ pub struct Election {
     round: u64,
     granted: BTreeSet<u64>,
     asking: bool,
+    /// The first round of those whose answers count: it is asked again until one is enough.
+    first: u64,
+    /// An election is under way, and has its time.
+    elected: bool,
 }
 
 impl Election {
@@ -73,6 +79,8 @@ impl Election {
             round: 0,
             granted: BTreeSet::new(),
             asking: false,
+            first: 0,
+            elected: false,
         }
     }
 
@@ -86,12 +94,14 @@ impl Election {
                 self.heard = now;
                 self.due = None;
                 self.asking = false;
+                self.elected = false;
                 Vec::new()
             }
             Input::Voted { now } => {
                 self.voted = now;
                 self.due = None;
                 self.asking = false;
+                self.elected = false;
                 Vec::new()
             }
             Input::Tick { now, timeout } => self.tick(now, timeout),
@@ -117,13 +127,21 @@ impl Election {
         if now < due {
             return Vec::new();
         }
-        self.due = Some(now + timeout);
-        self.round += 1;
-        self.granted = BTreeSet::from([self.me]);
-        self.asking = true;
         if alone {
-            self.asking = false;
+            self.due = Some(now + timeout);
             return vec![Effect::Elect];
+        }
+        if std::mem::take(&mut self.elected) {
+            self.due = Some(now + timeout);
+            return Vec::new();
+        }
+        // Asking does no harm, and an answer may have been lost.
+        self.due = Some(now + timeout / ROUNDS);
+        self.round += 1;
+        if !self.asking {
+            self.first = self.round;
+            self.granted = BTreeSet::from([self.me]);
+            self.asking = true;
         }
         vec![Effect::AskPreVotes {
             round: self.round,
@@ -137,7 +155,8 @@ impl Election {
     }
 
     fn answered(&mut self, from: u64, round: u64, granted: bool) -> Vec<Effect> {
-        if !self.asking || round != self.round || !granted || !self.voters.contains(&from) {
+        let counts = (self.first..=self.round).contains(&round);
+        if !self.asking || !counts || !granted || !self.voters.contains(&from) {
             return Vec::new();
         }
         self.granted.insert(from);
@@ -145,6 +164,7 @@ impl Election {
             return Vec::new();
         }
         self.asking = false;
+        self.elected = true;
         vec![Effect::Elect]
     }
 
@@ -216,6 +236,26 @@ mod tests {
         assert_eq!(answer(&mut candidate, 9, round, true), [], "no voter");
         assert_eq!(answer(&mut candidate, 5, round, true), [Effect::Elect]);
         assert_eq!(answer(&mut candidate, 4, round, true), []);
+    }
+
+    #[test]
+    fn who_gets_no_answers_soon_asks_again_and_late_answers_count() {
+        let mut candidate = election(1, 3);
+        tick(&mut candidate, Duration::ZERO);
+        assert_ne!(tick(&mut candidate, SECOND), []);
+        let again = SECOND + SECOND / ROUNDS;
+        assert_eq!(tick(&mut candidate, again - SECOND / 100), []);
+        let voters = vec![2, 3];
+        let asked = tick(&mut candidate, again);
+        assert_eq!(asked, [Effect::AskPreVotes { round: 2, voters }]);
+        assert_eq!(answer(&mut candidate, 2, 1, true), [Effect::Elect]);
+        // The election itself has its time, then the asking begins anew.
+        let over = again + SECOND / ROUNDS;
+        assert_eq!(tick(&mut candidate, over), []);
+        assert_eq!(tick(&mut candidate, over + SECOND / 2), []);
+        assert_ne!(tick(&mut candidate, over + SECOND), []);
+        assert_eq!(answer(&mut candidate, 2, 2, true), [], "of before");
+        assert_eq!(answer(&mut candidate, 2, 3, true), [Effect::Elect]);
     }
 
     #[test]
