@@ -188,6 +188,16 @@ impl User {
         }
     }
 
+    /// Waits for a leader other than `old`.
+    pub async fn another_leader(&self, old: &str, within: Duration) -> Result<String> {
+        self.eventually("another server leads", within, || async {
+            let mut leaders = self.sight.leaders();
+            leaders.retain(|leader| leader != old);
+            leaders.pop().context("none does")
+        })
+        .await
+    }
+
     /// Waits until every agent runs, one server leads and every node is ready.
     pub async fn ready(&self) -> Result<()> {
         let wanted = self.size.clients;

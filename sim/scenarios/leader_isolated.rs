@@ -33,13 +33,7 @@ pub(super) async fn story(user: User) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(5)).await;
         alone.register_small(&server, "isolated").await
     });
-    let new = user
-        .eventually("another server leads", ELECTED_WITHIN, || async {
-            let mut leaders = user.sight.leaders();
-            leaders.retain(|leader| *leader != old);
-            leaders.pop().context("none does")
-        })
-        .await?;
+    let new = user.another_leader(&old, ELECTED_WITHIN).await?;
     let path = "/v1/job/before";
     user.api_at(&new, "DELETE", path, None).await?;
     if let Ok(job) = user.api_at(&old, "GET", path, None).await {

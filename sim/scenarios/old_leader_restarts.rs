@@ -35,13 +35,7 @@ pub(super) async fn story(user: User) -> Result<()> {
             })
         })
         .collect();
-    let new = user
-        .eventually("another server leads", ELECTED_WITHIN, || async {
-            let mut leaders = user.sight.leaders();
-            leaders.retain(|leader| *leader != old);
-            leaders.pop().context("none does")
-        })
-        .await?;
+    let new = user.another_leader(&old, ELECTED_WITHIN).await?;
     user.order(Order::Heal);
     let began = user.now();
     while user.sight.term(&old) < user.sight.term(&new) {
