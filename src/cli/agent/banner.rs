@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use agent::api::Identity;
-use logic::config::AgentConfig;
+use logic::config::{AgentConfig, EdgeProtocol};
 use logic::model::DriverInfo;
 
 pub(super) fn text(
@@ -75,8 +75,14 @@ fn lines(
         ));
     }
     if config.edge.enabled {
-        let ports: Vec<_> = config.edge.ports.iter().map(|port| at(*port)).collect();
-        lines.push(("Proxy", ports.join(", ")));
+        let listeners = config.edge.listeners.iter().map(|listener| {
+            let address = on(listener.address, listener.port);
+            match listener.protocol {
+                EdgeProtocol::Http => address,
+                other => format!("{address} ({})", other.name()),
+            }
+        });
+        lines.push(("Proxy", listeners.collect::<Vec<_>>().join(", ")));
         lines.push(("Routes", at(config.edge.ui_port)));
     }
     if config.client.enabled {
