@@ -200,7 +200,7 @@ async fn outlets(
     };
     let edge = if config.edge.enabled {
         let bound = edge::start(world, &config.edge, config.bind_addr, view.clone()).await;
-        Some(bound.map_err(listening("the edge proxy", "edge { ports, ui_port }"))?)
+        Some(bound.map_err(listening("the edge proxy", "edge { proxy_addr, ui_port }"))?)
     } else {
         None
     };

@@ -4,6 +4,7 @@
 mod banner;
 mod configuration;
 mod consul;
+mod edge_flags;
 pub(super) mod logging;
 mod neighbour;
 pub(super) mod signals;

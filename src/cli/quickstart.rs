@@ -110,7 +110,7 @@ impl At {
             nomad: Api::at(at(config.ports.http))?,
             consul: Api::at(at(config.catalog.http_port))?,
             dns: at(config.catalog.dns_port),
-            proxy: at(config.edge.ports.first().copied().unwrap_or_default()),
+            proxy: at(config.edge.listeners.first().map_or(0, |first| first.port)),
             routes: at(config.edge.ui_port),
         })
     }

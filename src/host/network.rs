@@ -8,13 +8,21 @@ use std::time::Duration;
 
 use ports::errors::NetworkError;
 use ports::{Accepted, Asked, Datagrams, Listener, Network, Stream};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 const BACKLOG: i32 = 1024;
 
 /// How long to wait when the process has no file descriptor left for a new connection.
 const NO_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection may be silent before the kernel asks whether the peer is still there: one
+/// that the edge passes on can be silent for ever.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(KEEPALIVE_AFTER)
+}
 
 #[derive(Default)]
 pub(crate) struct HostNetwork {
@@ -53,6 +61,8 @@ fn bind_tcp(address: SocketAddr, shared: bool) -> IoResult<TcpListener> {
     if shared {
         socket.set_reuse_port(true)?;
     }
+    // Connections inherit it.
+    socket.set_tcp_keepalive(&keepalive())?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -100,6 +110,7 @@ impl Network for HostNetwork {
             let connected = async {
                 let stream = TcpStream::connect(&address).await?;
                 stream.set_nodelay(true)?;
+                SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
                 Ok(stream)
             };
             match connected.await {
@@ -261,6 +272,19 @@ mod tests {
         assert_eq!(resolve("192.0.2.1").await, Ok(vec![address]));
         let unknown = resolve("no-such-host.invalid").await;
         assert!(matches!(unknown, Err(NetworkError::Failed { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_is_noticed_on_accepted_connections() {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let listener = bind_tcp(address, true).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (connected, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (accepted, _) = accepted.expect("a connection");
+        connected.expect("a listener");
+        let after = SockRef::from(&accepted).tcp_keepalive_time();
+        assert_eq!(after.expect("asked"), KEEPALIVE_AFTER);
+        assert!(SockRef::from(&accepted).keepalive().expect("asked"));
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use crate::decode::{Decoder, Fields};
 use crate::names::Names;
 use crate::problem::{Errors, Findings, Problem, Source};
 use crate::tree::{Body, Data, Kind};
-use crate::{agent_join as join, is_json, json, scan, utf8};
+use crate::{agent_edge, agent_join as join, is_json, json, scan, utf8};
 
 /// An agent's configuration as its files have it.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,7 +169,7 @@ fn agent(decoder: &mut Decoder<'_, '_>, body: &Body, config: &mut AgentConfig) {
         }
     });
     block(decoder, &fields, "edge", &names::EDGE, |d, f| {
-        edge(d, f, config);
+        agent_edge::edge(d, f, config);
     });
 }
 
@@ -231,44 +231,8 @@ fn client(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, config: &mut Agent
     join::of_client(decoder, fields, config);
 }
 
-fn edge(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, config: &mut AgentConfig) {
-    let edge = &mut config.edge;
-    decoder.flag(fields, "enabled", &mut edge.enabled);
-    if let Some(ports) = ports(decoder, fields) {
-        edge.ports = ports;
-    }
-    port(decoder, fields, "ui_port", &mut edge.ui_port);
-    decoder.string(fields, "tag_prefix", &mut edge.tag_prefix);
-    let Some(status) = decoder.small::<u16>(fields, "no_route_status", "from 100 to 999") else {
-        return;
-    };
-    if (100..=999).contains(&status) {
-        edge.no_route_status = status;
-    } else if let Some((data, _)) = decoder.get(fields, "no_route_status") {
-        let message = format!("`no_route_status` is {status}, it must be from 100 to 999");
-        decoder.findings.error(data.at, message);
-    }
-}
-
-fn ports(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>) -> Option<Vec<u16>> {
-    let (data, _) = decoder.get(fields, "ports")?;
-    let Kind::List(items) = &data.kind else {
-        let message = "`ports` must be a list of ports, such as [9999]";
-        decoder.findings.error(data.at, message);
-        return None;
-    };
-    let mut ports = Vec::new();
-    for item in items {
-        match item.to_value().as_int().map(u16::try_from) {
-            Some(Ok(port)) => ports.push(port),
-            _ => decoder.findings.error(item.at, "this is not a port"),
-        }
-    }
-    Some(ports)
-}
-
 /// 0 lets the system choose.
-fn port(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, name: &str, into: &mut u16) {
+pub(crate) fn port(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, name: &str, into: &mut u16) {
     if let Some(port) = decoder.small(fields, name, "from 0 to 65535") {
         *into = port;
     }

@@ -306,6 +306,8 @@ pub(crate) const EDGE: Names = Names::new(
     &[
         ("enabled", "enabled"),
         ("ports", "ports"),
+        ("proxy_addr", "proxy_addr"),
+        ("access_log", "access_log"),
         ("ui_port", "ui_port"),
         ("tag_prefix", "tag_prefix"),
         ("no_route_status", "no_route_status"),

@@ -4,6 +4,7 @@
 //! guess, what was meant.
 
 mod agent;
+mod agent_edge;
 mod agent_join;
 mod agent_names;
 mod decode;

@@ -6,6 +6,7 @@
 
 pub mod autopilot;
 pub mod catalog;
+pub mod client_hello;
 pub mod config;
 pub mod diff;
 pub mod dns;

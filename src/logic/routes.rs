@@ -4,6 +4,7 @@
 //! Only instances that pass their checks, and have one, get into it.
 
 mod glob;
+mod shares;
 mod tag;
 mod target;
 #[cfg(test)]
@@ -15,8 +16,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use self::glob::Glob;
+use self::shares::Shares;
 use self::tag::RouteTag;
-pub use self::target::{Protocol, Target};
+pub use self::target::{Protocol, Target, Tls};
 use crate::catalog::{Instance, View};
 
 /// All upstreams for one host and path.
@@ -26,12 +28,11 @@ pub struct Route {
     pub host: String,
     pub path: String,
     pub targets: Vec<Target>,
-    /// Indices of servable targets, each with the end of its share, in ten-thousandths.
-    shares: Vec<(usize, u64)>,
+    /// Who answers requests.
+    requests: Shares,
+    /// Who takes connections that are passed on as they are.
+    connections: Shares,
 }
-
-/// How finely weights are told apart.
-const SHARES: f64 = 10_000.0;
 
 impl Route {
     fn new(host: &str, path: &str) -> Self {
@@ -39,37 +40,41 @@ impl Route {
             host: host.to_owned(),
             path: path.to_owned(),
             targets: Vec::new(),
-            shares: Vec::new(),
+            requests: Shares::default(),
+            connections: Shares::default(),
         }
     }
 
     /// The upstream for the `n`th request, or for a random `n`. None if no target can serve
-    /// requests, such as if all want TLS.
+    /// requests, such as if all want gRPC.
     pub fn pick(&self, n: u64) -> Option<&Target> {
-        let (_, total) = self.shares.last()?;
-        let share = n % total;
-        let at = self.shares.partition_point(|(_, end)| *end <= share);
-        let (index, _) = self.shares.get(at)?;
-        self.targets.get(*index)
+        self.requests.pick(&self.targets, n)
     }
 
     /// The targets that can serve requests, beginning with the one after `first`.
     pub fn others<'a>(&'a self, first: &'a Target) -> impl Iterator<Item = &'a Target> {
-        let at = self
-            .shares
-            .iter()
-            .position(|(index, _)| std::ptr::eq(&raw const self.targets[*index], first))
-            .unwrap_or(0);
-        (1..self.shares.len()).map(move |step| {
-            let (index, _) = self.shares[(at + step) % self.shares.len()];
-            &self.targets[index]
-        })
+        self.requests.others(&self.targets, first)
     }
 
-    fn takes_requests(&self) -> bool {
-        self.targets
-            .iter()
-            .any(|target| target.redirect.is_some() || target.protocol.takes_requests())
+    /// The upstream for the `n`th connection that is passed on as it is, or for a random `n`.
+    pub fn pick_for_connection(&self, n: u64) -> Option<&Target> {
+        self.connections.pick(&self.targets, n)
+    }
+
+    /// The targets that take such connections, beginning with the one after `first`.
+    pub fn others_for_connection<'a>(
+        &'a self,
+        first: &'a Target,
+    ) -> impl Iterator<Item = &'a Target> {
+        self.connections.others(&self.targets, first)
+    }
+
+    fn answers(&self, path: &str) -> bool {
+        let takes_requests =
+            |target: &Target| target.redirect.is_some() || target.protocol.takes_requests();
+        !self.path.is_empty()
+            && path.starts_with(&self.path)
+            && self.targets.iter().any(takes_requests)
     }
 
     /// Shares out the route: fixed weights first, the rest evenly among the others.
@@ -82,27 +87,11 @@ impl Route {
         for target in &mut self.targets {
             target.weight = target.fixed_weight.map_or(rest, |weight| weight / scale);
         }
-        self.share_out();
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "weights are between 0 and 1"
-    )]
-    fn share_out(&mut self) {
-        let equal = self.targets.iter().all(|t| t.fixed_weight.is_none());
-        let mut end = 0;
-        for (index, target) in self.targets.iter().enumerate() {
-            let share = if equal {
-                1
-            } else {
-                (target.weight * SHARES).round() as u64
-            };
-            if target.servable() && share > 0 {
-                end += share;
-                self.shares.push((index, end));
-            }
+        self.requests = Shares::new(&self.targets, Target::servable);
+        self.connections = Shares::new(&self.targets, |t| t.protocol.takes_connections());
+        if self.connections.is_empty() {
+            // As in fabio, a route needs no `proto` to be reached over TCP or by server name.
+            self.connections = Shares::new(&self.targets, |t| t.redirect.is_none());
         }
     }
 }
@@ -200,13 +189,16 @@ impl Table {
         self.patterns.sort_by_key(specific);
     }
 
-    /// The route for a request. `host` is its `Host` header; `path` has no query.
+    /// The routes for a request, the one to take first: of each host that matches, the one with
+    /// the longest path. `host` is the request's `Host` header; `path` has no query.
+    pub fn matching<'t>(&'t self, host: &str, path: &'t str) -> impl Iterator<Item = &'t Route> {
+        let hosts = self.matching_hosts(&lower(host)).into_iter();
+        hosts.filter_map(move |host| self.find_path(host, path))
+    }
+
+    /// The first of [`Self::matching`].
     pub fn find(&self, host: &str, path: &str) -> Option<&Route> {
-        let host = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            Cow::Owned(host.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(host)
-        };
+        let host = lower(host);
         let host = comparable(&host);
         let exact = if host.is_empty() {
             None
@@ -221,10 +213,69 @@ impl Table {
             .or_else(|| self.find_path("", path))
     }
 
-    fn find_path(&self, host: &str, path: &str) -> Option<&Route> {
-        self.hosts.get(host)?.iter().find(|route| {
-            !route.path.is_empty() && path.starts_with(&route.path) && route.takes_requests()
+    /// The hosts of the table that a request for `host` may be meant for.
+    fn matching_hosts(&self, host: &str) -> Vec<&str> {
+        let host = comparable(host);
+        let exact = self.hosts.get_key_value(host).filter(|_| !host.is_empty());
+        let exact = exact.map(|(host, _)| host.as_str()).into_iter();
+        let patterns = self.patterns.iter().filter(|(glob, _)| glob.matches(host));
+        let patterns = patterns.map(|(_, pattern)| pattern.as_str());
+        exact
+            .chain(patterns.filter(|pattern| *pattern != host))
+            .chain([""])
+            .collect()
+    }
+
+    /// The route for a connection to this port of ours.
+    pub fn find_port(&self, port: u16) -> Option<&Route> {
+        self.find_connection(&format!(":{port}"))
+    }
+
+    /// The route for a TLS connection that asks for this server: its name, then patterns.
+    pub fn find_server_name(&self, name: &str) -> Option<&Route> {
+        let name = lower(name);
+        if name.is_empty() || Glob::is_pattern(&name) {
+            return None;
+        }
+        self.find_connection(&name).or_else(|| {
+            let mut matching = self.patterns.iter().filter(|(glob, _)| glob.matches(&name));
+            matching.find_map(|(_, pattern)| self.find_connection(pattern))
         })
+    }
+
+    fn find_connection(&self, host: &str) -> Option<&Route> {
+        let mut routes = self.hosts.get(host)?.iter();
+        routes
+            .find(|route| matches!(route.path.as_str(), "" | "/") && !route.connections.is_empty())
+    }
+
+    fn find_path(&self, host: &str, path: &str) -> Option<&Route> {
+        self.hosts
+            .get(host)?
+            .iter()
+            .find(|route| route.answers(path))
+    }
+
+    /// How the routes for a request are looked for, in fabio's words.
+    pub fn trace(&self, host: &str, path: &str) -> Vec<String> {
+        let lower = lower(host);
+        let hosts = self.matching_hosts(&lower);
+        let shown: Vec<&str> = hosts.iter().copied().filter(|h| !h.is_empty()).collect();
+        let mut steps = vec![
+            format!("Tracing {host}{path}"),
+            format!("Matching hosts: [{}]", shown.join(" ")),
+        ];
+        for host in hosts {
+            for route in self.hosts.get(host).into_iter().flatten() {
+                let Route { host, path: at, .. } = route;
+                if route.answers(path) {
+                    steps.push(format!("Match {host}{at}"));
+                    return steps;
+                }
+                steps.push(format!("No match {host}{at}"));
+            }
+        }
+        steps
     }
 
     /// Every route, by host, longest path first.
@@ -357,6 +408,7 @@ fn target(instance: &Instance, route: &RouteTag, tags: &[&String]) -> Target {
     };
     Target {
         service: instance.service.service.clone(),
+        tls: tls(route, host),
         address,
         protocol: route.protocol,
         weight: 0.0,
@@ -368,6 +420,32 @@ fn target(instance: &Instance, route: &RouteTag, tags: &[&String]) -> Target {
         tags: tags.iter().map(|tag| (*tag).clone()).collect(),
         shown_options: route.shown.join(" "),
         destination,
+    }
+}
+
+/// How the upstream's certificate is checked, if it has one.
+fn tls(route: &RouteTag, address: &str) -> Option<Tls> {
+    if route.protocol != Protocol::Https || route.redirect.is_some() {
+        return None;
+    }
+    let named = route.host_header.rsplit_once(':');
+    let named = named.map_or(route.host_header.as_str(), |(name, _)| name);
+    let name = if matches!(named, "" | "dst") {
+        address
+    } else {
+        named
+    };
+    Some(Tls {
+        name: name.to_owned(),
+        verified: !route.tls_skip_verify,
+    })
+}
+
+fn lower(host: &str) -> Cow<'_, str> {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
     }
 }
 

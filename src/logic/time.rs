@@ -73,6 +73,12 @@ impl Time {
         at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
     }
 
+    /// As access logs have it, in UTC: `24/Nov/2026:13:13:49 +0000`.
+    pub fn common_log(self) -> String {
+        let at = jiff::Timestamp::from_nanosecond(i128::from(self.0)).unwrap_or_default();
+        at.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string()
+    }
+
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         if text == NEVER {
             return Some(Self::NEVER);

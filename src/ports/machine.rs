@@ -34,4 +34,9 @@ pub trait Machine: Send + Sync {
     fn ports_in_use(&self) -> BTreeSet<u16>;
 
     fn usage(&self) -> MachineUsage;
+
+    /// The certificates (DER) of the authorities that the machine trusts.
+    fn trusted_certificates(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
 }

@@ -2,6 +2,7 @@
 //! `/health`, and counters for Prometheus.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +13,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use axum::{Json, Router};
-use logic::config::EdgeConfig;
+use logic::config::{EdgeConfig, EdgeListener};
 use logic::routes::{Row, Table};
 use serde_json::json;
 
@@ -67,19 +68,24 @@ async fn routes(State(shown): State<Shown>, RawQuery(query): RawQuery) -> impl I
 
 async fn config(State(shown): State<Shown>) -> impl IntoResponse {
     let EdgeConfig {
-        ports,
+        listeners,
         ui_port,
         tag_prefix,
         no_route_status,
         ..
     } = shown.config;
-    let listener = |port: u16| json!({ "Addr": format!(":{port}"), "Proto": "http" });
-    let listeners: Vec<_> = ports.into_iter().map(listener).collect();
+    let listener = |listener: EdgeListener| {
+        let EdgeListener { address, port, .. } = listener;
+        let address = address.map(|address| SocketAddr::new(address, port));
+        let address = address.map_or_else(|| format!(":{port}"), |address| address.to_string());
+        json!({ "Addr": address, "Proto": listener.protocol.name() })
+    };
+    let listeners: Vec<_> = listeners.into_iter().map(listener).collect();
     let config = json!({
         "Proxy": { "Strategy": "rnd", "Matcher": "prefix", "NoRouteStatus": no_route_status },
         "Registry": { "Consul": { "TagPrefix": tag_prefix } },
         "Listen": listeners,
-        "UI": { "Listen": listener(ui_port) },
+        "UI": { "Listen": listener(EdgeListener::http(ui_port)) },
     });
     (JSON, Json(config))
 }
@@ -90,6 +96,7 @@ async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
         no_route,
         upstream_errors,
         retried,
+        connections,
     } = &*shown.counters;
     let mut text = String::new();
     let mut count = |name: &str, help: &str, value: &AtomicU64| {
@@ -102,10 +109,19 @@ async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
         );
     };
     count("requests", "Requests received.", requests);
-    count("no_route", "Requests that no route matched.", no_route);
+    count(
+        "connections",
+        "TCP connections passed on to an upstream.",
+        connections,
+    );
+    count(
+        "no_route",
+        "Requests and connections that no route matched.",
+        no_route,
+    );
     count(
         "upstream_errors",
-        "Requests that no upstream answered.",
+        "Requests and connections that no upstream took.",
         upstream_errors,
     );
     count(

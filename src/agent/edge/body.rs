@@ -5,8 +5,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use hyper::StatusCode;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::access_log::Entry;
 use super::client::Client;
 use super::pool::Lease;
 use super::worker::Worker;
@@ -70,6 +72,9 @@ pub(super) struct ReplyBody {
     source: Source,
     client: Rc<Client>,
     worker: Rc<Worker>,
+    /// How much has gone to the client.
+    bytes: u64,
+    logged: Option<(Entry, StatusCode)>,
 }
 
 impl ReplyBody {
@@ -79,6 +84,8 @@ impl ReplyBody {
             source: Source::Own(text),
             client,
             worker,
+            bytes: 0,
+            logged: None,
         }
     }
 
@@ -92,9 +99,16 @@ impl ReplyBody {
             source: Source::Upstream(body, Some(lease)),
             client,
             worker,
+            bytes: 0,
+            logged: None,
         };
         reply.give_back_at_end();
         reply
+    }
+
+    /// Has the request written to the access log when the answer is over.
+    pub(super) fn log_at_end(&mut self, entry: Entry, status: StatusCode) {
+        self.logged = Some((entry, status));
     }
 
     fn give_back_at_end(&mut self) {
@@ -110,6 +124,9 @@ impl ReplyBody {
 impl Drop for ReplyBody {
     fn drop(&mut self) {
         self.client.answered(self.worker.now());
+        if let Some((entry, status)) = &self.logged {
+            entry.log(*status, self.bytes, self.worker.shared.clock.now());
+        }
     }
 }
 
@@ -122,7 +139,7 @@ impl Body for ReplyBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
-        match &mut this.source {
+        let frame = match &mut this.source {
             Source::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Source::Upstream(body, lease) => {
                 let frame = Pin::new(body).poll_frame(context);
@@ -138,7 +155,12 @@ impl Body for ReplyBody {
                 }
                 frame
             }
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            this.bytes += length as u64;
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

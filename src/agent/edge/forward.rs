@@ -5,22 +5,25 @@
 //! with the latter alone and its connection is closed, as RFC 9112 section 6.3 allows.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, LOCATION};
-use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use logic::routes::{Route, Target};
-use ports::errors::NetworkError;
 
+use super::access_log::Entry;
 use super::body::{ReplyBody, RequestBody};
 use super::client::{Client, Late, Lost};
-use super::headers::{self, X_FORWARDED_PREFIX};
-use super::pool::Lease;
+use super::headers::{self, X_FORWARDED_PREFIX, X_FORWARDED_PROTO};
+use super::pool::{Lease, Unreachable};
 use super::upgrade;
 use super::worker::Worker;
 use crate::http_listener::put_date;
+
+const TRACE: HeaderName = HeaderName::from_static("trace");
 
 /// How many connections an upstream may have closed under us before a fresh one is made.
 const STALE_MAX: usize = 2;
@@ -30,7 +33,7 @@ pub(super) type Reply = Response<ReplyBody>;
 /// Why there is no answer from an upstream.
 #[derive(Debug)]
 enum Failure {
-    NoConnection(NetworkError),
+    NoConnection(Unreachable),
     Broken(hyper::Error),
     Lost,
     Late,
@@ -40,6 +43,7 @@ enum Failure {
 pub(super) struct Forwarder {
     pub(super) worker: Rc<Worker>,
     pub(super) client: Rc<Client>,
+    pub(super) from: SocketAddr,
     pub(super) sender: headers::Sender,
 }
 
@@ -55,7 +59,13 @@ impl Forwarder {
         self.client.requested(self.worker.now());
         let counters = &self.worker.shared.counters;
         counters.requests.fetch_add(1, Ordering::Relaxed);
+        let format = self.worker.shared.settings.access_log;
+        let entry = format.map(|format| Entry::new(&request, self.from, format));
         let mut reply = self.answer(request).await;
+        if let Some(entry) = entry {
+            let status = reply.status();
+            reply.body_mut().log_at_end(entry, status);
+        }
         put_date(reply.headers_mut(), self.worker.shared.clock.as_ref());
         self.client.streams(self.worker.now());
         Ok(reply)
@@ -67,25 +77,43 @@ impl Forwarder {
             Err(reason) => return self.say(StatusCode::BAD_REQUEST, reason),
         };
         let table = self.worker.shared.table.load_full();
-        let Some(route) = table.find(&asked.host, asked.uri.path()) else {
+        let trace = Trace::of(&request);
+        trace.tell_all(|| table.trace(&asked.host, asked.uri.path()));
+        let Some(mut route) = table.find(&asked.host, asked.uri.path()) else {
             return self.no_route();
         };
-        let Some(target) = self.worker.choose(route) else {
-            return self.say(
-                StatusCode::BAD_GATEWAY,
-                "the upstreams of this route want TLS, which this proxy doesn't speak to upstreams yet",
-            );
-        };
-        if target.redirect.is_some() {
-            return self.redirect(target, &asked);
+        let mut others = None;
+        loop {
+            let Some(target) = self.worker.choose(route) else {
+                return self.say(
+                    StatusCode::BAD_GATEWAY,
+                    "the upstreams of this route want gRPC, which this proxy doesn't speak yet",
+                );
+            };
+            trace.tell_all(|| {
+                let (service, to) = (&target.service, target.destination());
+                vec![format!("Routing to service {service} on {to}")]
+            });
+            if target.redirect.is_none() {
+                return self.forward(request, &asked, route, target).await;
+            }
+            if let Some(reply) = self.redirect(target, &asked, request.headers()) {
+                return reply;
+            }
+            // It would lead to where the request came from: the route after it is meant.
+            let others =
+                others.get_or_insert_with(|| table.matching(&asked.host, asked.uri.path()).skip(1));
+            match others.next() {
+                Some(other) => route = other,
+                None => return self.no_route(),
+            }
         }
-        self.forward(request, asked, route, target).await
     }
 
     async fn forward(
         &self,
         mut request: Request<Incoming>,
-        asked: Asked,
+        asked: &Asked,
         route: &Route,
         target: &Target,
     ) -> Reply {
@@ -108,11 +136,11 @@ impl Forwarder {
             }
         };
         let request = Request::from_parts(head, body);
-        let exchange = self.exchange(request, &asked, route, target);
+        let exchange = self.exchange(request, asked, route, target);
         let exchanged = self.client.in_time(exchange).await;
         match exchanged.unwrap_or_else(|Late| Err(Failure::Late)) {
             Ok((response, lease)) => self.hand_back(response, lease, upgraded),
-            Err(failure) => self.fail(&failure, &asked, target),
+            Err(failure) => self.fail(&failure, asked, target),
         }
     }
 
@@ -163,14 +191,18 @@ impl Forwarder {
         idle_too: bool,
     ) -> Result<(Lease, &'t Target), Failure> {
         let worker = &self.worker;
+        // Each is tried once, even if the first may be tried again by the time the last failed.
+        let mut left = route.targets.len();
         loop {
-            if idle_too && let Some(lease) = worker.pool.take(&target.address) {
+            left = left.saturating_sub(1);
+            if idle_too && let Some(lease) = worker.pool.take(target) {
                 return Ok((lease, target));
             }
-            match worker.pool.connect(&target.address).await {
+            match worker.pool.connect(target).await {
                 Ok(lease) => return Ok((lease, target)),
                 Err(error) => {
-                    let Some(other) = worker.instead_of(route, target) else {
+                    let other = worker.instead_of(route, target).filter(|_| left > 0);
+                    let Some(other) = other else {
                         return Err(Failure::NoConnection(error));
                     };
                     tracing::debug!(%error, instead = other.address, "can't connect to an upstream");
@@ -205,19 +237,19 @@ impl Forwarder {
         response.map(|_| ReplyBody::own(String::new(), client, worker))
     }
 
-    fn redirect(&self, target: &Target, asked: &Asked) -> Reply {
+    /// None if the request has been redirected already.
+    fn redirect(&self, target: &Target, asked: &Asked, headers: &HeaderMap) -> Option<Reply> {
         let (path, query) = (asked.uri.path(), asked.uri.query());
-        let redirect = target.redirect_for("http", &asked.host, path, query);
-        let Some((status, url)) = redirect else {
-            return self.no_route();
-        };
+        // A proxy before us may have taken TLS off.
+        let scheme = headers.get(X_FORWARDED_PROTO);
+        let scheme = scheme.and_then(|scheme| scheme.to_str().ok());
+        let scheme = scheme.unwrap_or("http");
+        let (status, url) = target.redirect_for(scheme, &asked.host, path, query)?;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
-        let Ok(location) = HeaderValue::from_str(&url) else {
-            return self.no_route();
-        };
+        let location = HeaderValue::from_str(&url).ok()?;
         let mut reply = self.say(status, "");
         reply.headers_mut().insert(LOCATION, location);
-        reply
+        Some(reply)
     }
 
     fn no_route(&self) -> Reply {
@@ -233,7 +265,15 @@ impl Forwarder {
         let (status, said, why) = match failure {
             Failure::NoConnection(error) => (
                 StatusCode::BAD_GATEWAY,
-                "no upstream can be reached",
+                match error {
+                    Unreachable::Tls { failure, .. } if failure.untrusted => {
+                        "the upstream's certificate isn't trusted"
+                    }
+                    Unreachable::Tls { .. } => "the upstream doesn't speak TLS as it should",
+                    Unreachable::Network(_) | Unreachable::Http { .. } => {
+                        "no upstream can be reached"
+                    }
+                },
                 error.to_string(),
             ),
             Failure::Broken(error) => (
@@ -271,6 +311,30 @@ impl Forwarder {
             reply.headers_mut().insert(CONTENT_TYPE, plain);
         }
         reply
+    }
+}
+
+/// A request that asks by its `Trace` header to have its way through the table logged.
+struct Trace(Option<String>);
+
+impl Trace {
+    fn of(request: &Request<Incoming>) -> Self {
+        let id = request.headers().get(TRACE);
+        let id = id.and_then(|id| id.to_str().ok());
+        Self(id.filter(|id| !id.is_empty()).map(|id| {
+            // As fabio cuts it.
+            if id.len() > 16 { &id[..15] } else { id }.to_owned()
+        }))
+    }
+
+    fn tell_all(&self, steps: impl FnOnce() -> Vec<String>) {
+        if let Some(id) = &self.0
+            && tracing::enabled!(tracing::Level::TRACE)
+        {
+            for step in steps() {
+                tracing::trace!("{id} {step}");
+            }
+        }
     }
 }
 

@@ -1,8 +1,10 @@
-//! The edge: HTTP in on a few ports, out to whichever instance of a service is healthy.
+//! The edge: requests and connections in on a few ports, out to whichever instance of a service is
+//! healthy.
 //!
 //! `RouteTable` follows the catalog; a `ProxyListener` for each port serves on every worker; an
 //! admin listener shows the routes. Bytes are plain tasks, never messages.
 
+pub mod access_log;
 mod admin;
 mod body;
 mod client;
@@ -10,11 +12,13 @@ mod forward;
 mod headers;
 #[cfg(test)]
 pub(crate) mod loopback;
+mod passing;
 mod pool;
 mod proxy_listener;
 mod route_table;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upgrade;
 mod worker;
 
@@ -26,7 +30,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use arc_swap::ArcSwap;
 use logic::catalog::View;
-use logic::config::EdgeConfig;
+use logic::config::{AccessFormat, EdgeConfig};
 use logic::routes::Table;
 use ports::errors::NetworkError;
 use ports::{Clock, Listener, World};
@@ -36,6 +40,7 @@ pub use self::proxy_listener::{ProxyListener, Stop};
 pub use self::route_table::{DescribeRoutes, RouteTable};
 
 use self::proxy_listener::Means;
+use self::tls::TlsClient;
 use crate::http_listener;
 use crate::published::Subscriber;
 
@@ -46,12 +51,15 @@ pub struct Counters {
     pub no_route: AtomicU64,
     pub upstream_errors: AtomicU64,
     pub retried: AtomicU64,
+    /// Connections that were passed on as they are.
+    pub connections: AtomicU64,
 }
 
 /// How patient the proxy is.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
     no_route_status: u16,
+    access_log: Option<AccessFormat>,
     /// How long a client may take for a request's head, or stay idle.
     client_idle: Duration,
     /// How long an upstream may take to begin its answer; long polls must fit in.
@@ -62,6 +70,7 @@ impl Settings {
     fn new(config: &EdgeConfig) -> Self {
         Self {
             no_route_status: config.no_route_status,
+            access_log: config.access_log,
             client_idle: Duration::from_secs(75),
             upstream_answer: Duration::from_secs(15 * 60),
         }
@@ -74,7 +83,7 @@ pub struct Edge {
     /// Always the newest table.
     pub table: Arc<ArcSwap<Table>>,
     pub proxies: Vec<Addr<ProxyListener>>,
-    /// Where the proxies listen, in the order of the configured ports.
+    /// Where the proxies listen, in the order of the configured listeners.
     pub addresses: Vec<SocketAddr>,
     /// Where `/api/routes` and its like are.
     pub admin: SocketAddr,
@@ -119,15 +128,18 @@ async fn start_with(
         Some(bind)
     };
     let mut proxies = Vec::new();
-    for port in &config.ports {
+    let tls = Arc::new(TlsClient::new(world));
+    for listener in &config.listeners {
         let means = Means {
             table: table.clone(),
             lost: routes.lost(),
             counters: counters.clone(),
             settings,
             by,
+            protocol: listener.protocol,
+            tls: tls.clone(),
         };
-        let address = SocketAddr::new(bind, *port);
+        let address = SocketAddr::new(listener.address.unwrap_or(bind), listener.port);
         proxies.push(ProxyListener::bind(world, address, means).await?);
     }
     let admin = world

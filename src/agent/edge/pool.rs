@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use ports::Network;
+use logic::routes::{Target, Tls};
 use ports::errors::NetworkError;
+use ports::{Network, Stream};
+use thiserror::Error;
+use tokio::time::error::Elapsed;
 
 use super::body::RequestBody;
+use super::tls::{TlsClient, TlsFailure};
 
 /// Long enough for a lost first packet to be sent again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -22,30 +26,48 @@ const AVOIDED_TICKS: u64 = 2;
 
 pub(super) type Sender = http1::SendRequest<RequestBody>;
 
+/// Why there is no connection to an upstream.
+#[derive(Clone, Debug, Error)]
+pub(super) enum Unreachable {
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error("{address}: TLS: {}", failure.reason)]
+    Tls {
+        address: String,
+        failure: TlsFailure,
+    },
+    #[error("{address}: {reason}")]
+    Http { address: String, reason: String },
+}
+
 /// A connection in use, and where it goes back to.
 pub(super) struct Lease {
     pub(super) address: Rc<str>,
+    tls: Option<Rc<Tls>>,
     pub(super) sender: Sender,
     /// Whether it has carried a request before; then the upstream may just be closing it.
     pub(super) used: bool,
 }
 
 struct Idle {
+    tls: Option<Rc<Tls>>,
     sender: Sender,
     since: u64,
 }
 
 pub(super) struct Pool {
     network: Arc<dyn Network>,
+    tls: Arc<TlsClient>,
     idle: RefCell<BTreeMap<Rc<str>, VecDeque<Idle>>>,
     avoided: RefCell<BTreeMap<String, u64>>,
     now: Cell<u64>,
 }
 
 impl Pool {
-    pub(super) fn new(network: Arc<dyn Network>) -> Self {
+    pub(super) fn new(network: Arc<dyn Network>, tls: Arc<TlsClient>) -> Self {
         Self {
             network,
+            tls,
             idle: RefCell::new(BTreeMap::new()),
             avoided: RefCell::new(BTreeMap::new()),
             now: Cell::new(0),
@@ -57,19 +79,20 @@ impl Pool {
     }
 
     /// An idle connection; the one used last, so that others can age.
-    pub(super) fn take(&self, address: &str) -> Option<Lease> {
+    pub(super) fn take(&self, target: &Target) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
-        let (address, _) = idle.get_key_value(address)?;
+        let (address, _) = idle.get_key_value(target.address.as_str())?;
         let address = address.clone();
         let connections = idle.get_mut(&address)?;
         let mut at = connections.len();
         while at > 0 {
             at -= 1;
-            let sender = &connections[at].sender;
-            if sender.is_ready() {
-                let Idle { sender, .. } = connections.remove(at)?;
+            let Idle { tls, sender, .. } = &connections[at];
+            if sender.is_ready() && tls.as_deref() == target.tls.as_ref() {
+                let Idle { tls, sender, .. } = connections.remove(at)?;
                 return Some(Lease {
                     address,
+                    tls,
                     sender,
                     used: true,
                 });
@@ -82,36 +105,61 @@ impl Pool {
         None
     }
 
-    pub(super) async fn connect(&self, address: &str) -> Result<Lease, NetworkError> {
+    /// A connection for requests.
+    pub(super) async fn connect(&self, target: &Target) -> Result<Lease, Unreachable> {
+        let address = target.address.as_str();
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, async {
-            let stream = self.network.connect(address.to_owned()).await?;
+            let mut stream = self.network.connect(address.to_owned()).await?;
+            if let Some(tls) = &target.tls {
+                let begun = self.tls.begin(stream, tls).await;
+                stream = begun.map_err(|failure| Unreachable::Tls {
+                    address: address.to_owned(),
+                    failure,
+                })?;
+            }
             let handshake = http1::handshake(TokioIo::new(stream)).await;
-            handshake.map_err(|error| NetworkError::Failed {
+            handshake.map_err(|error| Unreachable::Http {
                 address: address.to_owned(),
                 reason: error.to_string(),
             })
         });
-        let timed_out = |_| NetworkError::TimedOut {
-            address: address.to_owned(),
-        };
-        match connected.await.map_err(timed_out).flatten() {
-            Ok((sender, connection)) => {
-                tokio::task::spawn_local(async move {
-                    // How it ended, the request in flight is told.
-                    let _ = connection.with_upgrades().await;
-                });
-                Ok(Lease {
-                    address: Rc::from(address),
-                    sender,
-                    used: false,
-                })
-            }
-            Err(error) => {
-                let until = self.now.get() + AVOIDED_TICKS;
-                self.avoided.borrow_mut().insert(address.to_owned(), until);
-                Err(error)
+        let (sender, connection) = self.or_avoid(address, flat(address, connected.await))?;
+        tokio::task::spawn_local(async move {
+            // How it ended, the request in flight is told.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(Lease {
+            address: Rc::from(address),
+            tls: target.tls.clone().map(Rc::new),
+            sender,
+            used: false,
+        })
+    }
+
+    /// A connection that is nobody else's.
+    pub(super) async fn reach(&self, address: &str) -> Result<Box<dyn Stream>, Unreachable> {
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, async {
+            Ok(self.network.connect(address.to_owned()).await?)
+        });
+        self.or_avoid(address, flat(address, connected.await))
+    }
+
+    /// An upstream that can't be reached is avoided for a while.
+    fn or_avoid<T>(
+        &self,
+        address: &str,
+        reached: Result<T, Unreachable>,
+    ) -> Result<T, Unreachable> {
+        if let Err(error) = &reached {
+            let until = self.now.get() + AVOIDED_TICKS;
+            let mut avoided = self.avoided.borrow_mut();
+            let known = avoided.insert(address.to_owned(), until).is_some();
+            // Told once a while: the configuration is wrong, and stays so until someone mends it.
+            if !known && matches!(error, Unreachable::Tls { .. }) {
+                tracing::warn!(%error, "an https upstream can't be used");
             }
         }
+        reached
     }
 
     pub(super) fn give_back(&self, lease: Lease) {
@@ -122,6 +170,7 @@ impl Pool {
         let connections = idle.entry(lease.address).or_default();
         if connections.len() < IDLE_PER_UPSTREAM_MAX {
             connections.push_back(Idle {
+                tls: lease.tls,
                 sender: lease.sender,
                 since: self.now.get(),
             });
@@ -154,4 +203,14 @@ impl Pool {
     pub(super) fn close_idle(&self) {
         self.idle.borrow_mut().clear();
     }
+}
+
+fn flat<T>(
+    address: &str,
+    connected: Result<Result<T, Unreachable>, Elapsed>,
+) -> Result<T, Unreachable> {
+    connected.unwrap_or_else(|_| {
+        let address = address.to_owned();
+        Err(NetworkError::TimedOut { address }.into())
+    })
 }

@@ -1,4 +1,4 @@
-//! The actor of one HTTP port: bound when it is made, served by every worker until it is stopped.
+//! The actor of one port: bound when it is made, served by every worker until it is stopped.
 //!
 //! ```text
 //! bind -> serving --Stop--> finishing (no new connections) --grace over or all ended--> stopped
@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use arc_swap::ArcSwap;
+use logic::config::EdgeProtocol;
 use logic::routes::Table;
 use ports::World;
 use ports::errors::NetworkError;
 use tokio::sync::{mpsc, watch};
 
 use super::route_table::Lost;
+use super::tls::TlsClient;
 use super::worker::{Shared, Worker};
 use super::{Counters, Settings};
 
@@ -41,6 +43,8 @@ pub(super) struct Means {
     pub(super) counters: Arc<Counters>,
     pub(super) settings: Settings,
     pub(super) by: Option<IpAddr>,
+    pub(super) protocol: EdgeProtocol,
+    pub(super) tls: Arc<TlsClient>,
 }
 
 impl ProxyListener {
@@ -63,6 +67,9 @@ impl ProxyListener {
             counters: means.counters,
             settings: means.settings,
             by: means.by,
+            protocol: means.protocol,
+            port: address.port(),
+            tls: means.tls,
         });
         let random = world.random.clone();
         let task = Arc::new(move |_| {
@@ -87,7 +94,8 @@ impl ProxyListener {
         for _ in 0..workers {
             reports.recv().await.unwrap_or(Ok(()))?;
         }
-        tracing::info!(%address, workers, "proxy listens");
+        let protocol = means.protocol.name();
+        tracing::info!(%address, protocol, workers, "proxy listens");
         Ok(Self {
             address,
             stop,

@@ -1,6 +1,9 @@
 //! The whole edge on loopback: raw clients on one side, raw or hyper backends on the other.
 
+mod https;
+mod logs;
 mod lost_node;
+mod passing;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -22,6 +25,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
+
+use logic::config::EdgeListener;
 
 use super::loopback::world;
 use super::*;
@@ -80,7 +85,7 @@ async fn edge(routes: &[(&str, SocketAddr)]) -> Running {
 async fn edge_with(routes: &[(&str, SocketAddr)], settings: Settings, workers: usize) -> Running {
     let (catalog, view) = publish(view(routes));
     let config = EdgeConfig {
-        ports: vec![0],
+        listeners: vec![EdgeListener::http(0)],
         ui_port: 0,
         ..EdgeConfig::default()
     };
@@ -774,7 +779,7 @@ fn a_port_that_is_taken_is_an_error_at_the_start() {
             .expect("a free port");
         let address = taken.local_addr().expect("an address");
         let config = EdgeConfig {
-            ports: vec![address.port()],
+            listeners: vec![EdgeListener::http(address.port())],
             ui_port: 0,
             ..EdgeConfig::default()
         };
@@ -797,7 +802,7 @@ fn paths_hosts_and_redirects_are_as_the_tags_say() {
                 "urlprefix-moved.com/ redirect=301,https://new.com$path",
                 backend,
             ),
-            ("urlprefix-tls.com/ proto=https", backend),
+            ("urlprefix-rpc.com/ proto=grpc", backend),
         ])
         .await;
         let get = |host: &str, path: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
@@ -814,9 +819,9 @@ fn paths_hosts_and_redirects_are_as_the_tags_say() {
             (status(&head), header(&head, "location")),
             ("301", Some("https://new.com/x?y"))
         );
-        let (head, body) = running.ask(&get("tls.com", "/")).await;
+        let (head, body) = running.ask(&get("rpc.com", "/")).await;
         assert_eq!(status(&head), "502");
-        assert!(body.contains("TLS"), "{body}");
+        assert!(body.contains("gRPC"), "{body}");
     });
 }
 

@@ -19,8 +19,8 @@ use arc_swap::ArcSwap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use logic::config::EdgeProtocol;
 use logic::routes::{Route, Table, Target};
-use ports::errors::NetworkError;
 use ports::{Accepted, Clock, Listener, Network, Stream};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -28,9 +28,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::client::{Client, Limits, Order};
 use super::forward::Forwarder;
 use super::headers;
-use super::pool::Pool;
+use super::pool::{Pool, Unreachable};
 use super::route_table::Lost;
-use super::{Counters, Settings};
+use super::tls::TlsClient;
+use super::{Counters, Settings, passing};
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -50,6 +51,10 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     /// Our own address, for `Forwarded: by=`.
     pub(super) by: Option<IpAddr>,
+    pub(super) protocol: EdgeProtocol,
+    /// The port that clients connect to.
+    pub(super) port: u16,
+    pub(super) tls: Arc<TlsClient>,
 }
 
 pub(super) struct Worker {
@@ -65,7 +70,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, seed: u64) -> Self {
-        let pool = Pool::new(shared.network.clone());
+        let pool = Pool::new(shared.network.clone(), shared.tls.clone());
         Self {
             shared,
             pool,
@@ -97,11 +102,18 @@ impl Worker {
         route: &'t Route,
         target: &'t Target,
     ) -> Option<&'t Target> {
+        self.usable(route.others(target))
+    }
+
+    /// The first that could be reached lately.
+    pub(super) fn usable<'t>(
+        &self,
+        mut targets: impl Iterator<Item = &'t Target>,
+    ) -> Option<&'t Target> {
         let lost = self.shared.lost.load();
-        let mut others = route.others(target);
-        others.find(|other| {
-            let address = &other.address;
-            other.redirect.is_none() && !self.pool.avoids(address) && !lost.contains(address)
+        targets.find(|target| {
+            let address = &target.address;
+            target.redirect.is_none() && !self.pool.avoids(address) && !lost.contains(address)
         })
     }
 
@@ -112,7 +124,7 @@ impl Worker {
 
     /// The next number of the worker's own sequence (splitmix64): no lock, and the same in
     /// every simulation of a seed.
-    fn draw(&self) -> u64 {
+    pub(super) fn draw(&self) -> u64 {
         let state = self.draws.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.draws.set(state);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -188,7 +200,7 @@ impl Worker {
             }
             let worker = self.clone();
             tokio::task::spawn_local(async move {
-                if let Err(error) = worker.pool.connect(&address).await {
+                if let Err(error) = worker.pool.reach(&address).await {
                     worker.give_up(&address, &error);
                 }
                 worker.tried.borrow_mut().remove(&address);
@@ -197,7 +209,7 @@ impl Worker {
     }
 
     /// Nothing that was sent to this upstream will be answered.
-    fn give_up(&self, address: &str, error: &NetworkError) {
+    fn give_up(&self, address: &str, error: &Unreachable) {
         tracing::debug!(%error, "an upstream is lost with its node");
         self.pool.forget(address);
         for client in self.clients.borrow().values() {
@@ -209,13 +221,20 @@ impl Worker {
 
     fn begin(self: &Rc<Self>, (stream, from): Accepted) {
         let worker = self.clone();
-        tokio::task::spawn_local(async move { worker.serve(stream, from).await });
+        tokio::task::spawn_local(async move {
+            match worker.shared.protocol {
+                EdgeProtocol::Http => worker.serve(stream, from).await,
+                EdgeProtocol::Tcp => passing::by_port(&worker, stream).await,
+                EdgeProtocol::TcpSni => passing::by_server_name(&worker, stream).await,
+            }
+        });
     }
 
     async fn serve(self: Rc<Self>, stream: Box<dyn Stream>, from: SocketAddr) {
         let watched = self.admit();
         let forwarder = Rc::new(Forwarder {
             client: watched.client.clone(),
+            from,
             sender: headers::Sender::new(from, self.shared.by),
             worker: self,
         });

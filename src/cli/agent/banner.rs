@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use agent::api::Identity;
-use logic::config::AgentConfig;
+use logic::config::{AgentConfig, EdgeProtocol};
 use logic::model::DriverInfo;
 
 pub(super) fn text(
@@ -75,8 +75,7 @@ fn lines(
         ));
     }
     if config.edge.enabled {
-        let ports: Vec<_> = config.edge.ports.iter().map(|port| at(*port)).collect();
-        lines.push(("Proxy", ports.join(", ")));
+        lines.push(("Proxy", proxy(config)));
         lines.push(("Routes", at(config.edge.ui_port)));
     }
     if config.client.enabled {
@@ -95,6 +94,21 @@ fn lines(
     lines.push(("Log level", config.log_level.clone()));
     lines.push(("Version", identity.version.to_owned()));
     lines
+}
+
+/// Where the edge listens; for what, if not for HTTP.
+fn proxy(config: &AgentConfig) -> String {
+    let listeners = config.edge.listeners.iter().map(|listener| {
+        let address = listener.address.unwrap_or(config.bind_addr);
+        let address = SocketAddr::new(address, listener.port);
+        match listener.protocol {
+            EdgeProtocol::Http => address.to_string(),
+            EdgeProtocol::Tcp | EdgeProtocol::TcpSni => {
+                format!("{address} ({})", listener.protocol.name())
+            }
+        }
+    });
+    listeners.collect::<Vec<_>>().join(", ")
 }
 
 fn driver(name: &str, info: &DriverInfo) -> String {

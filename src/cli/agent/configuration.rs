@@ -9,6 +9,8 @@ use anyhow::{Context, anyhow, bail};
 use jobspec::Configured;
 use logic::config::AgentConfig;
 
+use super::edge_flags::EdgeArgs;
+
 /// Run an agent: a server, a client, or with -dev a whole cluster in one process
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct AgentArgs {
@@ -92,6 +94,8 @@ pub(crate) struct AgentArgs {
     /// Log JSON instead of lines for people
     #[arg(long)]
     log_json: bool,
+    #[command(flatten)]
+    edge: EdgeArgs,
     /// The port of the HTTP API instead of 4646
     #[arg(long, value_name = "PORT")]
     http_port: Option<u16>,
@@ -112,6 +116,7 @@ impl AgentArgs {
         let config = &mut configured.config;
         self.override_by_flags(config);
         self.override_cluster(config);
+        self.edge.override_in(&mut config.edge)?;
         settle_beginning(config);
         shift_ports(config, self.port_offset)?;
         jobspec::check_agent_config(config).map_err(|why| anyhow!(why))?;
@@ -216,7 +221,11 @@ pub(in crate::cli) fn shift_ports(config: &mut AgentConfig, offset: u16) -> anyh
         &mut config.catalog.dns_port,
         &mut config.edge.ui_port,
     ];
-    for port in ports.into_iter().chain(&mut config.edge.ports) {
+    let listeners = config.edge.listeners.iter_mut();
+    for port in ports
+        .into_iter()
+        .chain(listeners.map(|listener| &mut listener.port))
+    {
         if *port != 0 {
             let shifted = port.checked_add(offset);
             *port = shifted.with_context(|| format!("port {port} + {offset} is above 65535"))?;
@@ -288,6 +297,8 @@ fn unreadable(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+
+    use logic::config::EdgeListener;
 
     use super::*;
 
@@ -457,8 +468,8 @@ mod tests {
             (8510, 8610)
         );
         assert_eq!(
-            (config.edge.ports, config.edge.ui_port),
-            (vec![10_009], 10_008)
+            (config.edge.listeners, config.edge.ui_port),
+            (vec![EdgeListener::http(10_009)], 10_008)
         );
     }
 

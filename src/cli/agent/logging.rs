@@ -3,25 +3,68 @@
 use std::io::{IsTerminal, Result as IoResult, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing_subscriber::EnvFilter;
+use agent::edge::access_log;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, registry};
 
 /// The crates whose logs are about Drover; the others' are only shown if something is wrong.
 const OWN: [&str; 4] = ["drover", "agent", "host", "jobspec"];
 
 /// Logs to standard output, once the log is released: not before the agent has introduced itself.
+/// The access log's lines go there as they are, or in JSON like the others.
 pub(in crate::cli) fn to_stdout(level: &str, json: bool) -> HeldLog {
     let log = HeldLog::default();
-    let writer = log.clone();
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter(level))
-        .with_writer(move || writer.clone());
+    let (writer, lines) = (log.clone(), log.clone());
+    let with_access = |shown| {
+        EnvFilter::new(format!(
+            "{},{}={shown}",
+            directives(level),
+            access_log::TARGET
+        ))
+    };
     if json {
-        logs.json().init();
-    } else {
-        let colours = std::io::stdout().is_terminal();
-        logs.compact().with_ansi(colours).init();
+        let logs = fmt::layer().json().with_writer(move || writer.clone());
+        registry()
+            .with(logs.with_filter(with_access("info")))
+            .init();
+        return log;
     }
+    let colours = std::io::stdout().is_terminal();
+    let logs = fmt::layer()
+        .compact()
+        .with_ansi(colours)
+        .with_writer(move || writer.clone())
+        .with_filter(with_access("off"));
+    let lines = fmt::layer()
+        .event_format(AsIs)
+        .with_writer(move || lines.clone())
+        .with_filter(filter_fn(|about| about.target() == access_log::TARGET));
+    registry().with(logs).with(lines).init();
     log
+}
+
+/// Lines that are whole already.
+struct AsIs;
+
+impl<S, N> FormatEvent<S, N> for AsIs
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
 }
 
 /// Standard output that keeps what is written until it is released.

@@ -61,6 +61,17 @@ fn existing(path: &Path) -> &Path {
 }
 
 impl Machine for HostMachine {
+    fn trusted_certificates(&self) -> Vec<Vec<u8>> {
+        let found = rustls_native_certs::load_native_certs();
+        for error in found.errors {
+            tracing::warn!(%error, "can't read a trusted certificate of this machine");
+        }
+        let certificates = found.certs.into_iter();
+        certificates
+            .map(|certificate| certificate.to_vec())
+            .collect()
+    }
+
     fn fingerprint(&self) -> Fingerprint {
         let mut attributes = facts::attributes();
         let mut put = |name: &str, value: String| {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use jobspec::{Configured, Errors, check_agent_config, load_agent_config};
-use logic::config::AgentConfig;
+use logic::config::{AccessFormat, AgentConfig, EdgeListener, EdgeProtocol};
 
 use super::told;
 
@@ -118,8 +118,21 @@ fn every_setting_finds_its_place() {
         (config.catalog.domain.as_str(), config.catalog.service_ttl),
         ("cluster", 5)
     );
-    assert_eq!(config.edge.ports, [80, 8080]);
+    let listeners = [80, 8080].map(EdgeListener::http);
+    assert_eq!(config.edge.listeners, listeners);
     assert_eq!(config.edge.no_route_status, 503);
+}
+
+#[test]
+fn the_edge_listens_as_fabio_writes_it() {
+    let config =
+        loaded(&["edge {\n proxy_addr = \":9999,:9997;proto=tcp\"\n access_log = \"combined\"\n}"]);
+    let tcp = EdgeListener {
+        protocol: EdgeProtocol::Tcp,
+        ..EdgeListener::http(9997)
+    };
+    assert_eq!(config.edge.listeners, [EdgeListener::http(9999), tcp]);
+    assert_eq!(config.edge.access_log, Some(AccessFormat::Combined));
 }
 
 #[test]
@@ -199,6 +212,27 @@ fn mistakes_are_told_with_their_place() {
         "server {\n raft_protocol = 3\n rejoin_after_leave = true\n retry_max = 0\n}",
     ] {
         assert_eq!(configured(&[harmless]).warnings, []);
+    }
+}
+
+#[test]
+fn an_edge_that_cant_be_is_refused_with_the_place() {
+    for (text, expected) in [
+        (
+            "edge {\n proxy_addr = \":9999;proto=udp\"\n}",
+            "2:15: listener 1 of \":9999;proto=udp\", \":9999;proto=udp\": proto=udp is unknown; \
+             write http, tcp or tcp+sni",
+        ),
+        (
+            "edge {\n ports = [1]\n proxy_addr = \":2\"\n}",
+            "3:15: `proxy_addr` and `ports` both say where to listen: keep `proxy_addr`",
+        ),
+        (
+            "edge {\n access_log = \"apache\"\n}",
+            "2:15: the access log's format \"apache\" is unknown; write common or combined",
+        ),
+    ] {
+        assert_eq!(refused(text), [expected], "{text}");
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) struct RouteTag {
     pub(super) prepend: String,
     /// What the upstream's `Host` header is set to; `dst`: the upstream's own address.
     pub(super) host_header: String,
+    pub(super) tls_skip_verify: bool,
     /// Options as `/api/routes` shows them: those that the destination doesn't tell already.
     pub(super) shown: Vec<String>,
 }
@@ -84,7 +85,28 @@ impl RouteTag {
             "strip" => value.clone_into(&mut self.strip),
             "prepend" => value.clone_into(&mut self.prepend),
             "host" => value.clone_into(&mut self.host_header),
-            // Options for what isn't served here, or not yet, are shown and otherwise ignored.
+            "tlsskipverify" => {
+                self.tls_skip_verify = match value {
+                    "true" => true,
+                    "false" => false,
+                    _ => {
+                        return Err(format!(
+                            "{option}: write tlsskipverify=true or leave it out"
+                        ));
+                    }
+                };
+            }
+            "allow" | "deny" | "auth" => {
+                return Err(format!(
+                    "{name} isn't supported yet: the route would be open to everyone"
+                ));
+            }
+            "pxyproto" if value == "true" => {
+                return Err(
+                    "pxyproto isn't supported yet: the upstream would wait for it".to_owned(),
+                );
+            }
+            // What changes nothing here is shown and otherwise ignored.
             _ => {}
         }
         if matches!(name, "strip" | "prepend") && !value.starts_with('/') {
@@ -157,6 +179,18 @@ mod tests {
             (
                 "a/ redirect=200,https://b/",
                 "redirect=200,https://b/: write redirect=STATUS,URL with a 3xx status",
+            ),
+            (
+                "a/ tlsskipverify=yes",
+                "tlsskipverify=yes: write tlsskipverify=true or leave it out",
+            ),
+            (
+                "a/ allow=ip:10.0.0.0/8",
+                "allow isn't supported yet: the route would be open to everyone",
+            ),
+            (
+                ":1 proto=tcp pxyproto=true",
+                "pxyproto isn't supported yet: the upstream would wait for it",
             ),
             ("a/ strip=b", "strip=b: a path starts with \"/\""),
             ("$HOST/", "\"$HOST\": only ${DC} can be filled in"),

@@ -47,6 +47,20 @@ impl Protocol {
             Self::Tcp | Self::TcpSni => false,
         }
     }
+
+    /// Whether connections to such an upstream are passed on as they are.
+    pub(super) fn takes_connections(self) -> bool {
+        matches!(self, Self::Tcp | Self::TcpSni)
+    }
+}
+
+/// How an upstream that speaks TLS is known to be the right one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tls {
+    /// A name or an address that its certificate must be for.
+    pub name: String,
+    /// Otherwise any certificate will do.
+    pub verified: bool,
 }
 
 /// One upstream of a route.
@@ -56,6 +70,8 @@ pub struct Target {
     /// `ADDRESS:PORT`.
     pub address: String,
     pub protocol: Protocol,
+    /// Unset: requests go there in the clear.
+    pub tls: Option<Tls>,
     /// The share of the route's requests it gets; those of a route sum up to 1.
     pub weight: f64,
     /// Status and URL; a target that redirects has no upstream.
@@ -76,7 +92,12 @@ pub struct Target {
 impl Target {
     /// Whether an HTTP request can be answered through this target today.
     pub fn servable(&self) -> bool {
-        self.redirect.is_some() || self.protocol == Protocol::Http
+        self.redirect.is_some() || matches!(self.protocol, Protocol::Http | Protocol::Https)
+    }
+
+    /// The destination as `/api/routes` shows it.
+    pub fn destination(&self) -> &str {
+        &self.destination
     }
 
     /// The path the upstream is asked for.
@@ -115,6 +136,13 @@ impl Target {
             {
                 url = format!("{url}?{query}");
             }
+        }
+        let (start, end) = url.split_once('?').unwrap_or((&url, ""));
+        if let Some((_, rest)) = start.split_once("://")
+            && !rest.contains('/')
+        {
+            let query = if end.is_empty() { "" } else { "?" };
+            url = format!("{start}/{query}{end}");
         }
         let here = format!("{scheme}://{host}{path}");
         let there = url.split('?').next().unwrap_or(&url);

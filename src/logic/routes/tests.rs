@@ -266,17 +266,108 @@ fn weights_share_out_the_requests() {
 }
 
 #[test]
-fn a_request_never_goes_to_an_upstream_that_wants_tls() {
+fn a_request_never_goes_to_an_upstream_that_speaks_something_else() {
     let table = tagged(&[
-        "urlprefix-/ proto=https",
+        "urlprefix-/ proto=grpc",
         "urlprefix-/",
-        "urlprefix-x/ proto=https",
+        "urlprefix-/ proto=tcp",
+        "urlprefix-x/ proto=grpc",
+        "urlprefix-y/ proto=tcp+sni",
     ]);
     let mixed = table.find("any", "/").expect("a route");
     for n in 0..10 {
         assert_eq!(mixed.pick(n).map(|t| t.protocol), Some(Protocol::Http));
     }
     assert_eq!(table.find("x", "/").expect("a route").pick(0), None);
+    let fallback = table.find("y", "/").expect("the route of any host");
+    assert_eq!(fallback.host, "");
+}
+
+#[test]
+fn a_certificate_is_for_the_address_or_the_host_that_is_asked_for() {
+    for (options, name, verified) in [
+        ("", "10.0.0.9", true),
+        ("tlsskipverify=true", "10.0.0.9", false),
+        ("tlsskipverify=false", "10.0.0.9", true),
+        ("host=dst", "10.0.0.9", true),
+        ("host=inner.example", "inner.example", true),
+        ("host=inner.example:8443", "inner.example", true),
+    ] {
+        let table = tagged(&[&format!("urlprefix-/ proto=https {options}")]);
+        let target = table.find("h", "/").and_then(|route| route.pick(0));
+        let tls = Tls {
+            name: name.to_owned(),
+            verified,
+        };
+        assert_eq!(target.and_then(|t| t.tls.clone()), Some(tls), "{options}");
+    }
+    let plain = tagged(&["urlprefix-/ tlsskipverify=true"]);
+    let target = plain.find("h", "/").and_then(|route| route.pick(0));
+    assert_eq!(target.expect("a target").tls, None);
+}
+
+#[test]
+fn connections_are_routed_by_port_and_by_server_name() {
+    let table = tagged(&[
+        "urlprefix-:9997 proto=tcp",
+        "urlprefix-a.com/ proto=tcp+sni",
+        "urlprefix-*.a.com/ proto=tcp",
+        "urlprefix-a.com/",
+        "urlprefix-plain.com/",
+        "urlprefix-a.com/deep proto=tcp",
+        "urlprefix-moved.com/ redirect=301,https://b.com",
+        "urlprefix-/",
+    ]);
+    let chosen = |route: Option<&Route>| {
+        let ports: std::collections::BTreeSet<_> = (0..8)
+            .filter_map(|n| route?.pick_for_connection(n))
+            .filter_map(|t| t.address.strip_prefix("10.0.0.9:"))
+            .map(str::to_owned)
+            .collect();
+        Vec::from_iter(ports).join(" ")
+    };
+    for (port, expected) in [(9997, "1"), (9996, ""), (80, "")] {
+        assert_eq!(chosen(table.find_port(port)), expected, "{port}");
+    }
+    for (name, expected) in [
+        ("a.com", "2"),
+        ("A.com", "2"),
+        ("www.a.com", "3"),
+        ("plain.com", "5"),
+        ("moved.com", ""),
+        ("b.com", ""),
+        ("*.a.com", ""),
+        ("", ""),
+    ] {
+        assert_eq!(chosen(table.find_server_name(name)), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_trace_tells_how_a_route_is_looked_for() {
+    let table = tagged(&[
+        "urlprefix-mysite.com:9999/",
+        "urlprefix-mysite.com:9999/api",
+        "urlprefix-*.com:9999/x",
+        "urlprefix-/",
+    ]);
+    for (host, path, expected) in [
+        (
+            "mysite.com:9999",
+            "/",
+            "Tracing mysite.com:9999/\nMatching hosts: [mysite.com:9999 *.com:9999]\n\
+             No match mysite.com:9999/api\nMatch mysite.com:9999/",
+        ),
+        (
+            "other.com:9999",
+            "/y",
+            "Tracing other.com:9999/y\nMatching hosts: [*.com:9999]\n\
+             No match *.com:9999/x\nMatch /",
+        ),
+        ("any", "/", "Tracing any/\nMatching hosts: []\nMatch /"),
+    ] {
+        assert_eq!(table.trace(host, path).join("\n"), expected);
+    }
 }
 
 #[test]
@@ -315,7 +406,7 @@ fn paths_are_stripped_and_prepended() {
 #[test]
 fn redirects_fill_in_host_and_path_and_never_loop() {
     for (url, path, query, expected) in [
-        ("https://b.com", "/x", Some("q=1"), Some("https://b.com")),
+        ("https://b.com", "/x", Some("q=1"), Some("https://b.com/")),
         (
             "https://b.com$path",
             "/x",
@@ -325,6 +416,7 @@ fn redirects_fill_in_host_and_path_and_never_loop() {
         ("https://b.com/$path", "/x", None, Some("https://b.com/x")),
         ("https://$host$path", "/x", None, Some("https://a.com/x")),
         ("http://$host$path", "/x", Some("q"), None),
+        ("http://$host", "/", None, None),
     ] {
         let table = tagged(&[&format!("urlprefix-a.com/ redirect=301,{url}")]);
         let target = table
@@ -410,11 +502,13 @@ proptest! {
             prop_assert!((sum - 1.0).abs() < 1e-6);
         }
         prop_assert_eq!(table.commands().len(), table.rows().len());
-        if let Some(route) = table.find(&host, &path) {
+        let first = table.matching(&host, &path).next();
+        prop_assert_eq!(table.find(&host, &path), first);
+        if let Some(route) = first {
             prop_assert!(path.starts_with(&route.path));
             let same_host = table.routes().filter(|other| other.host == route.host);
             for other in same_host.filter(|other| path.starts_with(&other.path)) {
-                prop_assert!(other.path.len() <= route.path.len() || !other.takes_requests());
+                prop_assert!(other.path.len() <= route.path.len() || !other.answers(&path));
             }
             if let Some(target) = route.pick(n) {
                 prop_assert!(target.servable());
