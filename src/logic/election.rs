@@ -244,7 +244,7 @@ mod tests {
         tick(&mut candidate, Duration::ZERO);
         assert_ne!(tick(&mut candidate, SECOND), []);
         let again = SECOND + SECOND / ROUNDS;
-        assert_eq!(tick(&mut candidate, again - SECOND / 100), []);
+        assert_eq!(tick(&mut candidate, SECOND + SECOND / 4), []);
         let voters = vec![2, 3];
         let asked = tick(&mut candidate, again);
         assert_eq!(asked, [Effect::AskPreVotes { round: 2, voters }]);
