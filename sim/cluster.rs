@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use logic::config::AgentConfig;
+use logic::config::{AgentConfig, EdgeListener, EdgeProtocol};
 use logic::model::Resources;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -256,6 +256,10 @@ fn config(name: &str, servers: &[String], snapshot_after: Option<u64>) -> AgentC
         join: servers.to_vec(),
         ..AgentConfig::default()
     };
+    config.edge.listeners.push(EdgeListener {
+        protocol: EdgeProtocol::Tcp,
+        ..EdgeListener::http(9997)
+    });
     if servers.iter().any(|server| server == name) {
         config.server.enabled = true;
         config.server.bootstrap_expect = u32::try_from(servers.len()).unwrap_or(1);

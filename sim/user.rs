@@ -353,6 +353,12 @@ impl User {
         Ok(found)
     }
 
+    /// One request over a connection that the edge of `host` passes on as it is.
+    pub async fn through_tcp(&self, host: &str) -> Result<Answer> {
+        self.http(&format!("{host}:9997"), "GET", "/", host, None)
+            .await
+    }
+
     /// One request through the edge of `host`.
     pub async fn through_edge(&self, host: &str, site: &str) -> Result<Answer> {
         self.http(&format!("{host}:9999"), "GET", "/", site, None)

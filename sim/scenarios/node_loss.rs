@@ -45,6 +45,7 @@ pub(super) async fn story(user: User) -> Result<()> {
         let so_far = user.now().saturating_sub(began);
         let left = REPLACED_WITHIN.saturating_sub(so_far);
         web::known(&user, host, &web::ports(&running), left).await?;
+        web::passed_on(&user, host).await?;
     }
     user.say(&format!(
         "replaced after {:?}",

@@ -50,7 +50,7 @@ job "web" {{
       }}
       service {{
         name = "web"
-        tags = ["urlprefix-{SITE}/"]
+        tags = ["urlprefix-{SITE}/", "urlprefix-:9997 proto=tcp"]
         port = "http"
         check {{
           type     = "http"
@@ -79,8 +79,17 @@ pub(super) async fn run(user: &User, count: usize) -> Result<Vec<Allocation>> {
     let expected = ports(&placed);
     for host in user.size.client_names() {
         known(user, &host, &expected, soon).await?;
+        passed_on(user, &host).await?;
     }
     Ok(placed)
+}
+
+/// The edge of `host` passes connections on to an instance that answers. DNS and routes come from
+/// the same replica: it does so as soon as DNS is right.
+pub(super) async fn passed_on(user: &User, host: &str) -> Result<()> {
+    let answer = user.through_tcp(host).await?;
+    ensure!(answer.status == 200, "through {host} over TCP: {answer:?}");
+    Ok(())
 }
 
 pub(super) fn ports(allocs: &[Allocation]) -> BTreeSet<u16> {
