@@ -21,7 +21,7 @@ fn a_busy_port_names_the_port_and_its_setting() {
     let said = refused(&["-dev", "-port-offset", "60"]);
     drop(taken);
     assert!(said.contains("127.0.0.1:10059"), "{said}");
-    assert!(said.contains("edge { ports"), "{said}");
+    assert!(said.contains("edge { proxy_addr"), "{said}");
 }
 
 #[test]

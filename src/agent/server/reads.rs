@@ -1,5 +1,5 @@
-//! Reads that are sure of their leader: a majority has to confirm that nobody else leads. What comes
-//! while one round is asked shares the next one.
+//! Reads that are sure of their leader: a majority has to confirm that nobody else leads. Those
+//! that come while one round is asked share the next one.
 
 use std::sync::Arc;
 use std::time::Duration;
