@@ -28,11 +28,12 @@ pub enum Input {
     Leading { now: Duration },
     /// A leader was heard from.
     LeaderHeard { now: Duration },
-    /// This server has voted for another, which needs time to lead.
+    /// This server votes for another, which needs time to lead.
     Voted { now: Duration },
     /// Time passes; `timeout` is how long a leader may be silent from now on, drawn at random.
     Tick { now: Duration, timeout: Duration },
     PreVoteAnswer {
+        now: Duration,
         from: u64,
         round: u64,
         granted: bool,
@@ -55,8 +56,8 @@ pub struct Election {
     voters: BTreeSet<u64>,
     /// When a leader was last heard from.
     heard: Duration,
-    /// When this server last voted for another.
-    voted: Duration,
+    /// When this server last voted, for itself or another.
+    voted: Option<Duration>,
     /// When to ask for pre-votes, unless a leader is heard from.
     due: Option<Duration>,
     round: u64,
@@ -64,8 +65,6 @@ pub struct Election {
     asking: bool,
     /// The first round of those whose answers count: it is asked again until one is enough.
     first: u64,
-    /// An election is under way, and has its time.
-    elected: bool,
 }
 
 impl Election {
@@ -74,13 +73,12 @@ impl Election {
             me,
             voters: BTreeSet::new(),
             heard: now,
-            voted: Duration::ZERO,
+            voted: None,
             due: None,
             round: 0,
             granted: BTreeSet::new(),
             asking: false,
             first: 0,
-            elected: false,
         }
     }
 
@@ -94,22 +92,21 @@ impl Election {
                 self.heard = now;
                 self.due = None;
                 self.asking = false;
-                self.elected = false;
                 Vec::new()
             }
             Input::Voted { now } => {
-                self.voted = now;
+                self.voted = Some(now);
                 self.due = None;
                 self.asking = false;
-                self.elected = false;
                 Vec::new()
             }
             Input::Tick { now, timeout } => self.tick(now, timeout),
             Input::PreVoteAnswer {
+                now,
                 from,
                 round,
                 granted,
-            } => self.answered(from, round, granted),
+            } => self.answered(now, from, round, granted),
         }
     }
 
@@ -122,7 +119,7 @@ impl Election {
         let due = *self.due.get_or_insert(if alone {
             now
         } else {
-            self.heard.max(self.voted) + timeout
+            self.heard.max(self.voted.unwrap_or_default()) + timeout
         });
         if now < due {
             return Vec::new();
@@ -130,10 +127,6 @@ impl Election {
         if alone {
             self.due = Some(now + timeout);
             return vec![Effect::Elect];
-        }
-        if std::mem::take(&mut self.elected) {
-            self.due = Some(now + timeout);
-            return Vec::new();
         }
         // Asking does no harm, and an answer may have been lost.
         self.due = Some(now + timeout / ROUNDS);
@@ -154,7 +147,7 @@ impl Election {
         }]
     }
 
-    fn answered(&mut self, from: u64, round: u64, granted: bool) -> Vec<Effect> {
+    fn answered(&mut self, now: Duration, from: u64, round: u64, granted: bool) -> Vec<Effect> {
         let counts = (self.first..=self.round).contains(&round);
         if !self.asking || !counts || !granted || !self.voters.contains(&from) {
             return Vec::new();
@@ -163,14 +156,16 @@ impl Election {
         if self.granted.len() * 2 <= self.voters.len() {
             return Vec::new();
         }
-        self.asking = false;
-        self.elected = true;
+        // It votes for itself, and gives that time like everybody.
+        self.step(Input::Voted { now });
         vec![Effect::Elect]
     }
 
     /// Whether this server would vote for the asker.
     pub fn grants(&self, now: Duration, asked: &PreVote, own_last_log: (u64, u64)) -> bool {
-        now.saturating_sub(self.heard) >= SILENCE && asked.last_log >= own_last_log
+        let lately = |at: Duration| now.saturating_sub(at) < SILENCE;
+        // Whoever has just voted waits for what comes of it: two elections at once would both fail.
+        !lately(self.heard) && !self.voted.is_some_and(lately) && asked.last_log >= own_last_log
     }
 }
 
@@ -198,6 +193,7 @@ mod tests {
 
     fn answer(election: &mut Election, from: u64, round: u64, granted: bool) -> Vec<Effect> {
         election.step(Input::PreVoteAnswer {
+            now: SECOND + SECOND / ROUNDS,
             from,
             round,
             granted,
@@ -250,12 +246,28 @@ mod tests {
         assert_eq!(asked, [Effect::AskPreVotes { round: 2, voters }]);
         assert_eq!(answer(&mut candidate, 2, 1, true), [Effect::Elect]);
         // The election itself has its time, then the asking begins anew.
-        let over = again + SECOND / ROUNDS;
-        assert_eq!(tick(&mut candidate, over), []);
-        assert_eq!(tick(&mut candidate, over + SECOND / 2), []);
-        assert_ne!(tick(&mut candidate, over + SECOND), []);
+        assert_eq!(tick(&mut candidate, again + SECOND / 2), []);
+        assert_ne!(tick(&mut candidate, again + SECOND), []);
         assert_eq!(answer(&mut candidate, 2, 2, true), [], "of before");
         assert_eq!(answer(&mut candidate, 2, 3, true), [Effect::Elect]);
+    }
+
+    #[test]
+    fn whoever_votes_promises_no_other_vote_for_a_while() {
+        let asked = PreVote {
+            term: 3,
+            last_log: (3, 9),
+        };
+        let mut candidate = election(1, 3);
+        tick(&mut candidate, Duration::ZERO);
+        tick(&mut candidate, SECOND);
+        let now = SECOND + SECOND / ROUNDS;
+        assert!(candidate.grants(now, &asked, (3, 9)));
+        assert_eq!(answer(&mut candidate, 2, 1, true), [Effect::Elect]);
+        assert!(!candidate.grants(now, &asked, (3, 9)), "it stands itself");
+        assert!(candidate.grants(now + SILENCE, &asked, (3, 9)));
+        candidate.step(Input::Voted { now: SECOND * 3 });
+        assert!(!candidate.grants(SECOND * 3, &asked, (3, 9)));
     }
 
     #[test]

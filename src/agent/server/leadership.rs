@@ -168,6 +168,7 @@ impl Consensus {
             ctx.spawn(asking.into_actor(self).map(move |answer, consensus, ctx| {
                 let granted = matches!(answer, Ok(Response::PreVote { granted: true }));
                 let answer = Input::PreVoteAnswer {
+                    now: consensus.now(),
                     from: voter,
                     round,
                     granted,
@@ -184,10 +185,21 @@ impl Consensus {
         !leads && self.election.grants(self.now(), asked, own.last_log)
     }
 
-    /// The leader is alive as soon as it sends something, however long that takes to be written.
+    /// The leader is alive as soon as it sends something, however long that takes to be written,
+    /// and whom this server is about to vote for is given time from now on.
     pub(super) fn hears(&mut self, request: &RaftRequest) {
-        let RaftRequest::Append(append) = request else {
-            return;
+        let append = match request {
+            RaftRequest::Append(append) => append,
+            RaftRequest::Vote(asked) => {
+                let newer = asked.vote.leader_id().term > self.standing.term;
+                if newer && asked.last_log_id >= self.log.last() {
+                    let now = self.now();
+                    let none = self.election.step(Input::Voted { now });
+                    debug_assert!(none.is_empty(), "nobody elects who votes");
+                }
+                return;
+            }
+            RaftRequest::Snapshot(_) => return,
         };
         let from = append.vote.leader_id();
         if append.vote.committed

@@ -128,6 +128,7 @@ impl Net {
             .election
             .grants(self.now, &asker, answerer.last_log);
         let answer = Input::PreVoteAnswer {
+            now: self.now,
             from: id,
             round,
             granted,
