@@ -35,6 +35,10 @@ pub const COMMITTED_AGREE: Rule = Rule {
     id: "committed-entries-agree",
     sentence: "Two servers that have applied the log up to the same index hold the same state, before and after crashes.",
 };
+pub const TERM_STAYS: Rule = Rule {
+    id: "terms-never-go-back",
+    sentence: "A server never comes back in an older term than it was in: it could vote twice.",
+};
 pub const APPLIED_STAYS: Rule = Rule {
     id: "applied-stays-applied",
     sentence: "What a running server has applied it doesn't take back.",
@@ -79,6 +83,7 @@ pub const NEVER_DOWN: Rule = Rule {
 pub const ALL: &[&Rule] = &[
     &ONE_LEADER,
     &COMMITTED_AGREE,
+    &TERM_STAYS,
     &APPLIED_STAYS,
     &ACKNOWLEDGED_READABLE,
     &ONE_A_NAME,

@@ -45,6 +45,13 @@ impl AgentSeen {
         server.is_some_and(|server| server.standing.borrow().leads())
     }
 
+    /// The term that the server's log begins with after a start, or has come to since; `None` until
+    /// the log is open.
+    pub(crate) fn known_term(&self) -> Option<u64> {
+        let standing = self.server.as_ref()?.standing.borrow();
+        (!standing.servers.is_empty()).then_some(standing.term)
+    }
+
     /// The server's term.
     pub(crate) fn term(&self) -> Option<u64> {
         let server = self.server.as_ref();

@@ -14,7 +14,7 @@ use ports::TaskKey;
 use super::health::{Health, Reach};
 use super::{
     APPLIED_STAYS, COMMITTED_AGREE, NEVER_DOWN, NOT_OVERCOMMITTED, ONE_A_NAME, ONE_LEADER,
-    ONE_MACHINE, ONLY_PASSING, ROUTES_FRESH, Rule, WANTED,
+    ONE_MACHINE, ONLY_PASSING, ROUTES_FRESH, Rule, TERM_STAYS, WANTED,
 };
 use crate::links::Links;
 use crate::sight::{AgentSeen, Seen};
@@ -101,6 +101,8 @@ pub(crate) struct Watch {
     steps: u64,
     /// Who led in which term.
     leaders: BTreeMap<u64, String>,
+    /// The newest term that each server was seen in.
+    terms: BTreeMap<String, u64>,
     /// By index: the state's hash, and a server that had it.
     states: BTreeMap<u64, (u64, String)>,
     /// How far each running server is.
@@ -120,6 +122,7 @@ impl Watch {
     /// Everything that must hold at this moment.
     pub(crate) fn look(&mut self, scene: &Scene<'_>) -> Result<()> {
         self.one_leader(scene)?;
+        self.terms_stay(scene)?;
         let news = self.states_agree(scene)?;
         self.steps += 1;
         let regular = self.steps.is_multiple_of(LOOK_EVERY);
@@ -144,6 +147,25 @@ impl Watch {
             let first = self.leaders.entry(term).or_insert_with(|| host.clone());
             if first != host {
                 return Err(ONE_LEADER.broken(format!("{first} and {host} lead in term {term}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn terms_stay(&mut self, scene: &Scene<'_>) -> Result<()> {
+        for (host, agent) in &scene.seen.agents {
+            let Some(term) = agent.known_term() else {
+                continue;
+            };
+            match self.terms.get_mut(host) {
+                Some(before) if *before > term => {
+                    let detail = format!("{host} was in term {before}, and is in term {term}");
+                    return Err(TERM_STAYS.broken(detail));
+                }
+                Some(before) => *before = term,
+                None => {
+                    self.terms.insert(host.clone(), term);
+                }
             }
         }
         Ok(())
