@@ -367,15 +367,9 @@ impl Rpc {
         }
     }
 
-    /// A server's agent isn't the one any more that we are connected to: it may have lost power,
-    /// and whoever waits for its answer waits in vain.
-    pub fn has_begun_anew(&self, server: &str) {
-        self.give_up_on(server);
-    }
-
     /// Nothing more is sent on connections to a server that doesn't answer, and nobody goes on
     /// waiting for it.
-    fn give_up_on(&self, server: &str) {
+    pub fn give_up_on(&self, server: &str) {
         let mut shared = self.lock();
         shared.idle.close(server);
         if let Some(failing) = shared.failing.get(server) {

@@ -152,7 +152,8 @@ async fn follow_servers(gossip: Gossip, rpc: Rpc, config: Arc<AgentConfig>) {
         };
         for (server, generation) in &alive {
             if known.get(server).is_some_and(|before| before != generation) {
-                rpc.has_begun_anew(server);
+                // It may have lost power: whoever waits for an answer of before waits in vain.
+                rpc.give_up_on(server);
             }
         }
         let others: Vec<String> = alive.keys().cloned().collect();

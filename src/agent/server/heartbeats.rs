@@ -126,13 +126,14 @@ impl Heartbeats {
         if !standing.surely_leads() {
             return true;
         }
-        let others: Vec<&Known> = members
+        let mut others = members
             .iter()
-            .filter(|known| number_of(&known.member.id) != standing.number)
             .filter(|known| known.status != MemberStatus::Left)
-            .collect();
-        let lost = |known: &&Known| known.status == MemberStatus::Failed;
-        if others.len() < 2 || !others.iter().all(lost) {
+            .filter(|known| number_of(&known.member.id) != standing.number);
+        // Most often the first one is there.
+        let failed = |known: &Known| known.status == MemberStatus::Failed;
+        let two = others.next().is_some_and(failed) && others.next().is_some_and(failed);
+        if !two || !others.all(failed) {
             self.alone_since = None;
             return false;
         }

@@ -1,7 +1,6 @@
-//! How much of the log is sent and written at once.
+//! How much of the log is written at once.
 
-/// What proposals that share an entry of the log, or entries that are sent together, have at most.
-/// What is larger by itself goes alone.
+/// What proposals that share an entry of the log have at most. What is larger by itself goes alone.
 pub(super) const BYTES_MAX: usize = 1 << 20;
 
 /// How many of the first go together: at least one.

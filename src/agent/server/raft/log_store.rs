@@ -25,7 +25,6 @@ use super::types::{LogEntry, LogId, SnapshotMeta, StorageError, TypeConfig, Vote
 use crate::error::StartError;
 use crate::planted::{self, Planted};
 use crate::server::beside::beside;
-use crate::server::portion;
 use crate::wire;
 
 const PATH: &str = "server/raft.redb";
@@ -39,6 +38,8 @@ const SNAPSHOT_DATA: &str = "snapshot-data";
 
 /// redb's default would be a gigabyte; the log is read only at start and by servers that lag.
 const CACHE_BYTES: usize = 1 << 20;
+/// Entries that are sent together have at most so many bytes, unless one alone has more.
+const SENT_BYTES_MAX: u64 = 256 << 10;
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -180,8 +181,8 @@ impl LogStore {
     }
 
     /// The entries of a range; the first of them at least, and no more than so many bytes.
-    fn entries(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
-        if let Some(kept) = self.0.position.borrow().kept(from..to) {
+    fn entries(&self, from: u64, to: u64, bytes_max: u64) -> io::Result<Vec<LogEntry>> {
+        if let Some(kept) = self.0.position.borrow().kept(from..to, bytes_max) {
             return Ok(kept);
         }
         let database = self.database()?;
@@ -190,7 +191,7 @@ impl LogStore {
             let (mut entries, mut bytes) = (Vec::new(), 0);
             for row in table.range(from..to)? {
                 let (_, entry) = row?;
-                bytes += entry.value().len();
+                bytes += entry.value().len() as u64;
                 if bytes > bytes_max && !entries.is_empty() {
                     break;
                 }
@@ -284,7 +285,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
             Bound::Excluded(to) => *to,
             Bound::Unbounded => u64::MAX,
         };
-        self.entries(from, to, usize::MAX)
+        self.entries(from, to, u64::MAX)
             .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Read, &error))
     }
 
@@ -294,8 +295,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         from: u64,
         to: u64,
     ) -> Result<Vec<LogEntry>, StorageError> {
-        let to = self.0.position.borrow().within_bytes(from, to);
-        let read = self.entries(from, to, portion::BYTES_MAX);
+        let read = self.entries(from, to, SENT_BYTES_MAX);
         let entries = read.map_err(|e| failed(ErrorSubject::Logs, ErrorVerb::Read, &e))?;
         if entries.is_empty() {
             return Ok(vec![taken_back(from)]);
@@ -396,7 +396,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let before = since.index.checked_sub(1);
         let last = match before {
             Some(before) => self
-                .entries(before, since.index, usize::MAX)
+                .entries(before, since.index, u64::MAX)
                 .map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Read, &error))?
                 .pop()
                 .map(|entry| entry.log_id),

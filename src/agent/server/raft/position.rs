@@ -8,8 +8,6 @@ use super::types::{LogEntry, LogId};
 /// The newest entries are kept in memory too: they are read back to be applied and sent.
 const RECENT_MAX: usize = 2_048;
 const RECENT_BYTES_MAX: u64 = 8 << 20;
-/// Entries that are sent at once.
-const SENT_BYTES: u64 = 256 << 10;
 
 pub(super) struct Recent {
     entry: LogEntry,
@@ -60,26 +58,17 @@ impl Position {
         self.recent_bytes -= gone.map(|recent| recent.bytes).sum::<u64>();
     }
 
-    /// Up to where entries are sent at once; one at least.
-    pub(super) fn within_bytes(&self, from: u64, to: u64) -> u64 {
-        let mut bytes = 0;
-        for index in from..to {
-            // Those that aren't in memory are old, and of unknown size.
-            bytes += self
-                .recent
-                .get(&index)
-                .map_or(SENT_BYTES / 8, |recent| recent.bytes);
-            if bytes > SENT_BYTES {
-                return index.max(from + 1);
-            }
-        }
-        to
-    }
-
-    /// The entries of a range, if the first of it is in memory.
-    pub(super) fn kept(&self, range: Range<u64>) -> Option<Vec<LogEntry>> {
+    /// The first entries of a range, up to so many bytes and one at least, if they are in memory.
+    pub(super) fn kept(&self, range: Range<u64>, bytes_max: u64) -> Option<Vec<LogEntry>> {
         let first = self.recent.keys().next()?;
         let kept = (*first <= range.start).then(|| self.recent.range(range))?;
-        Some(kept.map(|(_, recent)| recent.entry.clone()).collect())
+        let mut bytes = 0;
+        let fits = |recent: &&Recent| {
+            let is_first = bytes == 0;
+            bytes += recent.bytes;
+            is_first || bytes <= bytes_max
+        };
+        let kept = kept.map(|(_, recent)| recent).take_while(fits);
+        Some(kept.map(|recent| recent.entry.clone()).collect())
     }
 }
