@@ -12,6 +12,7 @@ pub mod diff;
 pub mod dns;
 pub mod duration;
 pub mod election;
+pub mod fabio;
 pub mod id;
 pub mod invariants;
 pub mod lifecycle;

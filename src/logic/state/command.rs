@@ -153,6 +153,17 @@ pub enum Refusal {
     WrongSecret,
     #[error("another restore came in between, or this one took too long: nothing is changed")]
     RestoreInterrupted,
+    #[error(
+        "the route \"{route}\" of service \"{service}\" belongs to service \"{other_service}\" of \
+         job \"{job}\": use another host or path, stop that job first, or add weight=0.5 to the \
+         tag if both are to share it"
+    )]
+    RouteTaken {
+        route: String,
+        service: String,
+        job: String,
+        other_service: String,
+    },
 }
 
 impl Refusal {
@@ -162,7 +173,8 @@ impl Refusal {
             Self::JobExists
             | Self::NoJobToCheck { .. }
             | Self::JobChanged { .. }
-            | Self::RestoreInterrupted => 409,
+            | Self::RestoreInterrupted
+            | Self::RouteTaken { .. } => 409,
             Self::NoSuchJob(_) | Self::NoSuchNode(_) => 404,
             Self::WrongSecret => 403,
         }
