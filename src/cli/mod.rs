@@ -12,6 +12,7 @@ mod connection;
 mod eval;
 mod example_backend;
 mod exit;
+mod fabio;
 mod format;
 mod go_flags;
 mod help;

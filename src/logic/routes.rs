@@ -45,6 +45,8 @@ pub struct Route {
     requests: Shares,
     /// Who takes connections that are passed on as they are.
     connections: Shares,
+    /// Who answers gRPC calls.
+    calls: Shares,
     paths: Paths,
     turn: Turn,
 }
@@ -72,6 +74,7 @@ impl Route {
             targets: Vec::new(),
             requests: Shares::default(),
             connections: Shares::default(),
+            calls: Shares::default(),
         }
     }
 
@@ -79,6 +82,22 @@ impl Route {
     /// requests, such as if all want gRPC.
     pub fn pick(&self, n: u64) -> Option<&Target> {
         self.requests.pick(&self.targets, n)
+    }
+
+    /// The upstream for a gRPC call: one that speaks it, or any if none says so.
+    pub fn pick_for_call(&self, n: u64) -> Option<&Target> {
+        let call = self.calls.pick(&self.targets, n);
+        call.or_else(|| self.pick(n))
+    }
+
+    /// The targets that answer gRPC calls, beginning with the one after `first`.
+    pub fn others_for_call<'a>(&'a self, first: &'a Target) -> impl Iterator<Item = &'a Target> {
+        self.calls.others(&self.targets, first)
+    }
+
+    /// Whether a tag asks for connections to be passed on as they are.
+    pub fn takes_connections(&self) -> bool {
+        self.targets.iter().any(|t| t.protocol.takes_connections())
     }
 
     /// The upstream whose turn it is: each gets its share, spread out evenly.
@@ -133,6 +152,7 @@ impl Route {
         }
         self.requests = Shares::new(&self.targets, Target::servable);
         self.connections = Shares::new(&self.targets, |t| t.protocol.takes_connections());
+        self.calls = Shares::new(&self.targets, |t| t.protocol.takes_calls());
         if self.connections.is_empty() {
             // As in fabio, a route needs no `proto` to be reached over TCP or by server name.
             self.connections = Shares::new(&self.targets, |t| t.redirect.is_none());

@@ -3,13 +3,15 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::EdgeListener;
+use super::{CertSource, EdgeListener};
 use crate::routes::{Matcher, Rules};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeConfig {
     pub enabled: bool,
     pub listeners: Vec<EdgeListener>,
+    /// Where listeners have their certificates from.
+    pub sources: Vec<CertSource>,
     /// Where `/api/routes` and `/health` are served.
     pub ui_port: u16,
     /// What marks a tag as a route.
@@ -119,6 +121,7 @@ impl Default for EdgeConfig {
         Self {
             enabled: true,
             listeners: vec![EdgeListener::http(9999)],
+            sources: Vec::new(),
             ui_port: 9998,
             tag_prefix: "urlprefix-".to_owned(),
             no_route_status: 404,

@@ -171,7 +171,7 @@ impl EdgeListener {
 #[derive(Default)]
 struct Options {
     protocol: Option<EdgeProtocol>,
-    options: ListenerOptions,
+    times: ListenerOptions,
     source: Option<CertSource>,
     strict: bool,
     tls_min: Option<u16>,
@@ -209,9 +209,9 @@ impl Options {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         match name {
             "proto" => self.protocol = Some(EdgeProtocol::parse(value)?),
-            "rt" => self.options.read_timeout = time(option, value)?,
-            "wt" => self.options.write_timeout = time(option, value)?,
-            "it" => self.options.idle_timeout = time(option, value)?,
+            "rt" => self.times.read_timeout = time(option, value)?,
+            "wt" => self.times.write_timeout = time(option, value)?,
+            "it" => self.times.idle_timeout = time(option, value)?,
             "pxytimeout" => self.proxy_header_within = time(option, value)?,
             "cs" => {
                 let found = sources.iter().find(|source| source.name == value);
@@ -261,7 +261,7 @@ impl Options {
                 "proto={name} has no use for certificates: leave out cs"
             ));
         }
-        let mut options = self.options;
+        let mut options = self.times;
         if self.proxy_header {
             options.proxy_header = Some(self.proxy_header_within.unwrap_or(PROXY_HEADER_WITHIN));
         }

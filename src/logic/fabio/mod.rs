@@ -209,14 +209,13 @@ impl Values {
             Kind::Text | Kind::Number => value != known.default,
         };
         match known.handling {
-            Handling::Used => {}
             Handling::Harmless(why) if changed => {
                 warnings.push(format!("-{name} changes nothing: {why}"));
             }
             Handling::Refused(why) if changed => {
                 return Err(format!("-{name} isn't supported: {why}"));
             }
-            Handling::Harmless(_) | Handling::Refused(_) => {}
+            Handling::Used | Handling::Harmless(_) | Handling::Refused(_) => {}
         }
         self.0.insert(name, value.to_owned());
         Ok(())
@@ -319,6 +318,7 @@ impl Values {
         Ok(EdgeConfig {
             enabled: true,
             listeners,
+            sources,
             ui_port: ui.port,
             tag_prefix: self.text("registry.consul.tagprefix").to_owned(),
             no_route_status: status.ok_or("-proxy.noroutestatus: write 100 to 999")?,

@@ -51,6 +51,11 @@ impl Protocol {
         }
     }
 
+    /// Whether such an upstream answers gRPC calls.
+    pub fn takes_calls(self) -> bool {
+        matches!(self, Self::Grpc | Self::Grpcs)
+    }
+
     /// Whether connections to such an upstream are passed on as they are.
     pub(super) fn takes_connections(self) -> bool {
         matches!(self, Self::Tcp | Self::TcpSni)
