@@ -7,8 +7,8 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::elements::{
-    Tone, ago, amount, command, copy, facts, gauge, id_link, link, megabytes, short, state, status,
-    text,
+    Tone, ago, amount, columns, command, copy, facts, gauge, id_link, link, megabytes, short,
+    state, status, text,
 };
 use super::job::quoted;
 use super::jobs::alloc_state;
@@ -69,7 +69,9 @@ pub(super) fn head(seen: &Seen, alloc: &Allocation) -> Markup {
         }
         p.id { code { (alloc.id) } (copy(&alloc.id, "the allocation's id")) }
         (facts(&told))
-        @if !alloc.desired_description.is_empty() { p.dim { "Servers: " (alloc.desired_description) } }
+        @if !alloc.desired_description.is_empty() {
+            p.dim { "Servers: " (alloc.desired_description) }
+        }
         @if !alloc.client_description.is_empty() { p.dim { "Client: " (alloc.client_description) } }
     }
 }
@@ -82,7 +84,7 @@ fn why(seen: &Seen, alloc: &Allocation) -> Markup {
             section.attention {
                 h2 { "Why it isn't running" }
                 ul.troubles { li class=(tone.class()) {
-                    p.says { (status(tone, &alloc.client_status)) " " (says) }
+                    p.says { (status(tone, "problem")) " " (says) }
                     @if let Some(eval) = follow_up.filter(|eval| !eval.terminal()) {
                         p { "It will be replaced " (ago(eval.wait_until, seen.now)) "." }
                     }
@@ -118,7 +120,10 @@ fn tasks(seen: &Seen, alloc: &Allocation) -> Markup {
             h2 #tasks { "Tasks" }
             div.scroll {
                 table.rows {
-                    thead { tr { th { "Task" } th { "State" } th { "Driver" } th { "Restarts" } th { "Started" } th { "CPU" } th { "Memory" } th { "Logs" } } }
+                    (columns(&[
+                        "Task", "State", "Driver", "Restarts", "Started", "CPU", "Memory",
+                        "Logs",
+                    ]))
                     tbody {
                         @for (name, task, state) in each_task(alloc) {
                             (task_row(seen, alloc, name, task, state))
@@ -126,7 +131,8 @@ fn tasks(seen: &Seen, alloc: &Allocation) -> Markup {
                     }
                 }
             }
-            @if seen.usage.is_none() && alloc.task_states.values().any(|state| state.state == TASK_RUNNING) {
+            @let mut states = alloc.task_states.values();
+            @if seen.usage.is_none() && states.any(|state| state.state == TASK_RUNNING) {
                 p.dim { "The client doesn't tell how much is used; what is reserved is shown." }
             }
         }
@@ -160,7 +166,7 @@ fn task_row(
             td data-l="Driver" { (task.map_or("", |task| &task.driver)) }
             td.number data-l="Restarts" { (state.map_or(0, |state| state.restarts)) }
             td data-l="Started" {
-                @match state { Some(state) => { (ago(state.started_at, seen.now)) } None => { span.dim { "never" } } }
+                (ago(state.map_or(Time::NEVER, |state| state.started_at), seen.now))
             }
             td data-l="CPU" { (cpu_gauge(cpu, &given)) }
             td data-l="Memory" { (memory_gauge(memory, &given)) }
@@ -202,25 +208,19 @@ pub(super) fn whole(number: f64) -> i64 {
 }
 
 fn cpu_gauge(used: Option<i64>, given: &Resources) -> Markup {
-    match used {
-        Some(used) => gauge(
-            used,
-            given.cpu,
-            &format!("{} of {} MHz", amount(used), amount(given.cpu)),
-        ),
-        None => html! { (amount(given.cpu)) " MHz" },
-    }
+    let Some(used) = used else {
+        return html! { (amount(given.cpu)) " MHz" };
+    };
+    let words = format!("{} of {} MHz", amount(used), amount(given.cpu));
+    gauge(used, given.cpu, &words)
 }
 
 fn memory_gauge(used: Option<i64>, given: &Resources) -> Markup {
-    match used {
-        Some(used) => gauge(
-            used,
-            given.memory_mb,
-            &format!("{} of {}", amount(used), megabytes(given.memory_mb)),
-        ),
-        None => html! { (megabytes(given.memory_mb)) },
-    }
+    let Some(used) = used else {
+        return html! { (megabytes(given.memory_mb)) };
+    };
+    let words = format!("{} of {}", amount(used), megabytes(given.memory_mb));
+    gauge(used, given.memory_mb, &words)
 }
 
 fn ports(seen: &Seen, alloc: &Allocation) -> Markup {
@@ -236,15 +236,23 @@ fn ports(seen: &Seen, alloc: &Allocation) -> Markup {
                 h2 #ports { "Ports" }
                 div.scroll {
                     table.rows {
-                        thead { tr { th { "Label" } th { "Task" } th { "Address" } th { "In the task" } } }
+                        (columns(&["Label", "Task", "Address", "In the task"]))
                         tbody {
                             @for (task, port) in ports {
                                 @let at = format!("{}:{}", bracketed(&address), port.value);
                                 tr {
                                     td data-l="Label" { (port.label) }
-                                    td data-l="Task" { @if task.is_empty() { span.dim { "the group" } } @else { (task) } }
+                                    td data-l="Task" {
+                                        @if task.is_empty() {
+                                            span.dim { "the group" }
+                                        } @else {
+                                            (task)
+                                        }
+                                    }
                                     td data-l="Address" { code { (at) } (copy(&at, "the address")) }
-                                    td data-l="In the task" { @if port.to == 0 { "the same" } @else { (port.to) } }
+                                    td data-l="In the task" {
+                                        @if port.to == 0 { "the same" } @else { (port.to) }
+                                    }
                                 }
                             }
                         }
@@ -277,9 +285,12 @@ fn checks(seen: &Seen, alloc: &Allocation) -> Markup {
             section aria-labelledby="checks" {
                 h2 #checks { "Services and checks" }
                 @for instance in offered {
-                    p { (link(&Place::Service(instance.service.service.clone()), &instance.service.service))
-                        " at " code { (bracketed(instance.address())) ":" (instance.service.port) }
-                        " " (state(instance.status())) }
+                    @let service = &instance.service;
+                    p {
+                        (link(&Place::Service(service.service.clone()), &service.service))
+                        " at " code { (bracketed(instance.address())) ":" (service.port) }
+                        " " (state(instance.status()))
+                    }
                     (checks_table(instance))
                 }
             }
@@ -304,7 +315,12 @@ fn events(seen: &Seen, alloc: &Allocation) -> Markup {
             @else {
                 div.scroll {
                     table.rows {
-                        thead { tr { th { "When" } @if many { th { "Task" } } th { "Event" } th { "What happened" } } }
+                        thead {
+                            tr {
+                                th { "When" } @if many { th { "Task" } } th { "Event" }
+                                th { "What happened" }
+                            }
+                        }
                         tbody {
                             @for (task, event) in events {
                                 tr data-key={ "v-" (task) "-" (event.time) "-" (event.r#type) } {
@@ -350,12 +366,21 @@ fn placement(seen: &Seen, alloc: &Allocation) -> Markup {
             p {
                 (nodes_evaluated) " looked at, " (nodes_filtered) " ruled out by constraints, "
                 (nodes_exhausted) " without room. Evaluation "
-                @if known { (id_link(&eval, &alloc.eval_id)) } @else { code { (short(&alloc.eval_id)) } } "."
+                @if known {
+                    (id_link(&eval, &alloc.eval_id))
+                } @else {
+                    code { (short(&alloc.eval_id)) }
+                }
+                "."
             }
             @if !scores.is_empty() {
                 details {
                     summary { "Scores" }
-                    ul.plain { @for (name, score) in scores { li { code { (name) } " " (format!("{score:.3}")) } } }
+                    ul.plain {
+                        @for (name, score) in scores {
+                            li { code { (name) } " " (format!("{score:.3}")) }
+                        }
+                    }
                 }
             }
         }
@@ -403,7 +428,8 @@ pub(super) fn logs(seen: &Seen, id: &str, task: &str, stream: &str, output: &Out
         nav.tabs aria-label="Outputs" {
             @for (name, ..) in each_task(alloc) {
                 @for kind in ["stdout", "stderr"] {
-                    a href=(place(name, kind)) aria-current=[(name == task && kind == stream).then_some("page")] {
+                    @let here = (name == task && kind == stream).then_some("page");
+                    a href=(place(name, kind)) aria-current=[here] {
                         @if alloc.task_states.len() > 1 { (name) " " } (kind)
                     }
                 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::allocation::number;
 use super::elements::{
-    Tone, amount, command, copy, count, facts, gauge, link, megabytes, pager, pairs, short, state,
-    status, text, window,
+    Tone, amount, columns, command, copy, count, facts, gauge, link, megabytes, pager, pairs,
+    short, state, status, text, window,
 };
 use super::jobs::alloc_table;
 use super::overview::gauges;
@@ -25,11 +25,19 @@ pub(super) fn page(seen: &Seen, asked: &Asked) -> Page {
     let list = html! {
         div.title { h1 { "Clients" } span.dim { (count(nodes.len(), "client", "clients")) } }
         @if nodes.is_empty() {
-            section.empty { p { "No client has joined yet. Start an agent with " code { "client { enabled = true }" } "." } }
+            section.empty {
+                p {
+                    "No client has joined yet. Start an agent with "
+                    code { "client { enabled = true }" } "."
+                }
+            }
         } @else {
             div.scroll {
                 table.rows {
-                    thead { tr { th { "Client" } th { "Status" } th { "Datacenter" } th { "Class" } th { "Address" } th { "Allocations" } th { "CPU reserved" } th { "Memory reserved" } } }
+                    (columns(&[
+                        "Client", "Status", "Datacenter", "Class", "Address", "Allocations",
+                        "CPU reserved", "Memory reserved",
+                    ]))
                     tbody { @for node in shown { (row(seen, node)) } }
                 }
             }
@@ -44,7 +52,9 @@ fn node_state(node: &Node) -> Markup {
     html! {
         (state(&node.status))
         @if node.drain { " " (status(Tone::Warn, "draining")) }
-        @else if node.scheduling_eligibility == "ineligible" { " " (status(Tone::Warn, "ineligible")) }
+        @else if node.scheduling_eligibility == "ineligible" {
+            " " (status(Tone::Warn, "ineligible"))
+        }
     }
 }
 
@@ -60,10 +70,15 @@ fn row(seen: &Seen, node: &Node) -> Markup {
     );
     html! {
         tr data-key={ "n-" (node.id) } {
-            td data-l="Client" { strong { (link(&Place::Client(node.id.clone()), &node.name)) } " " code.dim { (short(&node.id)) } }
+            td data-l="Client" {
+                strong { (link(&Place::Client(node.id.clone()), &node.name)) } " "
+                code.dim { (short(&node.id)) }
+            }
             td data-l="Status" { (node_state(node)) }
             td data-l="Datacenter" { (node.datacenter) }
-            td data-l="Class" { @if node.node_class.is_empty() { span.dim { "none" } } @else { (node.node_class) } }
+            td data-l="Class" {
+                @if node.node_class.is_empty() { span.dim { "none" } } @else { (node.node_class) }
+            }
             td data-l="Address" { code { (node.address) } }
             td.number data-l="Allocations" { (living) }
             td data-l="CPU reserved" { (gauge(used.cpu, there.cpu, &mhz)) }
@@ -129,7 +144,11 @@ fn room(seen: &Seen, node: &Node) -> Markup {
     html! {
         section aria-labelledby="room" {
             h2 #room { "Reserved by allocations" }
-            (gauges((used.cpu, there.cpu), (used.memory_mb, there.memory_mb), (used.disk_mb, there.disk_mb)))
+            (gauges(
+                (used.cpu, there.cpu),
+                (used.memory_mb, there.memory_mb),
+                (used.disk_mb, there.disk_mb),
+            ))
             h2 { "Used by the whole machine" }
             @match &seen.usage {
                 Some(usage) => { (measured(node, usage)) }
@@ -177,7 +196,7 @@ fn drivers(node: &Node) -> Markup {
             h2 #drivers { "Drivers" }
             div.scroll {
                 table.rows {
-                    thead { tr { th { "Driver" } th { "State" } th { "Why" } } }
+                    (columns(&["Driver", "State", "Why"]))
                     tbody {
                         @for (name, driver) in &node.drivers {
                             tr {
@@ -204,11 +223,13 @@ fn events(seen: &Seen, node: &Node) -> Markup {
                 h2 #events { "Events" }
                 div.scroll {
                     table.rows {
-                        thead { tr { th { "When" } th { "Subsystem" } th { "What happened" } } }
+                        (columns(&["When", "Subsystem", "What happened"]))
                         tbody {
                             @for event in node.events.iter().rev() {
                                 tr {
-                                    td data-l="When" { (super::elements::ago(event.timestamp, seen.now)) }
+                                    td data-l="When" {
+                                        (super::elements::ago(event.timestamp, seen.now))
+                                    }
                                     td data-l="Subsystem" { (event.subsystem) }
                                     td data-l="What happened" { (event.message) }
                                 }

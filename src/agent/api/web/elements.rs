@@ -135,7 +135,7 @@ pub(super) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -170,7 +170,8 @@ pub(super) fn bar(parts: &[(Tone, i64)]) -> Markup {
         from += width;
     }
     html! {
-        svg.bar viewBox={ "0 0 " (from.max(1)) " 10" } preserveAspectRatio="none" aria-hidden="true" {
+        @let view = format!("0 0 {} 10", from.max(1));
+        svg.bar viewBox=(view) preserveAspectRatio="none" aria-hidden="true" {
             @for (class, x, width) in rects {
                 rect class=(class) x=(x) y="0" width=(width) height="10" {}
             }
@@ -223,7 +224,9 @@ pub(super) fn pager(asked: &Asked, total: usize, keep: &[&str]) -> Markup {
         @if pages > 1 {
             nav.pager aria-label="Pages" {
                 @if page > 1 { a rel="prev" href=(to(page - 1)) { "← Previous" } }
-                span { (grouped(range.start + 1)) "–" (grouped(range.end)) " of " (grouped(total)) }
+                span {
+                    (grouped(range.start + 1)) "–" (grouped(range.end)) " of " (grouped(total))
+                }
                 @if page < pages { a rel="next" href=(to(page + 1)) { "Next →" } }
             }
         }
@@ -243,6 +246,11 @@ pub(super) fn facts(facts: &[(&str, Markup)]) -> Markup {
 
 pub(super) fn text(text: &str) -> Markup {
     html! { (text) }
+}
+
+/// The head of a table. Narrow screens hide it: each cell has its column's name (`data-l`).
+pub(super) fn columns(names: &[&str]) -> Markup {
+    html! { thead { tr { @for name in names { th scope="col" { (name) } } } } }
 }
 
 /// Pairs of names and values as a table.

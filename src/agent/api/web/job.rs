@@ -8,8 +8,8 @@ use logic::time::Time;
 use maud::{Markup, html};
 
 use super::elements::{
-    Tone, ago, amount, command, copy, count, facts, grouped, link, megabytes, pager, status, text,
-    window,
+    Tone, ago, amount, columns, command, copy, count, facts, grouped, link, megabytes, pager,
+    status, text, window,
 };
 use super::jobs::{alloc_table, eval_table, job_state};
 use super::page::{Page, crumbs};
@@ -92,17 +92,19 @@ fn why(seen: &Seen, job: &Job) -> Markup {
 
 fn groups(seen: &Seen, job: &Job) -> Markup {
     let summary = seen.store.job_summary(job).summary;
+    let none = GroupSummary::default();
     html! {
         section aria-labelledby="groups" {
             h2 #groups { "Groups" }
             div.scroll {
                 table.rows {
-                    thead { tr {
-                        th { "Group" } th { "Wanted" } th { "Running" } th { "Starting" } th { "Queued" } th { "Failed" } th { "Lost" } th { "Complete" } th { "Each takes" }
-                    } }
+                    (columns(&[
+                        "Group", "Wanted", "Running", "Starting", "Queued", "Failed", "Lost",
+                        "Complete", "Each takes",
+                    ]))
                     tbody {
                         @for group in &job.task_groups {
-                            (group_row(job, group, summary.get(&group.name).cloned().unwrap_or_default()))
+                            (group_row(job, group, summary.get(&group.name).unwrap_or(&none)))
                         }
                     }
                 }
@@ -111,7 +113,7 @@ fn groups(seen: &Seen, job: &Job) -> Markup {
     }
 }
 
-fn group_row(job: &Job, group: &TaskGroup, counts: GroupSummary) -> Markup {
+fn group_row(job: &Job, group: &TaskGroup, counts: &GroupSummary) -> Markup {
     let takes = group.resources();
     let wanted = match (job.stop, job.r#type == JOB_SYSTEM) {
         (true, _) => "0".to_owned(),
@@ -134,7 +136,8 @@ fn group_row(job: &Job, group: &TaskGroup, counts: GroupSummary) -> Markup {
             td data-l="Lost" { (number(Tone::Bad, counts.lost + counts.unknown)) }
             td data-l="Complete" { (number(Tone::Idle, counts.complete)) }
             td data-l="Each takes" {
-                (amount(takes.cpu)) " MHz, " (megabytes(takes.memory_mb)) ", " (megabytes(takes.disk_mb)) " disk"
+                (amount(takes.cpu)) " MHz, " (megabytes(takes.memory_mb)) ", "
+                (megabytes(takes.disk_mb)) " disk"
             }
         }
     }
@@ -269,7 +272,9 @@ pub(super) fn definition(seen: &Seen, asked: &Asked, id: &str) -> Page {
     let body = html! {
         section aria-labelledby="definition" {
             h2 #definition { "Definition " (copy(&json, "the definition")) }
-            p.dim { "Version " (job.version) " as the API has it, with what was left out filled in." }
+            p.dim {
+                "Version " (job.version) " as the API has it, with what was left out filled in."
+            }
             pre.code tabindex="0" { code { (json) } }
         }
     };
@@ -301,7 +306,11 @@ pub(super) fn evaluation(seen: &Seen, id: &str) -> Page {
             ("Changed", ago(Time(eval.modify_time), seen.now)),
         ]))
         @if !eval.status_description.is_empty() { p { (eval.status_description) } }
-        @for (word, id) in [("Before it", &eval.previous_eval), ("After it", &eval.next_eval), ("Waits for room", &eval.blocked_eval)] {
+        @for (word, id) in [
+            ("Before it", &eval.previous_eval),
+            ("After it", &eval.next_eval),
+            ("Waits for room", &eval.blocked_eval),
+        ] {
             @if !id.is_empty() { p { (word) ": " (super::elements::id_link(&at(id), id)) } }
         }
     };

@@ -8,12 +8,20 @@ use logic::time::Time;
 use maud::{Markup, html};
 
 use super::elements::{
-    Tone, ago, bar, command, count, id_link, link, pager, short, state, status, window,
+    Tone, ago, bar, columns, command, count, id_link, link, pager, short, state, status, window,
 };
 use super::page::Page;
 use super::place::Place;
 use super::seen::{Asked, Seen};
 use super::troubles::{self, Trouble};
+
+/// What the list can be narrowed to.
+const STATUSES: [(&str, &str); 4] = [
+    ("", "Any status"),
+    ("running", "Running"),
+    ("pending", "Pending"),
+    ("dead", "Dead"),
+];
 
 pub(super) fn page(seen: &Seen, asked: &Asked) -> Page {
     let jobs = wanted(seen, asked);
@@ -46,10 +54,12 @@ fn h1_and_filter(seen: &Seen, asked: &Asked, found: usize) -> Markup {
         }
         form.filter action=(Place::Jobs.href()) method="get" {
             label { span.hidden { "Name contains" }
-                input type="search" name="q" value=(text) placeholder="Name contains" autocomplete="off" spellcheck="false"; }
+                input type="search" name="q" value=(text) placeholder="Name contains"
+                    autocomplete="off" spellcheck="false";
+                }
             label { span.hidden { "Status" }
                 select name="status" {
-                    @for (value, name) in [("", "Any status"), ("running", "Running"), ("pending", "Pending"), ("dead", "Dead")] {
+                    @for (value, name) in STATUSES {
                         option value=(value) selected[value == chosen] { (name) }
                     }
                 }
@@ -73,7 +83,7 @@ fn list(seen: &Seen, asked: &Asked, jobs: &[&Arc<Job>]) -> Markup {
         } @else {
             div.scroll {
                 table.rows {
-                    thead { tr { th { "Job" } th { "Status" } th { "Type" } th { "Allocations" } th { "Version" } th { "Submitted" } } }
+                    (columns(&["Job", "Status", "Type", "Allocations", "Version", "Submitted"]))
                     tbody { @for job in shown { (row(seen, job)) } }
                 }
             }
@@ -146,18 +156,27 @@ fn allocations(job: &Job, sum: &GroupSummary) -> Markup {
         (false, true) => sum.running + sum.starting + sum.queued,
         (false, false) => wanted,
     };
-    let missing = wanted - sum.running - sum.starting - sum.complete - sum.unknown;
+    // Of a service it is history; of a batch job it is what was asked for.
+    let done = if job.r#type == "batch" || wanted == 0 {
+        sum.complete
+    } else {
+        0
+    };
+    let missing = wanted - sum.running - sum.starting - sum.unknown - done;
     html! {
         span.amount {
             (bar(&[
                 (Tone::Ok, sum.running),
                 (Tone::Busy, sum.starting),
                 (Tone::Warn, sum.unknown),
-                (Tone::Idle, if wanted == 0 { sum.complete } else { 0 }),
+                (if wanted == 0 { Tone::Idle } else { Tone::Ok }, done),
                 (Tone::Bad, missing.max(0)),
             ]))
             @if job.r#type == "batch" && sum.complete > 0 {
-                span { (sum.complete) " complete" @if sum.running > 0 { ", " (sum.running) " running" } }
+                span {
+                    (sum.complete) " complete"
+                    @if sum.running > 0 { ", " (sum.running) " running" }
+                }
             } @else {
                 span { (sum.running) "/" (wanted) " running" }
             }
@@ -199,7 +218,8 @@ pub(super) fn alloc_table(seen: &Seen, allocs: &[&Arc<Allocation>], of_job: bool
                     th { "Allocation" }
                     th { @if of_job { "Group" } @else { "Name" } }
                     @if of_job { th { "Client" } }
-                    th { "Status" } th { "Version" } th { "Restarts" } th { "Changed" } th { "Last event" } th { "Logs" }
+                    th { "Status" } th { "Version" } th { "Restarts" } th { "Changed" }
+                    th { "Last event" } th { "Logs" }
                 } }
                 tbody { @for alloc in allocs { (alloc_row(seen, alloc, of_job)) } }
             }
@@ -217,7 +237,9 @@ fn alloc_row(seen: &Seen, alloc: &Allocation, of_job: bool) -> Markup {
             td data-l="Allocation" { (id_link(&Place::Allocation(alloc.id.clone()), &alloc.id)) }
             @if of_job {
                 td data-l="Group" { (alloc.task_group) (number) }
-                td data-l="Client" { (link(&Place::Client(alloc.node_id.clone()), &alloc.node_name)) }
+                td data-l="Client" {
+                    (link(&Place::Client(alloc.node_id.clone()), &alloc.node_name))
+                }
             } @else {
                 td data-l="Name" { (link(&Place::Job(alloc.job_id.clone()), &alloc.name)) }
             }
@@ -252,17 +274,21 @@ pub(super) fn eval_table(seen: &Seen, evals: &[&Arc<logic::model::Evaluation>]) 
     html! {
         div.scroll {
             table.rows {
-                thead { tr { th { "Evaluation" } th { "Triggered by" } th { "Status" } th { "Placement" } th { "Created" } } }
+                (columns(&["Evaluation", "Triggered by", "Status", "Placement", "Created"]))
                 tbody {
                     @for eval in evals {
                         @let unplaced: i64 = eval.queued_allocations.values().sum();
                         tr data-key={ "e-" (eval.id) } {
-                            td data-l="Evaluation" { (id_link(&Place::Evaluation(eval.id.clone()), &eval.id)) }
+                            td data-l="Evaluation" {
+                                (id_link(&Place::Evaluation(eval.id.clone()), &eval.id))
+                            }
                             td data-l="Triggered by" { (eval.triggered_by) }
                             td data-l="Status" { (state(&eval.status)) }
                             td data-l="Placement" {
                                 @if eval.failed_tg_allocs.is_empty() { span.dim { "all placed" } }
-                                @else { (status(Tone::Bad, &format!("{unplaced} without a place"))) }
+                                @else {
+                                    (status(Tone::Bad, &format!("{unplaced} without a place")))
+                                }
                             }
                             td data-l="Created" { (ago(Time(eval.create_time), seen.now)) }
                         }

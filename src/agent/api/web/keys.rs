@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use logic::model::KvPair;
 use maud::{Markup, html};
 
-use super::elements::{command, copy, count, facts, grouped, link, pager, text, window};
+use super::elements::{columns, command, copy, count, facts, grouped, link, pager, text, window};
 use super::job::quoted;
 use super::page::{Page, crumbs};
 use super::place::Place;
@@ -58,15 +58,22 @@ fn folder(seen: &Seen, asked: &Asked, at: &str) -> Page {
         (way(&folder))
         div.title { h1 { (title) } span.dim { (count(rows.len(), "entry", "entries")) } }
         @if rows.is_empty() {
-            section.empty { p { "Nothing is kept here. Put something: " (command("drover kv put greeting hello")) } }
+            section.empty {
+                p {
+                    "Nothing is kept here. Put something: "
+                    (command("drover kv put greeting hello"))
+                }
+            }
         } @else {
             div.scroll {
                 table.rows {
-                    thead { tr { th { "Key" } th { "Size" } } }
+                    (columns(&["Key", "Size"]))
                     tbody {
                         @for (name, (keys, bytes)) in shown {
                             tr data-key={ "k-" (name) } {
-                                td data-l="Key" { code { (link(&Place::Keys(format!("{folder}{name}")), name)) } }
+                                td data-l="Key" {
+                                    code { (link(&Place::Keys(format!("{folder}{name}")), name)) }
+                                }
                                 td data-l="Size" {
                                     @if name.ends_with('/') { (count(*keys, "key", "keys")) ", " }
                                     (grouped(*bytes)) " bytes"
@@ -108,7 +115,10 @@ fn value(pair: &KvPair) -> Page {
     let body = match std::str::from_utf8(&pair.value) {
         Ok("") => html! { p.dim { "The value is empty." } },
         Ok(value) if value.len() <= VALUE_MAX => html! {
-            section { h2 { "Value " (copy(value, "the value")) } pre.code tabindex="0" { code { (value) } } }
+            section {
+                h2 { "Value " (copy(value, "the value")) }
+                pre.code tabindex="0" { code { (value) } }
+            }
         },
         Ok(_) => html! { p.dim { "The value is too large to be shown here." } },
         Err(_) => html! { p.dim { "The value isn't text." } },

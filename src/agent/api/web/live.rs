@@ -163,13 +163,13 @@ impl Following {
         let news = if self.web.api.server.is_some() {
             Ok(news(&self.web.api, &self.asked, &self.since).await)
         } else {
-            self.from_a_server().await
+            self.ask_a_server().await
         };
         match news {
             Ok(News::Ended) => return None,
             Ok(News::Same) => self.events.push_back(alive()),
             Ok(News::Changed(page)) => {
-                let event = self.changed(*page);
+                let event = self.changed(&page);
                 self.events.push_back(event);
                 sleep(PAUSE).await;
             }
@@ -183,7 +183,7 @@ impl Following {
     }
 
     /// Only what differs from what was sent.
-    fn changed(&mut self, page: Rendered) -> Bytes {
+    fn changed(&mut self, page: &Rendered) -> Bytes {
         let differs = |(id, html): &&(String, String)| self.sent.get(id) != Some(html);
         let parts: Vec<_> = page.parts.iter().filter(differs).cloned().collect();
         self.since.clone_from(&page.stamp);
@@ -195,7 +195,7 @@ impl Following {
         event("parts", Some(&page.stamp), &told)
     }
 
-    async fn from_a_server(&self) -> Result<News, Failure> {
+    async fn ask_a_server(&self) -> Result<News, Failure> {
         let path = live_address(&self.asked, &self.since).replacen("live=1", "parts=1", 1);
         let answer = forward::ask(&self.web.api, self.web.request(path)).await?;
         match answer.status {

@@ -88,13 +88,13 @@ impl Web {
             return live::stream(self, asked, headers).await;
         }
         let Some(server) = &self.api.server else {
-            return self.from_a_server(uri).await;
+            return self.ask_a_server(uri).await;
         };
         if asked.query.has("parts") {
             return live::parts(&self.api, &asked).await;
         }
         let page = self.page(server, &asked).await;
-        page.unwrap_or_else(|failure| self.trouble(&asked, failure))
+        page.unwrap_or_else(|failure| self.trouble(&asked, &failure))
     }
 
     async fn page(&self, server: &Server, asked: &Asked) -> Result<Response, Failure> {
@@ -125,7 +125,7 @@ impl Web {
     }
 
     /// An agent that is no server shows what one of them would.
-    async fn from_a_server(&self, uri: &Uri) -> Response {
+    async fn ask_a_server(&self, uri: &Uri) -> Response {
         let path = uri.path_and_query().map_or("/ui/", |path| path.as_str());
         let answer = forward::ask(&self.api, self.request(path.to_owned())).await;
         match answer {
@@ -135,7 +135,7 @@ impl Web {
                     place: Place::Overview,
                     query: Query::default(),
                 };
-                self.trouble(&asked, failure)
+                self.trouble(&asked, &failure)
             }
         }
     }
@@ -160,7 +160,7 @@ impl Web {
     }
 
     /// A page that tells why there is none.
-    fn trouble(&self, asked: &Asked, failure: Failure) -> Response {
+    fn trouble(&self, asked: &Asked, failure: &Failure) -> Response {
         let text = failure.text().to_owned();
         let mut page = Page::new("Trouble").with(
             "head",

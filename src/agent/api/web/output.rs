@@ -237,17 +237,15 @@ impl Reader {
 
     fn character(&mut self, c: char) -> Option<char> {
         match (self.within, c) {
-            (Within::Text, '\u{1b}') => self.within = Within::Escape,
+            (Within::Text | Within::Title, '\u{1b}') => self.within = Within::Escape,
             (Within::Text, '\n' | '\t') => return Some(c),
             (Within::Text, c) if !c.is_control() => return Some(c),
-            (Within::Text, _) => {}
             (Within::Escape, '[') => self.within = Within::Sequence,
             (Within::Escape, ']') => self.within = Within::Title,
-            (Within::Escape, _) => self.within = Within::Text,
-            (Within::Sequence, '@'..='~') => self.within = Within::Text,
-            (Within::Title, '\u{7}') => self.within = Within::Text,
-            (Within::Title, '\u{1b}') => self.within = Within::Escape,
-            (Within::Sequence | Within::Title, _) => {}
+            (Within::Escape, _) | (Within::Sequence, '@'..='~') | (Within::Title, '\u{7}') => {
+                self.within = Within::Text;
+            }
+            (Within::Text | Within::Sequence | Within::Title, _) => {}
         }
         None
     }

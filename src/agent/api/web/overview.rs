@@ -8,7 +8,9 @@ use logic::model::{Allocation, JOB_DEAD, JOB_PENDING, JOB_RUNNING};
 use logic::time::Time;
 use maud::{Markup, html};
 
-use super::elements::{Tone, ago, bar, command, count, gauge, grouped, id_link, link, megabytes};
+use super::elements::{
+    Tone, ago, bar, columns, command, count, gauge, grouped, id_link, link, megabytes,
+};
 use super::jobs::alloc_state;
 use super::page::Page;
 use super::place::Place;
@@ -44,7 +46,10 @@ fn attention(seen: &Seen, troubles: &[Trouble]) -> Markup {
         } @else if jobs == 0 {
             section.empty {
                 p { "The cluster is ready, and nobody has asked it for anything yet." }
-                p { "Write a job file and run it: " (command("drover job init")) " " (command("drover job run example.nomad")) }
+                p {
+                    "Write a job file and run it: " (command("drover job init")) " "
+                    (command("drover job run example.nomad"))
+                }
             }
         } @else {
             p.calm { "Everything runs as asked." }
@@ -178,7 +183,7 @@ fn recent(seen: &Seen) -> Markup {
                 h2 #recent { "Changed last" }
                 div.scroll {
                     table.rows {
-                        thead { tr { th { "When" } th { "Allocation" } th { "Name" } th { "Client" } th { "Status" } th { "Last event" } } }
+                        (columns(&["When", "Allocation", "Name", "Client", "Status", "Last event"]))
                         tbody { @for alloc in allocs { (changed(seen, alloc)) } }
                     }
                 }

@@ -144,7 +144,9 @@ fn header(seen: &Seen, asked: &Asked) -> Markup {
             a.brand href=(Place::Overview.href()) aria-label="Drover: overview" { "Drover" }
             nav.main aria-label="Main" {
                 @for (name, place) in &NAVIGATION {
-                    a href=(place.href()) aria-current=[(*name == here).then_some("page")] { (name) }
+                    a href=(place.href()) aria-current=[(*name == here).then_some("page")] {
+                        (name)
+                    }
                 }
             }
             form.search role="search" action=(Place::Search.href()) method="get" {

@@ -7,7 +7,7 @@ use logic::routes::{Route, Table, Target};
 use maud::{Markup, html};
 
 use super::allocation::bracketed;
-use super::elements::{Tone, count, id_link, link, pager, status, window};
+use super::elements::{Tone, columns, count, id_link, link, pager, status, window};
 use super::page::Page;
 use super::place::Place;
 use super::seen::{Asked, Seen};
@@ -22,15 +22,21 @@ pub(super) fn page(seen: &Seen, asked: &Asked) -> Page {
     let behind = behind(seen);
     let list = html! {
         div.title { h1 { "Routes" } span.dim { (count(rows.len(), "route", "routes")) } }
-        p.dim { "What the edge does with requests and connections: the longest path of the best matching host wins. Only instances that pass their checks are here." }
+        p.dim {
+            "What the edge does with requests and connections: the longest path of the best "
+            "matching host wins. Only instances that pass their checks are here."
+        }
         @if rows.is_empty() {
             section.empty {
-                p { "No service has a route. Tag one with " code { (seen.tag_prefix) "HOST/PATH" } " and give it a check." }
+                p {
+                    "No service has a route. Tag one with " code { (seen.tag_prefix) "HOST/PATH" }
+                    " and give it a check."
+                }
             }
         } @else {
             div.scroll {
                 table.rows {
-                    thead { tr { th { "Source" } th { "Goes to" } th { "Share" } th { "Service" } th { "Job" } th { "Options" } } }
+                    (columns(&["Source", "Goes to", "Share", "Service", "Job", "Options"]))
                     tbody { @for (route, target) in shown { (row(seen, route, target, &behind)) } }
                 }
             }
@@ -63,7 +69,7 @@ fn row(seen: &Seen, route: &Route, target: &Target, behind: &Behind<'_>) -> Mark
             td data-l="Source" { code { @if source.is_empty() { "/" } @else { (source) } } }
             td data-l="Goes to" { code { (target.destination()) } }
             td.number data-l="Share" { (format!("{:.1}%", target.weight * 100.0)) }
-            td data-l="Service" { (link(&Place::Service(target.service.clone()), &target.service)) }
+            td data-l="Service" { (of_service(&target.service)) }
             td data-l="Job" {
                 @match alloc {
                     Some(alloc) => {
@@ -81,6 +87,10 @@ fn row(seen: &Seen, route: &Route, target: &Target, behind: &Behind<'_>) -> Mark
     }
 }
 
+fn of_service(name: &str) -> Markup {
+    link(&Place::Service(name.to_owned()), name)
+}
+
 fn rejected(table: &Table) -> Markup {
     html! {
         @if !table.rejected().is_empty() {
@@ -91,7 +101,10 @@ fn rejected(table: &Table) -> Markup {
                         li.warn {
                             p.says {
                                 (status(Tone::Warn, "warning")) " "
-                                strong { (link(&Place::Service(rejected.service.clone()), &rejected.service)) } " "
+                                strong {
+                                    (of_service(&rejected.service))
+                                }
+                                " "
                                 code { (rejected.tag) } ": " (rejected.reason)
                             }
                         }

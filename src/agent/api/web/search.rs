@@ -97,7 +97,10 @@ pub(super) fn page(seen: &Seen, asked: &Asked) -> Page {
     let body = html! {
         h1 { @if text.is_empty() { "Search" } @else { "Search for \u{201c}" (text) "\u{201d}" } }
         @if text.is_empty() {
-            p.dim { "Names of jobs, clients and services, and the beginnings of ids (four characters or more)." }
+            p.dim {
+                "Names of jobs, clients and services, and the beginnings of ids "
+                "(four characters or more)."
+            }
         } @else if found.is_empty() {
             p { "Nothing is called so, and no id begins so." }
         }
@@ -115,7 +118,9 @@ fn of_kind(kind: &str, hits: &[Hit]) -> Markup {
                     li { strong { (link(&hit.place, &hit.name)) } " " span.dim { (hit.about) } }
                 }
             }
-            @if hits.len() > HITS { p.dim { "And " (hits.len() - HITS) " more: type more of the name." } }
+            @if hits.len() > HITS {
+                p.dim { "And " (hits.len() - HITS) " more: type more of the name." }
+            }
         }
     }
 }

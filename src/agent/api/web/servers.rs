@@ -3,7 +3,7 @@
 use logic::membership::{Known, MemberStatus};
 use maud::{Markup, html};
 
-use super::elements::{Tone, command, copy, count, link, status};
+use super::elements::{Tone, columns, command, copy, count, link, status};
 use super::page::Page;
 use super::place::Place;
 use super::seen::Seen;
@@ -37,7 +37,10 @@ fn head(seen: &Seen) -> Markup {
             }
             @match spare {
                 0 => { "If a server is lost, nothing can be changed until it is back." }
-                spare => { (count(spare, "server", "servers")) " may be lost without harm, if all are alive." }
+                spare => {
+                    (count(spare, "server", "servers"))
+                    " may be lost without harm, if all are alive."
+                }
             }
         }
     }
@@ -49,18 +52,26 @@ fn peers(seen: &Seen) -> Markup {
             h2 #peers { "Raft peers" }
             div.scroll {
                 table.rows {
-                    thead { tr { th { "Server" } th { "Role" } th { "Alive" } th { "Votes" } th { "Address" } th { "Id" } } }
+                    (columns(&["Server", "Role", "Alive", "Votes", "Address", "Id"]))
                     tbody {
                         @for peer in &seen.peers {
                             @let leads = Some(&peer.id) == seen.leader.as_ref();
-                            @let known = seen.members.iter().find(|known| known.member.id == peer.id);
+                            @let known = member(seen, &peer.id);
                             tr data-key={ "p-" (peer.id) } {
                                 td data-l="Server" { strong { (peer.name) } }
-                                td data-l="Role" { @if leads { (status(Tone::Ok, "leader")) } @else { (status(Tone::Idle, "follower")) } }
+                                td data-l="Role" {
+                                    @if leads {
+                                        (status(Tone::Ok, "leader"))
+                                    } @else {
+                                        (status(Tone::Idle, "follower"))
+                                    }
+                                }
                                 td data-l="Alive" { (alive(known)) }
                                 td data-l="Votes" { @if peer.voter { "yes" } @else { "not yet" } }
                                 td data-l="Address" { code { (peer.address) } }
-                                td data-l="Id" { code { (peer.id) } (copy(&peer.id, "the server's id")) }
+                                td data-l="Id" {
+                                    code { (peer.id) } (copy(&peer.id, "the server's id"))
+                                }
                             }
                         }
                     }
@@ -68,6 +79,10 @@ fn peers(seen: &Seen) -> Markup {
             }
         }
     }
+}
+
+fn member<'a>(seen: &'a Seen, id: &str) -> Option<&'a Known> {
+    seen.members.iter().find(|known| known.member.id == id)
 }
 
 fn alive(known: Option<&Known>) -> Markup {
@@ -85,18 +100,24 @@ fn members(seen: &Seen) -> Markup {
             h2 #members { "Agents " span.dim { (seen.members.len()) } }
             div.scroll {
                 table.rows {
-                    thead { tr { th { "Agent" } th { "Status" } th { "Kind" } th { "Address" } th { "Version" } th { "Datacenter" } th { "Region" } } }
+                    (columns(&[
+                        "Agent", "Status", "Kind", "Address", "Version", "Datacenter", "Region",
+                    ]))
                     tbody {
                         @for known in &seen.members {
                             @let member = &known.member;
                             tr data-key={ "m-" (member.id) } {
                                 td data-l="Agent" {
                                     @if seen.store.node(&member.id).is_some() {
-                                        strong { (link(&Place::Client(member.id.clone()), &member.name)) }
+                                        strong {
+                                            (link(&Place::Client(member.id.clone()), &member.name))
+                                        }
                                     } @else { strong { (member.name) } }
                                 }
                                 td data-l="Status" { (alive(Some(known))) }
-                                td data-l="Kind" { @if member.server { "server" } @else { "client" } }
+                                td data-l="Kind" {
+                                    @if member.server { "server" } @else { "client" }
+                                }
                                 td data-l="Address" { code { (member.serf_address()) } }
                                 td data-l="Version" { (member.version) }
                                 td data-l="Datacenter" { (member.datacenter) }

@@ -7,7 +7,9 @@ use logic::model::{CHECK_CRITICAL, CHECK_PASSING, CHECK_WARNING};
 use maud::{Markup, html};
 
 use super::allocation::bracketed;
-use super::elements::{Tone, bar, command, copy, count, id_link, link, pager, state, window};
+use super::elements::{
+    Tone, bar, columns, command, copy, count, id_link, link, pager, state, window,
+};
 use super::page::{Page, crumbs};
 use super::place::{Place, encoded};
 use super::seen::{Asked, Seen};
@@ -18,11 +20,13 @@ pub(super) fn page(seen: &Seen, asked: &Asked) -> Page {
     let list = html! {
         div.title { h1 { "Services" } span.dim { (count(services.len(), "service", "services")) } }
         @if services.is_empty() {
-            section.empty { p { "The catalog is empty: a task's " code { "service" } " block registers one." } }
+            section.empty {
+                p { "The catalog is empty: a task's " code { "service" } " block registers one." }
+            }
         } @else {
             div.scroll {
                 table.rows {
-                    thead { tr { th { "Service" } th { "Health" } th { "Instances" } th { "Tags" } } }
+                    (columns(&["Service", "Health", "Instances", "Tags"]))
                     tbody { @for (name, instances) in shown { (row(name, instances)) } }
                 }
             }
@@ -100,7 +104,10 @@ fn head(seen: &Seen, name: &str, instances: &[Instance]) -> Markup {
     html! {
         (crumbs(&[("Services", Place::Services)]))
         div.title { h1 { (name) } (state(worst(instances))) (copy(name, "the service's name")) }
-        p { (number(instances, CHECK_PASSING)) " of " (count(instances.len(), "instance", "instances")) " pass."
+        @let verb = if instances.len() == 1 { " passes." } else { " pass." };
+        p {
+            (number(instances, CHECK_PASSING)) " of "
+            (count(instances.len(), "instance", "instances")) (verb)
             @let jobs = jobs(seen, instances);
             @if !jobs.is_empty() {
                 " From " @for (at, job) in jobs.iter().enumerate() {
@@ -125,18 +132,26 @@ fn jobs<'a>(seen: &'a Seen, instances: &[Instance]) -> BTreeSet<&'a String> {
 fn instance_card(seen: &Seen, instance: &Instance) -> Markup {
     let service = &instance.service;
     let at = format!("{}:{}", bracketed(instance.address()), service.port);
-    let client = match seen.store.node(&instance.node.id) {
-        Some(node) => link(&Place::Client(node.id.clone()), &node.name),
-        None => html! { (instance.node.node) },
-    };
+    let node = seen.store.node(&instance.node.id);
+    let place = node.map(|node| Place::Client(node.id.clone()));
     html! {
         div.card data-key={ "i-" (instance.node.node) "-" (service.id) } {
             p.line {
                 (state(instance.status()))
                 span.nowrap { code { (at) } (copy(&at, "the address")) }
-                span { "on " (client) }
+                span {
+                    "on "
+                    @if let Some(place) = place {
+                        (link(&place, &instance.node.node))
+                    } @else {
+                        (instance.node.node)
+                    }
+                }
                 @if !service.alloc_id.is_empty() {
-                    span { "allocation " (id_link(&Place::Allocation(service.alloc_id.clone()), &service.alloc_id)) }
+                    span {
+                        "allocation "
+                        (id_link(&Place::Allocation(service.alloc_id.clone()), &service.alloc_id))
+                    }
                 }
             }
             (checks_table(instance))
@@ -151,11 +166,14 @@ pub(super) fn checks_table(instance: &Instance) -> Markup {
         @else {
             div.scroll {
                 table.rows.checks {
-                    thead { tr { th { "Check" } th { "Status" } th { "Last output" } } }
+                    (columns(&["Check", "Status", "Last output"]))
                     tbody {
                         @for check in &instance.checks {
                             tr data-key={ "c-" (check.check_id) } {
-                                td data-l="Check" { (check.name) @if check.service_id.is_empty() { " " span.dim { "(node)" } } }
+                                td data-l="Check" {
+                                    (check.name)
+                                    @if check.service_id.is_empty() { " " span.dim { "(node)" } }
+                                }
                                 td data-l="Status" { (state(&check.status)) }
                                 td data-l="Last output" { span.output { (check.output.trim()) } }
                             }
@@ -174,7 +192,9 @@ fn commands(seen: &Seen, name: &str) -> Markup {
         section aria-labelledby="commands" {
             h2 #commands { "At a terminal" }
             ul.commands {
-                li { (command(&format!("dig @127.0.0.1 -p 8600 SRV {}", super::job::quoted(&dns)))) }
+                li {
+                    (command(&format!("dig @127.0.0.1 -p 8600 SRV {}", super::job::quoted(&dns))))
+                }
                 li { (command(&format!("curl {}", super::job::quoted(&url)))) }
             }
         }

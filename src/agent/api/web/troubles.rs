@@ -6,7 +6,7 @@ use std::sync::Arc;
 use logic::membership::MemberStatus;
 use logic::model::{
     AllocMetric, Allocation, CHECK_PASSING, CLIENT_FAILED, CLIENT_LOST, CLIENT_PENDING,
-    CLIENT_UNKNOWN, EVAL_BLOCKED, Evaluation, Job, Node, TaskEvent,
+    CLIENT_UNKNOWN, EVAL_BLOCKED, Evaluation, Job, Node, TaskEvent, TaskState,
 };
 use logic::state::Store;
 use maud::{Markup, html};
@@ -27,8 +27,29 @@ pub(super) struct Trouble {
     pub(super) subject: String,
     /// What it is, in one sentence with numbers.
     pub(super) says: String,
-    /// Why, one reason each: what they are about, and the reason.
-    pub(super) reasons: Vec<(Option<Place>, String, String)>,
+    pub(super) reasons: Vec<Reason>,
+}
+
+/// Why something isn't as it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reason {
+    pub(super) place: Option<Place>,
+    /// What it is about.
+    pub(super) about: String,
+    pub(super) says: String,
+    /// Output that tells more.
+    pub(super) logs: Option<Place>,
+}
+
+impl Reason {
+    fn new(place: Option<Place>, about: &str, says: impl Into<String>) -> Self {
+        Self {
+            place,
+            about: about.to_owned(),
+            says: says.into(),
+            logs: None,
+        }
+    }
 }
 
 /// All of them, the worst first.
@@ -55,7 +76,8 @@ pub(super) fn of_servers(seen: &Seen) -> Vec<Trouble> {
     let voters = seen.peers.iter().filter(|peer| peer.voter).count();
     if !seen.led() {
         let says = format!(
-            "No server leads: nothing can be changed until {} of {voters} agree. What runs, runs on.",
+            "No server leads: nothing can be changed until {} of {voters} agree. \
+             What runs, runs on.",
             voters / 2 + 1
         );
         found.push(trouble(Tone::Bad, "Cluster", says));
@@ -75,7 +97,7 @@ pub(super) fn of_client(store: &Store, node: &Node) -> Option<Trouble> {
             .drivers
             .iter()
             .filter(|(_, driver)| driver.detected && !driver.healthy)
-            .map(|(name, driver)| (None, name.clone(), driver.health_description.clone()))
+            .map(|(name, driver)| Reason::new(None, name, &driver.health_description))
             .collect();
         return (!broken.is_empty()).then(|| Trouble {
             tone: Tone::Warn,
@@ -145,7 +167,8 @@ pub(super) fn placement(group: &str, metric: &AllocMetric) -> String {
     let ready: u64 = metric.nodes_available.values().sum();
     let mut lacks = Vec::new();
     for (dimension, nodes) in &metric.dimension_exhausted {
-        lacks.push(format!("{nodes} lack {dimension}"));
+        let verb = if *nodes == 1 { "lacks" } else { "lack" };
+        lacks.push(format!("{nodes} {verb} {dimension}"));
     }
     for (constraint, nodes) in &metric.constraint_filtered {
         lacks.push(format!("{nodes} ruled out by {constraint}"));
@@ -163,13 +186,15 @@ pub(super) fn placement(group: &str, metric: &AllocMetric) -> String {
     let lacks = if lacks.is_empty() {
         "no node is ready for it".to_owned()
     } else {
-        format!("of {ready} ready nodes, {}", lacks.join(", "))
+        let ready = usize::try_from(ready).unwrap_or(usize::MAX);
+        let nodes = count(ready, "ready node", "ready nodes");
+        format!("of {nodes}, {}", lacks.join(", "))
     };
     format!("{what} of group {group} {verb} no place: {lacks}")
 }
 
 /// Why each node was ruled out.
-pub(super) fn reasons(store: &Store, metric: &AllocMetric) -> Vec<(Option<Place>, String, String)> {
+pub(super) fn reasons(store: &Store, metric: &AllocMetric) -> Vec<Reason> {
     let place = |name: &str| {
         let node = store.nodes().find(|node| node.name == name)?;
         Some(Place::Client(node.id.clone()))
@@ -178,12 +203,12 @@ pub(super) fn reasons(store: &Store, metric: &AllocMetric) -> Vec<(Option<Place>
         .reasons
         .iter()
         .take(NODES_SHOWN)
-        .map(|(node, reason)| (place(node), node.clone(), reason.clone()))
+        .map(|(node, reason)| Reason::new(place(node), node, reason))
         .collect();
     let rest = metric.reasons.len() - reasons.len();
     if rest > 0 {
         let more = count(rest, "more node", "more nodes");
-        reasons.push((None, more, "ruled out likewise".to_owned()));
+        reasons.push(Reason::new(None, &more, "ruled out likewise"));
     }
     reasons
 }
@@ -195,20 +220,39 @@ pub(super) fn ailment(alloc: &Allocation) -> Option<(Tone, String)> {
     }
     let restarts: u64 = alloc.task_states.values().map(|state| state.restarts).sum();
     let last = last_word(alloc).map(|event| event.display_message.as_str());
-    let because = |what: &str| match last {
-        Some(said) if !said.is_empty() => format!("{what}: {said}"),
-        Some(_) | None => what.to_owned(),
+    let because = |what: &str| {
+        let restarts = usize::try_from(restarts).unwrap_or(usize::MAX);
+        let what = match restarts {
+            0 => what.to_owned(),
+            _ => format!("{what} after {}", count(restarts, "restart", "restarts")),
+        };
+        match last {
+            Some(said) if !said.is_empty() => format!("{what}: {said}"),
+            Some(_) | None => what,
+        }
     };
     match alloc.client_status.as_str() {
         CLIENT_FAILED => Some((Tone::Bad, because("failed"))),
         CLIENT_LOST => Some((Tone::Bad, "lost with its client".to_owned())),
         CLIENT_UNKNOWN => Some((Tone::Warn, "its client isn't heard from".to_owned())),
-        CLIENT_PENDING if restarts > 0 => Some((Tone::Bad, because("restarting"))),
+        CLIENT_PENDING if restarts > 0 => Some((Tone::Bad, because("waits for a restart"))),
         _ if alloc.task_states.values().any(|state| state.failed) => {
             Some((Tone::Bad, because("a task failed")))
         }
         _ => None,
     }
+}
+
+/// The output of the task that is to blame, or of the first that ran.
+fn telling_logs(alloc: &Allocation) -> Option<Place> {
+    let mut states = alloc.task_states.iter();
+    let ran = |state: &TaskState| !state.started_at.is_never();
+    let failed = states.clone().find(|(_, state)| state.failed && ran(state));
+    let (task, _) = failed.or_else(|| states.find(|(_, state)| ran(state)))?;
+    Some(Place::Logs {
+        alloc: alloc.id.clone(),
+        task: task.clone(),
+    })
 }
 
 /// The last event of any task that tells what went wrong.
@@ -252,7 +296,10 @@ fn ailing(store: &Store, job: &Job) -> Vec<Trouble> {
         let of = count(wanted.max(ailing.len()), "allocation", "allocations");
         let reason = |(alloc, _, says): &(&Allocation, Tone, String)| {
             let place = Place::Allocation(alloc.id.clone());
-            (Some(place), alloc.name.clone(), says.clone())
+            Reason {
+                logs: telling_logs(alloc),
+                ..Reason::new(Some(place), &alloc.name, says)
+            }
         };
         Some(Trouble {
             tone,
@@ -281,7 +328,7 @@ fn of_services(seen: &Seen) -> Vec<Trouble> {
                 .map(|check| format!("{}: {}", check.name, first_line(&check.output)))
                 .collect();
             let place = alloc_place(seen, &one.service.alloc_id);
-            (place, one.node.node.clone(), said.join("; "))
+            Reason::new(place, &one.node.node, said.join("; "))
         };
         let all_sick = sick.len() == instances.len();
         found.push(Trouble {
@@ -338,7 +385,7 @@ pub(super) fn list(troubles: &[Trouble], subjects: bool) -> Markup {
                     p.says {
                         @if subjects {
                             (status(trouble.tone, kind(&trouble.place))) " "
-                            strong { (link(&trouble.place, &trouble.subject)) } " "
+                            strong { (link(&trouble.place, &trouble.subject)) } ": "
                         } @else {
                             (status(trouble.tone, word(trouble.tone))) " "
                         }
@@ -346,11 +393,18 @@ pub(super) fn list(troubles: &[Trouble], subjects: bool) -> Markup {
                     }
                     @if !trouble.reasons.is_empty() {
                         ul.reasons {
-                            @for (place, about, reason) in &trouble.reasons {
+                            @for reason in &trouble.reasons {
                                 li {
-                                    @if let Some(place) = place { (link(place, about)) }
-                                    @else { span { (about) } }
-                                    span { (reason) }
+                                    @if let Some(place) = &reason.place {
+                                        (link(place, &reason.about))
+                                    }
+                                    @else { span { (reason.about) } }
+                                    span {
+                                        (reason.says)
+                                        @if let Some(logs) = &reason.logs {
+                                            " · " (link(logs, "logs"))
+                                        }
+                                    }
                                 }
                             }
                         }

@@ -26,7 +26,7 @@ pub(super) fn list(seen: &Seen, job: &Job) -> Markup {
             h2 #versions { "Versions" }
             ol.versions {
                 @for (at, version) in pairs {
-                    @let before = versions.get(at + 1).map(|before| before.as_ref());
+                    @let before = versions.get(at + 1).map(AsRef::as_ref);
                     li data-key={ "v-" (version.version) } {
                         p.title {
                             strong { "Version " (version.version) }
@@ -40,7 +40,10 @@ pub(super) fn list(seen: &Seen, job: &Job) -> Markup {
                 }
             }
             @let seen_at_terminal = format!("drover job history -p {}", quoted(&job.id));
-            p.dim { "At a terminal: " code { (seen_at_terminal) } " " (copy(&seen_at_terminal, "the command")) }
+            p.dim {
+                "At a terminal: " code { (seen_at_terminal) } " "
+                (copy(&seen_at_terminal, "the command"))
+            }
         }
     }
 }
@@ -48,7 +51,12 @@ pub(super) fn list(seen: &Seen, job: &Job) -> Markup {
 fn changes(before: Option<&Job>, version: &Job) -> Markup {
     let Some(before) = before else {
         let first = version.version == 0;
-        return html! { p.dim { @if first { "The first one." } @else { "Earlier ones are forgotten." } } };
+        let words = if first {
+            "The first one."
+        } else {
+            "Earlier ones are forgotten."
+        };
+        return html! { p.dim { (words) } };
     };
     if version.stop && !before.stop {
         return html! { p { "The job was stopped." } };
@@ -63,7 +71,9 @@ fn changes(before: Option<&Job>, version: &Job) -> Markup {
                     @match change.kind {
                         Kind::Added => { ins { (change.new) } }
                         Kind::Deleted => { del { (change.old) } }
-                        Kind::Same | Kind::Edited => { del { (change.old) } " → " ins { (change.new) } }
+                        Kind::Same | Kind::Edited => {
+                            del { (change.old) } " → " ins { (change.new) }
+                        }
                     }
                 }
             }
@@ -118,7 +128,11 @@ mod tests {
         let task = Task {
             name: "web".into(),
             driver: "docker".into(),
-            config: [("image".to_owned(), image.into())].into(),
+            config: [(
+                "image".to_owned(),
+                logic::model::Value::String(image.to_owned()),
+            )]
+            .into(),
             ..Task::default()
         };
         let group = TaskGroup {
