@@ -259,7 +259,8 @@ async fn collected(response: Response<Incoming>) -> Result<Bytes, hyper::Error> 
     Ok(response.into_body().collect().await?.to_bytes())
 }
 
-fn in_words(error: &std::io::Error) -> String {
+/// Without the system's number for it.
+pub(super) fn in_words(error: &std::io::Error) -> String {
     if error.kind() == ErrorKind::ConnectionRefused {
         return "connect: connection refused".to_owned();
     }
