@@ -20,6 +20,8 @@ pub const TRIGGER_NODE_UPDATE: &str = "node-update";
 pub const TRIGGER_ALLOC_FAILURE: &str = "alloc-failure";
 pub const TRIGGER_RETRY_FAILED: &str = "failed-follow-up";
 pub const TRIGGER_DISCONNECT_TIMEOUT: &str = "max-disconnect-timeout";
+pub const TRIGGER_NODE_DRAIN: &str = "node-drain";
+pub const TRIGGER_ALLOC_STOP: &str = "alloc-stop";
 pub const TRIGGER_QUEUED_ALLOCS: &str = "queued-allocs";
 
 /// One pass of the scheduler over one job: why, and with what result.
