@@ -25,6 +25,7 @@ mod operator;
 mod plan;
 mod query;
 mod snapshots;
+mod web;
 
 use std::sync::Arc;
 
@@ -162,7 +163,10 @@ pub fn nomad(api: Api) -> Router {
         )
         .route("/v1/client/fs/logs/{id}", get(client_fs::logs));
     finish(
-        of_servers.merge(of_any_agent).merge(not_yet(&NOMAD_LATER)),
+        of_servers
+            .merge(of_any_agent)
+            .merge(web::router(ApiKind::Nomad))
+            .merge(not_yet(&NOMAD_LATER)),
         api,
     )
 }
@@ -199,7 +203,10 @@ pub fn consul(api: Api) -> Router {
             put(consul_agent::force_leave),
         );
     finish(
-        of_servers.merge(of_any_agent).merge(not_yet(&CONSUL_LATER)),
+        of_servers
+            .merge(of_any_agent)
+            .merge(web::router(ApiKind::Consul))
+            .merge(not_yet(&CONSUL_LATER)),
         api,
     )
 }
