@@ -2,6 +2,7 @@
 
 mod agent;
 mod agent_self;
+mod alloc_files;
 mod alloc_logs;
 mod allocations;
 mod client_fs;
@@ -161,7 +162,11 @@ pub fn nomad(api: Api) -> Router {
             "/v1/client/allocation/{id}/stats",
             get(client_stats::allocation),
         )
-        .route("/v1/client/fs/logs/{id}", get(client_fs::logs));
+        .route("/v1/client/fs/logs/{id}", get(client_fs::logs))
+        .route("/v1/client/fs/ls/{id}", get(alloc_files::list))
+        .route("/v1/client/fs/stat/{id}", get(alloc_files::stat))
+        .route("/v1/client/fs/cat/{id}", get(alloc_files::cat))
+        .route("/v1/client/fs/readat/{id}", get(alloc_files::read_at));
     finish(
         of_servers
             .merge(of_any_agent)
@@ -231,7 +236,10 @@ const NOMAD_LATER: [(&str, &str); 14] = [
         "/v1/client/allocation/{id}/{*rest}",
         "acting on an allocation over the API",
     ),
-    ("/v1/client/fs/{*rest}", "browsing an allocation's files"),
+    (
+        "/v1/client/fs/stream/{id}",
+        "following an allocation's file",
+    ),
     ("/v1/client/gc", "garbage collection on demand"),
     ("/v1/event/stream", "the event stream"),
     ("/v1/metrics", "metrics"),
