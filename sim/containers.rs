@@ -7,12 +7,13 @@ use std::time::Duration;
 use logic::model::DriverInfo;
 use ports::errors::{ContainersError, NetworkError};
 use ports::{
-    Asked, Containers, Exit, Listener, LogChunk, LogStream, Network, PortMapping, TaskKey,
+    Asked, Containers, Exit, Found, Listener, LogChunk, LogStream, Network, PortMapping, TaskKey,
     TaskSpec, TaskUsage,
 };
 use tokio::sync::watch;
 
 use crate::engine::{Behaviour, Engine, Task, is_stderr, memory_of};
+use crate::files;
 use crate::service::{self, Stop};
 use crate::world::{SimHost, lock};
 
@@ -269,14 +270,26 @@ impl Containers for SimContainers {
             }
             let log = engine.logs.get(&(key.clone(), is_stderr(stream)));
             let log = log.map_or(&[][..], Vec::as_slice);
-            let from = usize::try_from(offset).map_or(log.len(), |from| from.min(log.len()));
-            let to = from.saturating_add(max).min(log.len());
-            Ok(LogChunk {
-                offset: from as u64,
-                data: log.get(from..to).unwrap_or_default().to_vec(),
-                end: log.len() as u64,
-            })
+            Ok(files::piece(log, offset, max))
         })
+    }
+
+    fn look<'a>(
+        &'a self,
+        alloc_id: &'a str,
+        path: &'a str,
+    ) -> Asked<'a, Result<Found, ContainersError>> {
+        Box::pin(async move { files::look(&self.engine().logs, alloc_id, path) })
+    }
+
+    fn read_file<'a>(
+        &'a self,
+        alloc_id: &'a str,
+        path: &'a str,
+        offset: u64,
+        max: usize,
+    ) -> Asked<'a, Result<LogChunk, ContainersError>> {
+        Box::pin(async move { files::read(&self.engine().logs, alloc_id, path, offset, max) })
     }
 
     fn list(&self) -> Asked<'_, Result<Vec<TaskKey>, ContainersError>> {

@@ -8,6 +8,7 @@ pub mod containers;
 pub mod disk;
 mod engine;
 pub mod fate;
+mod files;
 pub mod invariants;
 mod life;
 mod links;

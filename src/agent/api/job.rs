@@ -4,7 +4,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Method, Uri};
 use axum::response::Response;
-use logic::model::Job;
+use logic::diff;
 use logic::state::{Command, Store, Topic};
 use serde_json::{Value, json};
 
@@ -103,7 +103,12 @@ async fn read(api: &Api, query: &Query, id: &str, part: Part) -> Result<Response
             .job(id)
             .map_or(store.index_of(Topic::Jobs), |job| job.modify_index),
     };
-    query::nomad(api, query, changed, |store| view(store, id, part)).await
+    let diffs = part == Part::Versions && query.flag("diffs")?;
+    query::nomad(api, query, changed, |store| match part {
+        Part::Versions => versions(store, id, diffs),
+        _ => view(store, id, part),
+    })
+    .await
 }
 
 /// A part of a job as JSON. Lists of what a job left behind are there even if it is gone.
@@ -116,7 +121,7 @@ fn view(store: &Store, id: &str, part: Part) -> Result<Value, Failure> {
     match part {
         Part::Whole => Ok(json::job(job()?)),
         Part::Summary => Ok(json::job_summary(store, job()?)),
-        Part::Versions => Ok(versions(store, job()?)),
+        Part::Versions => versions(store, id, false),
         Part::Allocations => Ok(allocations::stubs(store.allocs_of_job(id))),
         Part::Evaluations => Ok(store
             .evals_of_job(id)
@@ -128,19 +133,25 @@ fn view(store: &Store, id: &str, part: Part) -> Result<Value, Failure> {
     }
 }
 
-fn versions(store: &Store, job: &Job) -> Value {
-    let versions: Value = store
-        .job_versions(&job.id)
-        .into_iter()
-        .map(|job| json::job(job))
-        .collect();
-    json!({
-        "Diffs": null,
-        "Index": job.modify_index,
+/// The versions that are kept, with what each asks for that the one before it didn't.
+fn versions(store: &Store, id: &str, diffs: bool) -> Result<Value, Failure> {
+    let kept = store.job_versions(id);
+    let newest = kept
+        .first()
+        .ok_or_else(|| Failure::not_found("job versions not found"))?;
+    let diffs = diffs.then(|| {
+        let pairs = kept.windows(2);
+        let diff = pairs.map(|pair| diff::job(Some(&pair[1]), Some(&pair[0])));
+        diff.collect::<Vec<_>>()
+    });
+    let versions: Value = kept.iter().map(|job| json::job(job)).collect();
+    Ok(json!({
+        "Diffs": diffs,
+        "Index": newest.modify_index,
         "KnownLeader": true,
         "LastContact": 0,
         "Versions": versions,
-    })
+    }))
 }
 
 async fn deregister(api: &Api, query: &Query, id: String) -> Result<Response, Failure> {
