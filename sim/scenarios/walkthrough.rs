@@ -90,7 +90,7 @@ async fn run(user: &User, (file, text): &(&str, &str), job: &str, count: usize) 
     let version = user.api("GET", &format!("/v1/job/{job}"), None).await?["Version"].as_u64();
     user.eventually(&format!("{file} runs"), SOON, || async {
         let running = user.running(job).await?;
-        let current = |alloc: &&Allocation| Some(alloc.job_version) == version;
+        let current = |alloc: &&Allocation| Some(alloc.job_version()) == version;
         let current = running.iter().filter(current).count();
         ensure!(current == count && running.len() == count, "{current} run");
         Ok(())
