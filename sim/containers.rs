@@ -91,7 +91,7 @@ impl SimContainers {
         tokio::time::sleep(pause).await;
         // A program that does nothing with its ports leaves them to others; an engine's proxy not.
         let publishes = spec.driver == "docker" && !on_host_network(spec);
-        let serves = matches!(behaviour, Behaviour::Http { .. });
+        let serves = matches!(behaviour, Behaviour::Http { .. } | Behaviour::Https { .. });
         let listeners = if publishes || serves {
             self.bind(spec).await?
         } else {
@@ -103,7 +103,10 @@ impl SimContainers {
         engine.log(&spec.key, LogStream::Stdout, &format!("{name} started\n"));
         let lifetime = match &behaviour {
             Behaviour::Exits { after, .. } => engine.delay(after.0, after.1),
-            Behaviour::Http { .. } | Behaviour::Idle | Behaviour::Stubborn => {
+            Behaviour::Http { .. }
+            | Behaviour::Https { .. }
+            | Behaviour::Idle
+            | Behaviour::Stubborn => {
                 engine.delay(Duration::from_millis(1), Duration::from_millis(50))
             }
         };

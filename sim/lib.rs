@@ -24,6 +24,7 @@ pub mod scenarios;
 mod service;
 pub mod sight;
 pub mod swarm;
+pub(crate) mod tls;
 pub mod trace;
 pub mod user;
 pub mod workers;

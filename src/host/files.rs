@@ -86,8 +86,13 @@ pub(crate) fn look(root: &Path, path: &str) -> Result<Found, ContainersError> {
         return Ok(Found::File(own));
     }
     let mut inside = Vec::new();
+    let of_logs = real.ends_with("alloc/logs");
     for entry in fs::read_dir(&real).map_err(failed)? {
         let entry = entry.map_err(failed)?;
+        // What the agent notes beside the logs is none of them.
+        if of_logs && entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
         // What is removed meanwhile isn't there.
         if let Ok(metadata) = entry.metadata() {
             inside.push(info(
@@ -160,6 +165,17 @@ mod tests {
         assert!(file.info().mode.starts_with("-rw"), "{file:?}");
         let chunk = read(folder.path(), "/alloc/logs/web.stdout.0", 2, 3).expect("bytes");
         assert_eq!((chunk.data.as_slice(), chunk.end), (&b"llo"[..], 6));
+    }
+
+    #[test]
+    fn among_the_logs_only_logs_are_listed() {
+        let folder = allocation();
+        fs::write(folder.path().join("alloc/logs/.web.docker"), "{}").expect("written");
+        let Ok(Found::Folder(_, inside)) = look(folder.path(), "alloc/logs") else {
+            panic!("no folder");
+        };
+        let names: Vec<_> = inside.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["web.stdout.0"]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod deployments;
 mod errors;
 mod evaluations;
 pub mod forward;
+mod history;
 mod job;
 mod jobs;
 mod json;
@@ -27,6 +28,7 @@ mod operator;
 mod plan;
 mod query;
 mod snapshots;
+mod web;
 
 use std::sync::Arc;
 
@@ -132,7 +134,7 @@ pub fn nomad(api: Api) -> Router {
             get(evaluations::allocations),
         )
         .route("/v1/deployments", get(deployments::list))
-        .route("/v1/deployment/{*rest}", any(deployments::show))
+        .merge(of_deployments())
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/node/{id}", get(nodes::show))
         .route("/v1/node/{id}/allocations", get(nodes::allocations))
@@ -180,9 +182,37 @@ pub fn nomad(api: Api) -> Router {
         .route("/v1/client/fs/cat/{id}", get(alloc_files::cat))
         .route("/v1/client/fs/readat/{id}", get(alloc_files::read_at));
     finish(
-        of_servers.merge(of_any_agent).merge(not_yet(&NOMAD_LATER)),
+        of_servers
+            .merge(of_any_agent)
+            .merge(web::router(ApiKind::Nomad))
+            .merge(not_yet(&NOMAD_LATER)),
         api,
     )
+}
+
+fn of_deployments() -> Router<Api> {
+    Router::new()
+        .route("/v1/deployment/{id}", get(deployments::show))
+        .route(
+            "/v1/deployment/allocations/{id}",
+            get(deployments::allocations),
+        )
+        .route(
+            "/v1/deployment/fail/{id}",
+            put(deployments::fail).post(deployments::fail),
+        )
+        .route(
+            "/v1/deployment/pause/{id}",
+            put(deployments::pause).post(deployments::pause),
+        )
+        .route(
+            "/v1/deployment/promote/{id}",
+            put(deployments::promote).post(deployments::promote),
+        )
+        .route(
+            "/v1/deployment/allocation-health/{id}",
+            put(deployments::set_health).post(deployments::set_health),
+        )
 }
 
 /// The Consul API.
@@ -217,7 +247,10 @@ pub fn consul(api: Api) -> Router {
             put(consul_agent::force_leave),
         );
     finish(
-        of_servers.merge(of_any_agent).merge(not_yet(&CONSUL_LATER)),
+        of_servers
+            .merge(of_any_agent)
+            .merge(web::router(ApiKind::Consul))
+            .merge(not_yet(&CONSUL_LATER)),
         api,
     )
 }
@@ -231,7 +264,7 @@ fn finish(router: Router<Api>, api: Api) -> Router {
 }
 
 /// Paths of the anchors that this build doesn't answer, and what they are for.
-const NOMAD_LATER: [(&str, &str); 11] = [
+const NOMAD_LATER: [(&str, &str); 12] = [
     ("/v1/acl/{*rest}", "access control"),
     ("/v1/agent/keyring/{*rest}", "gossip keys"),
     (
@@ -243,6 +276,10 @@ const NOMAD_LATER: [(&str, &str); 11] = [
         "following an allocation's file",
     ),
     ("/v1/client/gc", "garbage collection on demand"),
+    (
+        "/v1/deployment/unblock/{id}",
+        "deployments over several regions",
+    ),
     ("/v1/event/stream", "the event stream"),
     ("/v1/metrics", "metrics"),
     ("/v1/node/{id}/evaluate", "evaluating a node"),

@@ -5,6 +5,7 @@ mod beside;
 mod cluster;
 mod consensus;
 mod control;
+mod deployments;
 mod drainer;
 mod eval_broker;
 mod evaluation;
@@ -167,11 +168,14 @@ fn leaders_actors(
     .start();
     let collector =
         garbage::Collector::new(world.clone(), state.clone(), consensus.clone()).start();
+    let deployments =
+        deployments::Deployments::new(world.clone(), state.clone(), consensus.clone()).start();
     let drainer = drainer::Drainer::new(world.clone(), state.clone(), consensus.clone()).start();
     consensus.do_send(Follow(vec![
         broker,
         heartbeats.clone().recipient(),
         collector.recipient(),
+        deployments.recipient(),
         drainer.recipient(),
     ]));
     heartbeats

@@ -32,6 +32,7 @@ impl Cluster {
                     client_status: CLIENT_RUNNING.into(),
                     client_description: String::new(),
                     task_states: BTreeMap::from([("t".to_owned(), state.clone())]),
+                    health: None,
                 }],
             });
         }
