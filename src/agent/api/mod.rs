@@ -2,6 +2,7 @@
 
 mod agent;
 mod agent_self;
+mod alloc_files;
 mod alloc_logs;
 mod allocations;
 mod client_fs;
@@ -26,6 +27,7 @@ mod operator;
 mod plan;
 mod query;
 mod snapshots;
+mod web;
 
 use std::sync::Arc;
 
@@ -161,9 +163,16 @@ pub fn nomad(api: Api) -> Router {
             "/v1/client/allocation/{id}/stats",
             get(client_stats::allocation),
         )
-        .route("/v1/client/fs/logs/{id}", get(client_fs::logs));
+        .route("/v1/client/fs/logs/{id}", get(client_fs::logs))
+        .route("/v1/client/fs/ls/{id}", get(alloc_files::list))
+        .route("/v1/client/fs/stat/{id}", get(alloc_files::stat))
+        .route("/v1/client/fs/cat/{id}", get(alloc_files::cat))
+        .route("/v1/client/fs/readat/{id}", get(alloc_files::read_at));
     finish(
-        of_servers.merge(of_any_agent).merge(not_yet(&NOMAD_LATER)),
+        of_servers
+            .merge(of_any_agent)
+            .merge(web::router(ApiKind::Nomad))
+            .merge(not_yet(&NOMAD_LATER)),
         api,
     )
 }
@@ -225,7 +234,10 @@ pub fn consul(api: Api) -> Router {
             put(consul_agent::force_leave),
         );
     finish(
-        of_servers.merge(of_any_agent).merge(not_yet(&CONSUL_LATER)),
+        of_servers
+            .merge(of_any_agent)
+            .merge(web::router(ApiKind::Consul))
+            .merge(not_yet(&CONSUL_LATER)),
         api,
     )
 }
@@ -250,7 +262,10 @@ const NOMAD_LATER: [(&str, &str); 15] = [
         "/v1/client/allocation/{id}/{*rest}",
         "acting on an allocation over the API",
     ),
-    ("/v1/client/fs/{*rest}", "browsing an allocation's files"),
+    (
+        "/v1/client/fs/stream/{id}",
+        "following an allocation's file",
+    ),
     ("/v1/client/gc", "garbage collection on demand"),
     (
         "/v1/deployment/unblock/{id}",
