@@ -10,6 +10,7 @@ use logic::model::HealthReport;
 
 use super::Allocation;
 use crate::catalog::Tell;
+use crate::client::task::Unhealthy;
 use crate::planted::{self, Planted};
 
 /// How long a verdict waits until the servers know the instances it is about.
@@ -87,6 +88,9 @@ impl Allocation {
             }
             Verdict::Unhealthy(why) => {
                 tracing::warn!(alloc = self.alloc.id, why, "unhealthy in its deployment");
+                for task in self.tasks.values() {
+                    task.do_send(Unhealthy { why: why.clone() });
+                }
                 watch.report(false, now)
             }
         };
