@@ -1,5 +1,5 @@
-//! A real browser (Chromium, headless, by its chromedriver) as the tests need it. It is spoken to in
-//! JSON over HTTP, so it takes no more than a few requests.
+//! A real browser (Chromium, headless, by its chromedriver) as the tests need it. It is spoken to
+//! in JSON over HTTP, so it takes no more than a few requests.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
