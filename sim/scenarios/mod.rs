@@ -1,6 +1,16 @@
 //! Stories that every seed has to survive. Each is one async function: what the user does, what
 //! fate does, and what must be true then.
 
+/// A job file of the walk-through: its name, and what is in it.
+macro_rules! job_file {
+    ($name:literal) => {
+        (
+            concat!($name, ".nomad"),
+            include_str!(concat!("../../docs/jobs/walkthrough/", $name, ".nomad")),
+        )
+    };
+}
+
 mod agent_restart;
 mod election;
 mod everything;
@@ -12,7 +22,9 @@ mod lose_quorum;
 mod node_loss;
 mod old_leader_restarts;
 mod rolling_restart;
+mod rolling_update;
 mod snapshot_catch_up;
+mod walkthrough;
 mod web;
 
 use std::future::Future;
@@ -104,6 +116,15 @@ pub const ALL: &[Scenario] = &[
         story: |user| Box::pin(rolling_restart::story(user)),
     },
     Scenario {
+        name: "rolling-update",
+        about: "A service is updated, a bad version is taken back and a canary promoted; the leader dies meanwhile, and no request fails.",
+        servers: &[3, 1],
+        clients: 4,
+        snapshot_after: None,
+        good_network: false,
+        story: |user| Box::pin(rolling_update::story(user)),
+    },
+    Scenario {
         name: "lose-quorum-and-recover",
         about: "Most servers lose power; nothing acknowledged is lost, and what ran runs on.",
         servers: &[3],
@@ -147,6 +168,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: false,
         story: |user| Box::pin(agent_restart::story(user)),
+    },
+    Scenario {
+        name: "walkthrough",
+        about: "The text's eight job files on its three hosts; a container, a host and the leader die.",
+        servers: &[3],
+        clients: 0,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(walkthrough::story(user)),
     },
     Scenario {
         name: "everything-at-once",

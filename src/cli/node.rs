@@ -11,6 +11,7 @@ use super::api::{AllocStub, AllocUsage, NodeStub, NodeUsage, newest_first, whole
 use super::exit::{Exit, Failure, Outcome};
 use super::format::{NONE, bytes, instant, megabytes, or_none, pairs, shown_id, table, uptime};
 use super::http::{Client, RequestError};
+use super::node_config::NodeConfig;
 use super::node_eligibility::NodeEligibility;
 use super::status::Asked;
 use super::terminal::{self, Style};
@@ -20,6 +21,7 @@ use super::{alloc, format, lookup, now};
 pub(super) enum NodeCommand {
     Status(NodeStatus),
     Eligibility(NodeEligibility),
+    Config(NodeConfig),
 }
 
 impl NodeCommand {
@@ -27,6 +29,7 @@ impl NodeCommand {
         match self {
             Self::Status(command) => command.run().await,
             Self::Eligibility(command) => command.run().await,
+            Self::Config(command) => command.run().await,
         }
     }
 }
@@ -94,10 +97,9 @@ impl NodeStatus {
         };
         let failed = |error| Failure::from(error).during("Error querying node info");
         let path = format!("/v1/node/{id}");
-        if self.asked.json {
+        if self.asked.raw() {
             let node: Value = client.get(&path).await.map_err(failed)?;
-            terminal::print(&format::json(&node));
-            return Ok(Exit::Done);
+            return self.asked.print_raw(&node);
         }
         let allocs = client.get(&format!("{path}/allocations")).await;
         let mut facts = Facts {
@@ -123,10 +125,9 @@ impl NodeStatus {
 
     async fn list(&self, client: &Client) -> Outcome {
         let failed = |error| Failure::from(error).during("Error querying node status");
-        if self.asked.json {
+        if self.asked.raw() {
             let nodes: Value = client.get("/v1/nodes").await.map_err(failed)?;
-            terminal::print(&format::json(&nodes));
-            return Ok(Exit::Done);
+            return self.asked.print_raw(&nodes);
         }
         let nodes: Vec<NodeStub> = client.get("/v1/nodes").await.map_err(failed)?;
         let running = if self.allocs {

@@ -2,6 +2,7 @@
 
 mod agent;
 mod agent_self;
+mod alloc_files;
 mod alloc_logs;
 mod allocations;
 mod client_fs;
@@ -16,6 +17,7 @@ mod deployments;
 mod errors;
 mod evaluations;
 pub mod forward;
+mod history;
 mod job;
 mod jobs;
 mod json;
@@ -131,7 +133,7 @@ pub fn nomad(api: Api) -> Router {
             get(evaluations::allocations),
         )
         .route("/v1/deployments", get(deployments::list))
-        .route("/v1/deployment/{*rest}", any(deployments::show))
+        .merge(of_deployments())
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/node/{id}", get(nodes::show))
         .route("/v1/node/{id}/allocations", get(nodes::allocations))
@@ -161,7 +163,11 @@ pub fn nomad(api: Api) -> Router {
             "/v1/client/allocation/{id}/stats",
             get(client_stats::allocation),
         )
-        .route("/v1/client/fs/logs/{id}", get(client_fs::logs));
+        .route("/v1/client/fs/logs/{id}", get(client_fs::logs))
+        .route("/v1/client/fs/ls/{id}", get(alloc_files::list))
+        .route("/v1/client/fs/stat/{id}", get(alloc_files::stat))
+        .route("/v1/client/fs/cat/{id}", get(alloc_files::cat))
+        .route("/v1/client/fs/readat/{id}", get(alloc_files::read_at));
     finish(
         of_servers
             .merge(of_any_agent)
@@ -169,6 +175,31 @@ pub fn nomad(api: Api) -> Router {
             .merge(not_yet(&NOMAD_LATER)),
         api,
     )
+}
+
+fn of_deployments() -> Router<Api> {
+    Router::new()
+        .route("/v1/deployment/{id}", get(deployments::show))
+        .route(
+            "/v1/deployment/allocations/{id}",
+            get(deployments::allocations),
+        )
+        .route(
+            "/v1/deployment/fail/{id}",
+            put(deployments::fail).post(deployments::fail),
+        )
+        .route(
+            "/v1/deployment/pause/{id}",
+            put(deployments::pause).post(deployments::pause),
+        )
+        .route(
+            "/v1/deployment/promote/{id}",
+            put(deployments::promote).post(deployments::promote),
+        )
+        .route(
+            "/v1/deployment/allocation-health/{id}",
+            put(deployments::set_health).post(deployments::set_health),
+        )
 }
 
 /// The Consul API.
@@ -220,7 +251,7 @@ fn finish(router: Router<Api>, api: Api) -> Router {
 }
 
 /// Paths of the anchors that this build doesn't answer, and what they are for.
-const NOMAD_LATER: [(&str, &str); 14] = [
+const NOMAD_LATER: [(&str, &str); 15] = [
     (
         "/v1/allocation/{id}/{*rest}",
         "acting on an allocation over the API",
@@ -231,8 +262,15 @@ const NOMAD_LATER: [(&str, &str); 14] = [
         "/v1/client/allocation/{id}/{*rest}",
         "acting on an allocation over the API",
     ),
-    ("/v1/client/fs/{*rest}", "browsing an allocation's files"),
+    (
+        "/v1/client/fs/stream/{id}",
+        "following an allocation's file",
+    ),
     ("/v1/client/gc", "garbage collection on demand"),
+    (
+        "/v1/deployment/unblock/{id}",
+        "deployments over several regions",
+    ),
     ("/v1/event/stream", "the event stream"),
     ("/v1/metrics", "metrics"),
     ("/v1/node/{id}/drain", "draining a node"),

@@ -211,6 +211,7 @@ impl Machine {
 
     fn received(&mut self, now: Time) -> Vec<Effect> {
         self.note(now, "Received", "Task received by client");
+        self.note(now, "Task Setup", "Building Task Directory");
         self.prepare()
     }
 

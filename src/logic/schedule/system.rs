@@ -63,7 +63,12 @@ fn keep_or_replace(
     node: &Arc<Node>,
 ) -> bool {
     let up_to_date = is_up_to_date(job, alloc);
-    if !allowed(job, group, node) || node.drain {
+    if alloc.migrate && !alloc.client_terminal() {
+        run.stop_counted(alloc, "alloc is being migrated");
+        // A node that takes nothing new gets no other one.
+        return !node.ready();
+    }
+    if !allowed(job, group, node) {
         run.stop_counted(alloc, "alloc not needed as its node no longer matches");
         // A node that isn't allowed gets no other one either.
         return true;

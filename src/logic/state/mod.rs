@@ -7,7 +7,9 @@
 mod allocs;
 mod catalog;
 mod command;
+mod deployments;
 mod disconnect;
+mod drain;
 mod dump;
 mod evals;
 mod garbage;
@@ -15,6 +17,7 @@ mod jobs;
 mod kv;
 mod nodes;
 mod proposals;
+mod rollout;
 mod said;
 mod staged;
 mod usage;
@@ -24,7 +27,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{Command, Entry, Outcome, Refusal, Reply};
+pub use command::{Command, Entry, Outcome, Refusal, Reply, Rollout};
 pub use dump::{Dump, KvDump};
 pub use jobs::{GroupSummary, JobSummary};
 pub use proposals::Proposed;
@@ -33,8 +36,8 @@ pub use usage::Usage;
 
 use crate::id::Ids;
 use crate::model::{
-    AllocId, Allocation, CatalogNode, Check, EvalId, Evaluation, Job, JobId, Node, NodeId,
-    ServiceInstance,
+    AllocId, Allocation, CatalogNode, Check, Deployment, EvalId, Evaluation, Job, JobId, Node,
+    NodeId, ServiceInstance,
 };
 use crate::table::Table;
 use crate::time::Time;
@@ -48,16 +51,18 @@ pub enum Topic {
     Evals,
     Catalog,
     Kv,
+    Deployments,
 }
 
 impl Topic {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Jobs,
         Self::Nodes,
         Self::Allocs,
         Self::Evals,
         Self::Catalog,
         Self::Kv,
+        Self::Deployments,
     ];
 }
 
@@ -85,6 +90,8 @@ pub struct Store {
     evals: Table<EvalId, Evaluation>,
     evals_by_job: Table<(JobId, EvalId), ()>,
     evals_blocked: Table<EvalId, ()>,
+    deployments: Table<String, Deployment>,
+    deployments_by_job: Table<(JobId, String), ()>,
     catalog_nodes: Table<String, CatalogNode>,
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
@@ -159,6 +166,15 @@ impl Store {
             Command::SetNodeEligibility { node_id, eligible } => {
                 self.set_node_eligibility(&node_id, eligible, now)
             }
+            Command::SetNodeDrain {
+                node_id,
+                drain,
+                eligible,
+                complete,
+            } => self.set_node_drain(&node_id, drain, eligible, complete, now),
+            Command::MigrateAllocs { alloc_ids, trigger } => {
+                self.migrate_allocs(&alloc_ids, &trigger, now)
+            }
             Command::ReportAllocs {
                 node_id,
                 serial,
@@ -197,10 +213,8 @@ impl Store {
                 self.stage(id, *part, now);
                 Ok(Reply::Done)
             }
-            Command::Restore { id, staged, dump } => {
-                self.restore_staged(&id, staged, *dump, now)?;
-                Ok(Reply::Done)
-            }
+            Command::Restore { id, staged, dump } => self.restore_staged(&id, staged, *dump, now),
+            Command::Rollout(asked) => self.roll(asked, now),
         }
     }
 
