@@ -28,6 +28,7 @@ pub const USER: &str = "user";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
     pub servers: usize,
+    /// None: the servers are clients too, and an edge comes as a job.
     pub clients: usize,
     /// Entries after which a server takes a snapshot; `None`: as in production.
     pub snapshot_after: Option<u64>,
@@ -41,7 +42,15 @@ impl Size {
         numbers.map(|number| format!("server-{number}")).collect()
     }
 
+    /// Whether each host is server and client.
+    pub fn is_together(&self) -> bool {
+        self.clients == 0
+    }
+
     pub fn client_names(&self) -> Vec<String> {
+        if self.is_together() {
+            return self.server_names();
+        }
         let numbers = 1..=self.clients;
         numbers.map(|number| format!("client-{number}")).collect()
     }
@@ -88,7 +97,11 @@ impl Cluster<'_> {
             slowest.as_millis()
         ));
         let (servers, clients) = (size.server_names(), size.client_names());
-        let hosts = [servers.clone(), clients].concat();
+        let hosts = if size.is_together() {
+            clients
+        } else {
+            [servers.clone(), clients].concat()
+        };
         let sight = Sight::default();
         let mut agents = BTreeMap::new();
         for name in &hosts {
@@ -102,8 +115,8 @@ impl Cluster<'_> {
             machine.set_quality(quality);
             sight.add_machine(machine.clone());
             let (name, all) = (name.clone(), servers.clone());
-            let (host, after) = (name.clone(), size.snapshot_after);
-            let config = move || config(&host, &all, after);
+            let (host, whole) = (name.clone(), size);
+            let config = move || config(&host, &all, whole);
             let (wanted, watched) = watch::channel(Wanted::Up);
             agents.insert(name, wanted);
             life::add(&mut sim, machine, config, sight.clone(), watched);
@@ -247,7 +260,7 @@ fn quality(random: &mut SmallRng) -> Quality {
     }
 }
 
-fn config(name: &str, servers: &[String], snapshot_after: Option<u64>) -> AgentConfig {
+fn config(name: &str, servers: &[String], size: Size) -> AgentConfig {
     let mut config = AgentConfig {
         name: name.to_owned(),
         data_dir: "/var/lib/drover".to_owned(),
@@ -263,9 +276,11 @@ fn config(name: &str, servers: &[String], snapshot_after: Option<u64>) -> AgentC
     if servers.iter().any(|server| server == name) {
         config.server.enabled = true;
         config.server.bootstrap_expect = u32::try_from(servers.len()).unwrap_or(1);
-        if let Some(entries) = snapshot_after {
+        if let Some(entries) = size.snapshot_after {
             config.server.snapshot_threshold = entries;
         }
+        config.client.enabled = size.is_together();
+        config.edge.enabled = !size.is_together();
     } else {
         config.client.enabled = true;
         config.client.servers = servers.to_vec();

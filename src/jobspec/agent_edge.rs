@@ -9,6 +9,7 @@ use crate::tree::{Data, Kind};
 
 pub(crate) fn edge(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, config: &mut AgentConfig) {
     let edge = &mut config.edge;
+    edge.enabled = true;
     decoder.flag(fields, "enabled", &mut edge.enabled);
     if let Some((data, _)) = decoder.get(fields, "proxy_cs") {
         match text(data, "proxy_cs").and_then(|text| CertSource::parse_list(&text)) {

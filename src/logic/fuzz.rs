@@ -84,11 +84,10 @@ pub fn requests(data: &[u8]) {
                 drop(target.redirect_for("http", host, path, Some("a=b")));
             }
         }
-        drop(
-            table
-                .find_server_name(host)
-                .map(|route| route.pick_in_turn_for_connection()),
-        );
+        if let Some(route) = table.find_server_name(host) {
+            let picked = route.pick_in_turn_for_connection();
+            assert!(picked.is_some_and(|target| target.redirect.is_none()));
+        }
     }
 }
 
