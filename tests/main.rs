@@ -17,4 +17,6 @@ mod program;
 #[cfg(test)]
 mod quickstart;
 #[cfg(test)]
+mod rolling_update;
+#[cfg(test)]
 mod tidy;
