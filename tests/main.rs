@@ -19,6 +19,8 @@ mod program;
 #[cfg(test)]
 mod quickstart;
 #[cfg(test)]
+mod rolling_update;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod webdriver;
