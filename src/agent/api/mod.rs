@@ -133,7 +133,6 @@ pub fn nomad(api: Api) -> Router {
             "/v1/evaluation/{id}/allocations",
             get(evaluations::allocations),
         )
-        .route("/v1/deployments", get(deployments::list))
         .merge(of_deployments())
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/node/{id}", get(nodes::show))
@@ -192,6 +191,7 @@ pub fn nomad(api: Api) -> Router {
 
 fn of_deployments() -> Router<Api> {
     Router::new()
+        .route("/v1/deployments", get(deployments::list))
         .route("/v1/deployment/{id}", get(deployments::show))
         .route(
             "/v1/deployment/allocations/{id}",

@@ -38,7 +38,7 @@ pub(super) async fn set_drain(
     // Older clients say `?enable=true`, and nothing more: then all leave at once.
     let asked = if query.has("enable") {
         SetDrain {
-            drain_spec: query.flag("enable")?.then(|| DrainSpec {
+            drain_spec: query.flag("enable")?.then_some(DrainSpec {
                 deadline: -1,
                 ignore_system_jobs: false,
             }),
