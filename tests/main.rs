@@ -13,6 +13,8 @@ mod docker;
 #[cfg(test)]
 mod mistakes;
 #[cfg(test)]
+mod operators;
+#[cfg(test)]
 mod plan;
 #[cfg(test)]
 mod program;
