@@ -64,7 +64,10 @@ async fn deploy(user: &User) -> Result<()> {
         allocs.iter().map(|alloc| alloc.id.clone()).collect()
     };
     let changed = user.running("httpbackend").await?;
-    ensure!(ids(&placed) == ids(&changed), "a route and a check moved allocations");
+    ensure!(
+        ids(&placed) == ids(&changed),
+        "a route and a check moved allocations"
+    );
     for host in &hosts {
         answered(user, host, 200, SOON).await?;
     }
@@ -74,11 +77,18 @@ async fn deploy(user: &User) -> Result<()> {
     }
     for host in &hosts {
         for site in SITES {
-            user.eventually_quietly(&format!("{} through {host}", site.service), SOON, || async {
-                let answer = site.ask(user, host).await?;
-                ensure!(answer.status == 200 && answer.body == site.body(), "{answer:?}");
-                Ok(())
-            })
+            user.eventually_quietly(
+                &format!("{} through {host}", site.service),
+                SOON,
+                || async {
+                    let answer = site.ask(user, host).await?;
+                    ensure!(
+                        answer.status == 200 && answer.body == site.body(),
+                        "{answer:?}"
+                    );
+                    Ok(())
+                },
+            )
             .await?;
         }
     }
@@ -99,11 +109,15 @@ async fn run(user: &User, (file, text): &(&str, &str), job: &str, count: usize) 
 }
 
 async fn answered(user: &User, host: &str, status: u16, within: Duration) -> Result<()> {
-    user.eventually(&format!("the edge of {host} answers {status}"), within, || async {
-        let got = user.through_edge(host, "mysite.com:9999").await?.status;
-        ensure!(got == status, "it answers {got}");
-        Ok(())
-    })
+    user.eventually(
+        &format!("the edge of {host} answers {status}"),
+        within,
+        || async {
+            let got = user.through_edge(host, "mysite.com:9999").await?.status;
+            ensure!(got == status, "it answers {got}");
+            Ok(())
+        },
+    )
     .await
 }
 
@@ -116,12 +130,16 @@ async fn named(
     within: Duration,
 ) -> Result<()> {
     let name = format!("{service}.service.dc1.consul.");
-    user.eventually(&format!("DNS on {host} names {ports:?}"), within, || async {
-        let named = user.srv(host, &name).await?;
-        let named: BTreeSet<u16> = named.into_iter().map(|(port, _)| port).collect();
-        ensure!(named == *ports, "it names {named:?}");
-        Ok(())
-    })
+    user.eventually(
+        &format!("DNS on {host} names {ports:?}"),
+        within,
+        || async {
+            let named = user.srv(host, &name).await?;
+            let named: BTreeSet<u16> = named.into_iter().map(|(port, _)| port).collect();
+            ensure!(named == *ports, "it names {named:?}");
+            Ok(())
+        },
+    )
     .await
 }
 
@@ -134,7 +152,11 @@ fn ports(allocs: &[Allocation]) -> BTreeSet<u16> {
 async fn container_killed(user: &User) -> Result<()> {
     let running = user.running("httpbackend").await?;
     let victim = running[user.pick(running.len())].clone();
-    let others: Vec<_> = running.iter().filter(|alloc| alloc.id != victim.id).cloned().collect();
+    let others: Vec<_> = running
+        .iter()
+        .filter(|alloc| alloc.id != victim.id)
+        .cloned()
+        .collect();
     user.order(Order::Kill {
         host: victim.node_name.clone(),
         key: only_task(&victim)?,
@@ -143,7 +165,14 @@ async fn container_killed(user: &User) -> Result<()> {
         named(user, &host, "httpbackend", &ports(&others), GONE_WITHIN).await?;
     }
     for host in user.size.client_names() {
-        named(user, &host, "httpbackend", &ports(&running), RESTARTED_WITHIN).await?;
+        named(
+            user,
+            &host,
+            "httpbackend",
+            &ports(&running),
+            RESTARTED_WITHIN,
+        )
+        .await?;
     }
     Ok(())
 }
@@ -190,8 +219,10 @@ async fn gone(user: &User, victim: &str, left: &[String]) -> Result<()> {
     let began = user.now();
     for site in SITES {
         let running = user.running(site.service).await?;
-        let lost: Vec<_> =
-            running.into_iter().filter(|alloc| alloc.node_name == victim).collect();
+        let lost: Vec<_> = running
+            .into_iter()
+            .filter(|alloc| alloc.node_name == victim)
+            .collect();
         let lost = ports(&lost);
         let name = format!("{}.service.dc1.consul.", site.service);
         for host in left {

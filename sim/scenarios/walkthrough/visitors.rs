@@ -115,7 +115,11 @@ async fn visit(user: User, host: String, site: Site, over: Rc<Cell<bool>>) -> Re
         let asked = site.ask(&user, &host).await;
         let told = || format!("at {began:?} a request for {} through {host}", site.name);
         let answer = asked.with_context(told)?;
-        ensure!(answer.status == 200 && answer.body == site.body(), "{}: {answer:?}", told());
+        ensure!(
+            answer.status == 200 && answer.body == site.body(),
+            "{}: {answer:?}",
+            told()
+        );
         answers += 1;
         tokio::time::sleep(BETWEEN_REQUESTS).await;
     }
