@@ -1,16 +1,6 @@
 //! Stories that every seed has to survive. Each is one async function: what the user does, what
 //! fate does, and what must be true then.
 
-/// A job file of the walk-through: its name, and what is in it.
-macro_rules! job_file {
-    ($name:literal) => {
-        (
-            concat!($name, ".nomad"),
-            include_str!(concat!("../../docs/jobs/walkthrough/", $name, ".nomad")),
-        )
-    };
-}
-
 mod agent_restart;
 mod election;
 mod everything;
@@ -19,12 +9,12 @@ mod flapping_node;
 mod follower_isolated;
 mod leader_isolated;
 mod lose_quorum;
+mod node_drain;
 mod node_loss;
 mod old_leader_restarts;
 mod rolling_restart;
 mod rolling_update;
 mod snapshot_catch_up;
-mod walkthrough;
 mod web;
 
 use std::future::Future;
@@ -143,6 +133,15 @@ pub const ALL: &[Scenario] = &[
         story: |user| Box::pin(node_loss::story(user)),
     },
     Scenario {
+        name: "node-drain",
+        about: "A machine is emptied while visitors come; they notice nothing.",
+        servers: &[1, 3],
+        clients: 3,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(node_drain::story(user)),
+    },
+    Scenario {
         name: "flapping-node",
         about: "A machine comes and goes; the others are never touched.",
         servers: &[3, 1],
@@ -168,15 +167,6 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: false,
         story: |user| Box::pin(agent_restart::story(user)),
-    },
-    Scenario {
-        name: "walkthrough",
-        about: "The text's eight job files on its three hosts; a container, a host and the leader die.",
-        servers: &[3],
-        clients: 0,
-        snapshot_after: None,
-        good_network: true,
-        story: |user| Box::pin(walkthrough::story(user)),
     },
     Scenario {
         name: "everything-at-once",
