@@ -1,17 +1,18 @@
 //! A cluster of simulated machines, each running the agent that production runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use logic::config::{AgentConfig, EdgeListener, EdgeProtocol};
+use logic::config::{AgentConfig, ConsulConfig, EdgeListener, EdgeProtocol};
 use logic::model::Resources;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use crate::clock;
+use crate::consul::{self, Registry};
 use crate::invariants::{Scene, Watch};
 use crate::life::{self, Wanted};
 use crate::links::Links;
@@ -33,6 +34,8 @@ pub struct Size {
     pub snapshot_after: Option<u64>,
     /// No message is lost or late but by order.
     pub good_network: bool,
+    /// There is a Consul that isn't ours, and agents register in it.
+    pub consul: bool,
 }
 
 impl Size {
@@ -102,13 +105,24 @@ impl Cluster<'_> {
             machine.set_quality(quality);
             sight.add_machine(machine.clone());
             let (name, all) = (name.clone(), servers.clone());
-            let (host, after) = (name.clone(), size.snapshot_after);
-            let config = move || config(&host, &all, after);
+            let (host, whole) = (name.clone(), size);
+            let config = move || config(&host, &all, whole);
             let (wanted, watched) = watch::channel(Wanted::Up);
             agents.insert(name, wanted);
             life::add(&mut sim, machine, config, sight.clone(), watched);
         }
-        let names = hosts.iter().cloned().chain([USER.to_owned()]).collect();
+        let mut names: BTreeSet<String> = hosts.iter().cloned().collect();
+        names.insert(USER.to_owned());
+        if size.consul {
+            names.insert(consul::NAME.to_owned());
+            agents.insert(consul::NAME.to_owned(), watch::channel(Wanted::Up).0);
+            let machine = SimHost::new(consul::NAME, seed);
+            sight.add_machine(machine.clone());
+            let registry = Registry::default();
+            sim.host(consul::NAME, move || {
+                consul::run(machine.clone(), registry.clone())
+            });
+        }
         Self {
             sim,
             sight,
@@ -247,7 +261,7 @@ fn quality(random: &mut SmallRng) -> Quality {
     }
 }
 
-fn config(name: &str, servers: &[String], snapshot_after: Option<u64>) -> AgentConfig {
+fn config(name: &str, servers: &[String], size: Size) -> AgentConfig {
     let mut config = AgentConfig {
         name: name.to_owned(),
         data_dir: "/var/lib/drover".to_owned(),
@@ -256,6 +270,10 @@ fn config(name: &str, servers: &[String], snapshot_after: Option<u64>) -> AgentC
         join: servers.to_vec(),
         ..AgentConfig::default()
     };
+    if size.consul {
+        // The catalog stays: visitors ask it, too.
+        config.consul = Some(ConsulConfig::at("consul:8500"));
+    }
     config.edge.listeners.push(EdgeListener {
         protocol: EdgeProtocol::Tcp,
         ..EdgeListener::http(9997)
@@ -263,7 +281,7 @@ fn config(name: &str, servers: &[String], snapshot_after: Option<u64>) -> AgentC
     if servers.iter().any(|server| server == name) {
         config.server.enabled = true;
         config.server.bootstrap_expect = u32::try_from(servers.len()).unwrap_or(1);
-        if let Some(entries) = snapshot_after {
+        if let Some(entries) = size.snapshot_after {
             config.server.snapshot_threshold = entries;
         }
     } else {

@@ -1,10 +1,12 @@
 //! What an agent is told to be. Read from files by `jobspec`, from flags by the command line.
 
+mod consul;
 mod listeners;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+pub use self::consul::ConsulConfig;
 pub use self::listeners::{EdgeListener, EdgeProtocol};
 
 /// An agent's whole configuration, defaults filled in.
@@ -36,8 +38,8 @@ pub struct AgentConfig {
     pub start_join: Vec<String>,
     /// The cluster's 32-byte key in base64; empty: agents talk in the clear.
     pub encrypt: String,
-    /// The HTTP address of a Consul whose catalog servers find each other through.
-    pub consul_address: Option<String>,
+    /// A Consul beside this agent, to register in and to find servers through.
+    pub consul: Option<ConsulConfig>,
     pub server: ServerConfig,
     pub client: ClientConfig,
     pub catalog: CatalogConfig,
@@ -63,7 +65,7 @@ impl Default for AgentConfig {
             join: Vec::new(),
             start_join: Vec::new(),
             encrypt: String::new(),
-            consul_address: None,
+            consul: None,
             server: ServerConfig::default(),
             client: ClientConfig::default(),
             catalog: CatalogConfig::default(),
@@ -73,6 +75,22 @@ impl Default for AgentConfig {
 }
 
 impl AgentConfig {
+    /// Whether this agent is told of other agents, or where to ask for them.
+    pub fn finds_others(&self) -> bool {
+        let through_consul = self
+            .consul
+            .as_ref()
+            .is_some_and(|consul| consul.auto_join(self.server.enabled));
+        !self.join.is_empty() || !self.start_join.is_empty() || through_consul
+    }
+
+    /// Catalog and DNS are left to the Consul beside the agent, unless both are asked for.
+    pub fn settle_catalog(&mut self) {
+        if self.consul.is_some() && !self.catalog.said {
+            self.catalog.enabled = false;
+        }
+    }
+
     /// `agent -dev`: a whole cluster in one process, on loopback, in memory.
     pub fn dev() -> Self {
         let mut config = Self {
@@ -182,6 +200,8 @@ pub struct CatalogConfig {
     /// Seconds a DNS answer about a service may be cached.
     pub service_ttl: u32,
     pub enabled: bool,
+    /// The configuration says so itself: a Consul beside the agent doesn't change it.
+    pub said: bool,
 }
 
 impl Default for CatalogConfig {
@@ -192,6 +212,7 @@ impl Default for CatalogConfig {
             domain: "consul".to_owned(),
             service_ttl: 0,
             enabled: true,
+            said: false,
         }
     }
 }
