@@ -153,12 +153,30 @@ pub(crate) fn request(
         .split(' ')
         .nth(1)
         .and_then(|status| status.parse().ok());
-    assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
+    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+    let whole = chunked.then(|| put_together(body));
     Ok(Answer {
         status: status.ok_or_else(malformed)?,
         head: head.to_owned(),
-        body: body.to_owned(),
+        body: match whole {
+            Some(whole) => whole.ok_or_else(malformed)?,
+            None => body.to_owned(),
+        },
     })
+}
+
+/// A body that came in chunks.
+fn put_together(mut chunks: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (length, rest) = chunks.split_once("\r\n")?;
+        let length = usize::from_str_radix(length.trim(), 16).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.push_str(rest.get(..length)?);
+        chunks = rest.get(length..)?.strip_prefix("\r\n")?;
+    }
 }
 
 /// `drover agent -dev`, ended with whatever it runs when it goes out of scope.

@@ -33,6 +33,11 @@ pub(super) async fn story(user: User) -> Result<()> {
     user.order(Order::Bounce(NAME.to_owned()));
     kept(&user, &others, FOUND_AGAIN).await?;
 
+    forgotten(&user).await?;
+    kept(&user, &others, SOON).await?;
+    visitor.finish().await?;
+
+    // What can't be reached doesn't pass: visitors notice this one.
     user.say("the Consul is cut off");
     let agents = [user.size.client_names(), user.size.server_names()].concat();
     user.order(Order::Partition {
@@ -43,9 +48,6 @@ pub(super) async fn story(user: User) -> Result<()> {
     user.order(Order::Heal);
     kept(&user, &others, FOUND_AGAIN).await?;
 
-    forgotten(&user).await?;
-    kept(&user, &others, SOON).await?;
-    visitor.finish().await?;
     web::undisturbed(&user, &placed, &starts)?;
 
     agents_change(&user, &others, &agents).await?;
