@@ -13,6 +13,7 @@ mod lose_quorum;
 mod node_loss;
 mod old_leader_restarts;
 mod rolling_restart;
+mod rolling_update;
 mod snapshot_catch_up;
 mod web;
 
@@ -110,6 +111,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: false,
         story: |user| Box::pin(rolling_restart::story(user)),
+    },
+    Scenario {
+        name: "rolling-update",
+        about: "A service is updated, a bad version is taken back and a canary promoted; the leader dies meanwhile, and no request fails.",
+        servers: &[3, 1],
+        clients: 4,
+        snapshot_after: None,
+        good_network: false,
+        story: |user| Box::pin(rolling_update::story(user)),
     },
     Scenario {
         name: "lose-quorum-and-recover",

@@ -16,6 +16,7 @@ mod deployments;
 mod errors;
 mod evaluations;
 pub mod forward;
+mod history;
 mod job;
 mod jobs;
 mod json;
@@ -25,6 +26,7 @@ mod operator;
 mod plan;
 mod query;
 mod snapshots;
+mod web;
 
 use std::sync::Arc;
 
@@ -130,7 +132,7 @@ pub fn nomad(api: Api) -> Router {
             get(evaluations::allocations),
         )
         .route("/v1/deployments", get(deployments::list))
-        .route("/v1/deployment/{*rest}", any(deployments::show))
+        .merge(of_deployments())
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/node/{id}", get(nodes::show))
         .route("/v1/node/{id}/allocations", get(nodes::allocations))
@@ -162,9 +164,37 @@ pub fn nomad(api: Api) -> Router {
         )
         .route("/v1/client/fs/logs/{id}", get(client_fs::logs));
     finish(
-        of_servers.merge(of_any_agent).merge(not_yet(&NOMAD_LATER)),
+        of_servers
+            .merge(of_any_agent)
+            .merge(web::router(ApiKind::Nomad))
+            .merge(not_yet(&NOMAD_LATER)),
         api,
     )
+}
+
+fn of_deployments() -> Router<Api> {
+    Router::new()
+        .route("/v1/deployment/{id}", get(deployments::show))
+        .route(
+            "/v1/deployment/allocations/{id}",
+            get(deployments::allocations),
+        )
+        .route(
+            "/v1/deployment/fail/{id}",
+            put(deployments::fail).post(deployments::fail),
+        )
+        .route(
+            "/v1/deployment/pause/{id}",
+            put(deployments::pause).post(deployments::pause),
+        )
+        .route(
+            "/v1/deployment/promote/{id}",
+            put(deployments::promote).post(deployments::promote),
+        )
+        .route(
+            "/v1/deployment/allocation-health/{id}",
+            put(deployments::set_health).post(deployments::set_health),
+        )
 }
 
 /// The Consul API.
@@ -199,7 +229,10 @@ pub fn consul(api: Api) -> Router {
             put(consul_agent::force_leave),
         );
     finish(
-        of_servers.merge(of_any_agent).merge(not_yet(&CONSUL_LATER)),
+        of_servers
+            .merge(of_any_agent)
+            .merge(web::router(ApiKind::Consul))
+            .merge(not_yet(&CONSUL_LATER)),
         api,
     )
 }
@@ -213,7 +246,7 @@ fn finish(router: Router<Api>, api: Api) -> Router {
 }
 
 /// Paths of the anchors that this build doesn't answer, and what they are for.
-const NOMAD_LATER: [(&str, &str); 14] = [
+const NOMAD_LATER: [(&str, &str); 15] = [
     (
         "/v1/allocation/{id}/{*rest}",
         "acting on an allocation over the API",
@@ -226,6 +259,10 @@ const NOMAD_LATER: [(&str, &str); 14] = [
     ),
     ("/v1/client/fs/{*rest}", "browsing an allocation's files"),
     ("/v1/client/gc", "garbage collection on demand"),
+    (
+        "/v1/deployment/unblock/{id}",
+        "deployments over several regions",
+    ),
     ("/v1/event/stream", "the event stream"),
     ("/v1/metrics", "metrics"),
     ("/v1/node/{id}/drain", "draining a node"),

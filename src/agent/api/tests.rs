@@ -10,4 +10,5 @@ mod logs;
 mod nomad;
 mod passing_on;
 mod plan;
+mod web;
 pub(crate) mod world;

@@ -4,7 +4,7 @@
 mod spec;
 mod take_up;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -235,6 +235,7 @@ impl Task {
                 machine: self.machine.saved(),
                 checks: self.health.clone(),
             },
+            passes: self.serving && self.passes(),
         });
     }
 
@@ -368,6 +369,12 @@ impl Task {
 
     fn serve(&mut self, ctx: &mut Context<Self>) {
         let mut offers = self.offers();
+        let checked: BTreeSet<&str> = offers
+            .iter()
+            .flat_map(|offer| &offer.checks)
+            .map(|plan| plan.row.check_id.as_str())
+            .collect();
+        self.health.retain(|id, _| checked.contains(id.as_str()));
         for plan in offers.iter_mut().flat_map(|offer| &mut offer.checks) {
             if let Some(status) = self.health.get(&plan.row.check_id) {
                 plan.row.status.clone_from(status);
@@ -476,6 +483,7 @@ impl Handler<Update> for Task {
         self.asked = update.task;
         if self.serving {
             self.serve(ctx);
+            self.tell();
         }
     }
 }

@@ -5,6 +5,7 @@ mod beside;
 mod cluster;
 mod consensus;
 mod control;
+mod deployments;
 mod eval_broker;
 mod evaluation;
 mod garbage;
@@ -166,10 +167,13 @@ fn leaders_actors(
     .start();
     let collector =
         garbage::Collector::new(world.clone(), state.clone(), consensus.clone()).start();
+    let deployments =
+        deployments::Deployments::new(world.clone(), state.clone(), consensus.clone()).start();
     consensus.do_send(Follow(vec![
         broker,
         heartbeats.clone().recipient(),
         collector.recipient(),
+        deployments.recipient(),
     ]));
     heartbeats
 }

@@ -205,7 +205,8 @@ impl Answering {
                 Reply::Done
                 | Reply::Evaluated { .. }
                 | Reply::Planned { .. }
-                | Reply::Kv { .. } => Response::Done,
+                | Reply::Kv { .. }
+                | Reply::DeploymentChanged { .. } => Response::Done,
             },
             Ok(Err(ProposeError::Refused(refusal))) => Response::Refused(refusal.to_string()),
             Ok(Err(error)) => Response::NoLeader(error.to_string()),

@@ -100,6 +100,11 @@ impl Target {
         &self.destination
     }
 
+    /// Its options as `/api/routes` shows them.
+    pub fn shown_options(&self) -> &str {
+        &self.shown_options
+    }
+
     /// The path the upstream is asked for.
     pub fn rewrite<'a>(&self, path: &'a str) -> Cow<'a, str> {
         let stripped = if self.strip.is_empty() {

@@ -70,7 +70,7 @@ fn refusals(store: &Store, plan: &Plan) -> BTreeMap<String, String> {
         .iter()
         .filter(|stop| stop.follow_up_eval.is_none());
     let stopped: BTreeSet<&str> = stops.map(|stop| stop.alloc_id.as_str()).collect();
-    let live = live_names(store, plan, &stopped);
+    let holders = holders(store, plan, &stopped);
     let mut leaving: BTreeMap<&str, Vec<&Allocation>> = BTreeMap::new();
     for alloc in stopped.iter().filter_map(|id| store.alloc(id)) {
         leaving.entry(&alloc.node_id).or_default().push(alloc);
@@ -83,7 +83,7 @@ fn refusals(store: &Store, plan: &Plan) -> BTreeMap<String, String> {
     }
     let mut refused = BTreeMap::new();
     for (node_id, new) in by_node {
-        let twice = new.iter().find(|alloc| live.contains(&slot(alloc)));
+        let twice = new.iter().find(|alloc| !may_join(alloc, &holders));
         let checked = match twice {
             Some(alloc) => Err(format!("{} was placed by another plan", alloc.name)),
             None => node(store, node_id, &new, leaving.get(node_id)),
@@ -105,17 +105,35 @@ fn slot(alloc: &Allocation) -> (&str, &str) {
     (&alloc.name, node)
 }
 
-fn live_names<'a>(
-    store: &'a Store,
-    plan: &'a Plan,
-    stopped: &BTreeSet<&str>,
-) -> BTreeSet<(&'a str, &'a str)> {
+type Holders<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a Allocation>>;
+
+/// Who holds the names of the plan's job and goes on doing so.
+fn holders<'a>(store: &'a Store, plan: &'a Plan, stopped: &BTreeSet<&str>) -> Holders<'a> {
     let of_job = plan.job.iter().flat_map(|job| store.allocs_of_job(&job.id));
-    of_job
+    let staying = of_job
         .filter(|alloc| !alloc.terminal() && !stopped.contains(alloc.id.as_str()))
-        .filter(|alloc| !alloc.unknown() || !alloc.group().is_some_and(TaskGroup::replaces_unknown))
-        .map(|alloc| slot(alloc))
-        .collect()
+        .filter(|alloc| {
+            !alloc.unknown() || !alloc.group().is_some_and(TaskGroup::replaces_unknown)
+        });
+    let mut holders = Holders::new();
+    for alloc in staying {
+        holders.entry(slot(alloc)).or_default().push(alloc);
+    }
+    holders
+}
+
+/// Whether an allocation may be placed with this name: nobody else holds it, or one of another
+/// version that it takes over from in a deployment, or that it is a canary beside.
+fn may_join(alloc: &Allocation, holders: &Holders<'_>) -> bool {
+    let Some(others) = holders.get(&slot(alloc)) else {
+        return true;
+    };
+    let version = |alloc: &Allocation| alloc.job.as_ref().map(|job| job.job_modify_index);
+    let rolls = |other: &Allocation| {
+        let a_part = !alloc.deployment_id.is_empty() || !other.deployment_id.is_empty();
+        a_part && version(other) != version(alloc)
+    };
+    others.len() == 1 && others.iter().all(|other| rolls(other))
 }
 
 fn node(

@@ -5,7 +5,8 @@ use thiserror::Error;
 
 use super::dump::Dump;
 use crate::model::{
-    AllocReport, CatalogChange, CatalogNode, Evaluation, Job, KvChange, Node, Plan,
+    AllocReport, CatalogChange, CatalogNode, DeploymentChange, Evaluation, Job, KvChange, Node,
+    Plan,
 };
 use crate::time::Time;
 
@@ -108,6 +109,30 @@ pub enum Command {
         staged: usize,
         dump: Box<Dump>,
     },
+    /// Somebody acts on how versions of a job follow each other.
+    Rollout(Rollout),
+}
+
+/// What is asked about a job's versions and their rollouts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rollout {
+    Change {
+        deployment_id: String,
+        change: DeploymentChange,
+    },
+    /// Makes an earlier version of a job the newest one.
+    Revert {
+        job_id: String,
+        version: u64,
+        /// Only if the job is at this version.
+        prior: Option<u64>,
+    },
+    /// A user says whether a version of a job is one to go back to.
+    SetStability {
+        job_id: String,
+        version: u64,
+        stable: bool,
+    },
 }
 
 /// What an entry's proposer learns.
@@ -132,6 +157,13 @@ pub enum Reply {
     Superseded {
         serial: u64,
     },
+    /// The evaluation that follows, the deployment's new index, and the version its job went back
+    /// to.
+    DeploymentChanged {
+        eval_id: String,
+        modify_index: u64,
+        reverted_to: Option<u64>,
+    },
 }
 
 /// Why an entry changed nothing.
@@ -151,6 +183,20 @@ pub enum Refusal {
     NoSuchNode(String),
     #[error("node secret ID does not match")]
     WrongSecret,
+    #[error("deployment \"{0}\" not found")]
+    NoSuchDeployment(String),
+    #[error("can't {0} terminal deployment")]
+    DeploymentEnded(String),
+    #[error("{0}")]
+    NotPromotable(String),
+    #[error("allocation \"{id}\" isn't part of deployment \"{deployment}\"")]
+    NotInDeployment { id: String, deployment: String },
+    #[error("job \"{job}\" has no version {version}")]
+    NoSuchVersion { job: String, version: u64 },
+    #[error("can't revert to current version")]
+    CurrentVersion,
+    #[error("Current job has version {actual}; enforcing version {asked}")]
+    OtherVersion { asked: u64, actual: u64 },
     #[error("another restore came in between, or this one took too long: nothing is changed")]
     RestoreInterrupted,
 }
@@ -162,8 +208,16 @@ impl Refusal {
             Self::JobExists
             | Self::NoJobToCheck { .. }
             | Self::JobChanged { .. }
+            | Self::OtherVersion { .. }
             | Self::RestoreInterrupted => 409,
-            Self::NoSuchJob(_) | Self::NoSuchNode(_) => 404,
+            Self::NoSuchJob(_)
+            | Self::NoSuchNode(_)
+            | Self::NoSuchDeployment(_)
+            | Self::NoSuchVersion { .. } => 404,
+            Self::DeploymentEnded(_)
+            | Self::NotPromotable(_)
+            | Self::NotInDeployment { .. }
+            | Self::CurrentVersion => 400,
             Self::WrongSecret => 403,
         }
     }

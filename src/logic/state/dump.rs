@@ -9,7 +9,8 @@ use super::kv::Kv;
 use super::staged::{Staged, StagedDump};
 use super::{Applying, Proposed, Store, Topic};
 use crate::model::{
-    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, KvPair, Node, ServiceInstance,
+    Allocation, CatalogNode, Check, Deployment, EVAL_BLOCKED, Evaluation, Job, KvPair, Node,
+    ServiceInstance,
 };
 use crate::table::Table;
 
@@ -27,6 +28,7 @@ pub struct Dump {
     pub allocs: Vec<Arc<Allocation>>,
     pub node_alloc_index: Vec<(String, u64)>,
     pub evals: Vec<Arc<Evaluation>>,
+    pub deployments: Vec<Arc<Deployment>>,
     pub catalog_nodes: Vec<Arc<CatalogNode>>,
     pub services: Vec<Arc<ServiceInstance>>,
     pub checks: Vec<Arc<Check>>,
@@ -68,6 +70,7 @@ impl Store {
             allocs: self.allocs.values().cloned().collect(),
             node_alloc_index: numbers(&self.node_alloc_index),
             evals: self.evals.values().cloned().collect(),
+            deployments: self.deployments.values().cloned().collect(),
             catalog_nodes: self.catalog_nodes.values().cloned().collect(),
             services: self.services.values().cloned().collect(),
             checks: self.checks.values().cloned().collect(),
@@ -122,6 +125,12 @@ impl Store {
                 store.evals_blocked.insert(eval.id.clone(), ());
             }
             store.evals.insert_shared(eval.id.clone(), eval);
+        }
+        for row in dump.deployments {
+            store
+                .deployments_by_job
+                .insert((row.job_id.clone(), row.id.clone()), ());
+            store.deployments.insert_shared(row.id.clone(), row);
         }
         for node in dump.catalog_nodes {
             store.catalog_nodes.insert_shared(node.node.clone(), node);
@@ -180,6 +189,10 @@ impl Store {
             ),
             ("evals_by_job", self.evals_by_job == fresh.evals_by_job),
             ("evals_blocked", self.evals_blocked == fresh.evals_blocked),
+            (
+                "deployments_by_job",
+                self.deployments_by_job == fresh.deployments_by_job,
+            ),
         ];
         let stale = agreements.into_iter().filter(|(_, agrees)| !agrees);
         stale.map(|(table, _)| table).collect()

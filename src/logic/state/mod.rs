@@ -7,6 +7,7 @@
 mod allocs;
 mod catalog;
 mod command;
+mod deployments;
 mod disconnect;
 mod dump;
 mod evals;
@@ -15,6 +16,7 @@ mod jobs;
 mod kv;
 mod nodes;
 mod proposals;
+mod rollout;
 mod said;
 mod staged;
 mod usage;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{Command, Entry, Outcome, Refusal, Reply};
+pub use command::{Command, Entry, Outcome, Refusal, Reply, Rollout};
 pub use dump::{Dump, KvDump};
 pub use jobs::{GroupSummary, JobSummary};
 pub use proposals::Proposed;
@@ -33,8 +35,8 @@ pub use usage::Usage;
 
 use crate::id::Ids;
 use crate::model::{
-    AllocId, Allocation, CatalogNode, Check, EvalId, Evaluation, Job, JobId, Node, NodeId,
-    ServiceInstance,
+    AllocId, Allocation, CatalogNode, Check, Deployment, EvalId, Evaluation, Job, JobId, Node,
+    NodeId, ServiceInstance,
 };
 use crate::table::Table;
 use crate::time::Time;
@@ -48,16 +50,18 @@ pub enum Topic {
     Evals,
     Catalog,
     Kv,
+    Deployments,
 }
 
 impl Topic {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Jobs,
         Self::Nodes,
         Self::Allocs,
         Self::Evals,
         Self::Catalog,
         Self::Kv,
+        Self::Deployments,
     ];
 }
 
@@ -85,6 +89,8 @@ pub struct Store {
     evals: Table<EvalId, Evaluation>,
     evals_by_job: Table<(JobId, EvalId), ()>,
     evals_blocked: Table<EvalId, ()>,
+    deployments: Table<String, Deployment>,
+    deployments_by_job: Table<(JobId, String), ()>,
     catalog_nodes: Table<String, CatalogNode>,
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
@@ -197,10 +203,8 @@ impl Store {
                 self.stage(id, *part, now);
                 Ok(Reply::Done)
             }
-            Command::Restore { id, staged, dump } => {
-                self.restore_staged(&id, staged, *dump, now)?;
-                Ok(Reply::Done)
-            }
+            Command::Restore { id, staged, dump } => self.restore_staged(&id, staged, *dump, now),
+            Command::Rollout(asked) => self.roll(asked, now),
         }
     }
 

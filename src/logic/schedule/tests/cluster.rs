@@ -286,6 +286,7 @@ impl Cluster {
                 client_status: status.into(),
                 client_description: String::new(),
                 task_states: alloc.task_states.clone(),
+                health: None,
             }],
         });
     }
