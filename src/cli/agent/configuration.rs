@@ -403,7 +403,10 @@ mod tests {
         assert_eq!(config.start_join, ["10.0.0.1"]);
         assert_eq!(config.join, ["a", "b:4648"]);
         assert_eq!(config.encrypt, key);
-        assert_eq!(config.consul, Some(ConsulConfig::at("127.0.0.1:8500")));
+        assert_eq!(
+            config.consul,
+            Some(logic::config::ConsulConfig::at("127.0.0.1:8500"))
+        );
         assert!(!config.catalog.enabled, "its ports are left to the Consul");
         assert_eq!(config.client.meta.len(), 2);
         assert_eq!(warnings.len(), 1, "{warnings:?}");

@@ -10,30 +10,30 @@ pub(super) struct ConsulArgs {
     pub(super) consul_address: Option<String>,
     /// The token for it
     #[arg(long, value_name = "TOKEN")]
-    consul_token: Option<String>,
+    pub(super) consul_token: Option<String>,
     /// USER[:PASSWORD] for a proxy in front of it
     #[arg(long, value_name = "AUTH")]
-    consul_auth: Option<String>,
+    pub(super) consul_auth: Option<String>,
     /// Register the agent itself there
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true")]
-    consul_auto_advertise: Option<bool>,
+    pub(super) consul_auto_advertise: Option<bool>,
     /// Have the agent checked at its advertised address
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true")]
-    consul_checks_use_advertise: Option<bool>,
+    pub(super) consul_checks_use_advertise: Option<bool>,
     /// Find servers through it as a server
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true")]
-    consul_server_auto_join: Option<bool>,
+    pub(super) consul_server_auto_join: Option<bool>,
     /// Find servers through it as a client
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true")]
-    consul_client_auto_join: Option<bool>,
+    pub(super) consul_client_auto_join: Option<bool>,
     #[arg(long, hide = true, value_name = "NAME")]
-    consul_server_service_name: Option<String>,
+    pub(super) consul_server_service_name: Option<String>,
     #[arg(long, hide = true, value_name = "NAME")]
-    consul_client_service_name: Option<String>,
+    pub(super) consul_client_service_name: Option<String>,
 }
 
 impl ConsulArgs {
