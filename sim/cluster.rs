@@ -29,6 +29,7 @@ pub const USER: &str = "user";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
     pub servers: usize,
+    /// None: the servers are clients too, and an edge comes as a job.
     pub clients: usize,
     /// Entries after which a server takes a snapshot; `None`: as in production.
     pub snapshot_after: Option<u64>,
@@ -44,7 +45,15 @@ impl Size {
         numbers.map(|number| format!("server-{number}")).collect()
     }
 
+    /// Whether each host is server and client.
+    pub fn is_together(&self) -> bool {
+        self.clients == 0
+    }
+
     pub fn client_names(&self) -> Vec<String> {
+        if self.is_together() {
+            return self.server_names();
+        }
         let numbers = 1..=self.clients;
         numbers.map(|number| format!("client-{number}")).collect()
     }
@@ -91,7 +100,11 @@ impl Cluster<'_> {
             slowest.as_millis()
         ));
         let (servers, clients) = (size.server_names(), size.client_names());
-        let hosts = [servers.clone(), clients].concat();
+        let hosts = if size.is_together() {
+            clients
+        } else {
+            [servers.clone(), clients].concat()
+        };
         let sight = Sight::default();
         let mut agents = BTreeMap::new();
         for name in &hosts {
@@ -284,6 +297,8 @@ fn config(name: &str, servers: &[String], size: Size) -> AgentConfig {
         if let Some(entries) = size.snapshot_after {
             config.server.snapshot_threshold = entries;
         }
+        config.client.enabled = size.is_together();
+        config.edge.enabled = !size.is_together();
     } else {
         config.client.enabled = true;
         config.client.servers = servers.to_vec();

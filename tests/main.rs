@@ -7,6 +7,8 @@ mod agent;
 #[cfg(test)]
 mod beside;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod cli_args;
 #[cfg(test)]
 mod docker;
@@ -20,3 +22,5 @@ mod program;
 mod quickstart;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod webdriver;

@@ -51,6 +51,11 @@ pub struct Withdraw {
     pub owner: String,
 }
 
+/// Answered when the servers know all that is offered here now, or can't be reached.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Tell;
+
 /// A check was run.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -208,6 +213,16 @@ impl Catalog {
         }
     }
 
+    /// When the servers have been told what differs.
+    fn told(&mut self, ctx: &mut Context<Self>) -> ResponseFuture<()> {
+        let (done, known) = oneshot::channel();
+        self.waiting.push(done);
+        self.send(ctx);
+        Box::pin(async move {
+            known.await.ok();
+        })
+    }
+
     /// Sends what differs, unless something is under way: then it goes with the next round.
     fn send(&mut self, ctx: &mut Context<Self>) {
         if self.restoring {
@@ -326,17 +341,23 @@ impl Handler<Withdraw> for Catalog {
             self.rebuild();
         }
         // Also who asks again is answered only when the servers know.
-        let (done, known) = oneshot::channel();
-        self.waiting.push(done);
-        self.send(ctx);
+        let told = self.told(ctx);
         let beside = self.beside.as_ref();
         let settled = beside.map(|beside| beside.keeper.send(Settle));
         Box::pin(async move {
-            known.await.ok();
+            told.await;
             if let Some(settled) = settled {
                 settled.await.ok();
             }
         })
+    }
+}
+
+impl Handler<Tell> for Catalog {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Tell, ctx: &mut Self::Context) -> Self::Result {
+        self.told(ctx)
     }
 }
 

@@ -31,10 +31,14 @@ pub enum Planted {
     WithdrawAfterKill,
     /// The instances of a node that is down stay passing.
     DownNodeKeepsPassing,
+    /// An allocation is reported healthy as soon as it is there.
+    HealthyUnseen,
+    /// What others registered in a Consul is taken for this agent's own.
+    OthersServicesRemoved,
 }
 
 impl Planted {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::SkippedFsync,
         Self::VoteNotPersisted,
         Self::LeaseWithoutGrace,
@@ -47,6 +51,8 @@ impl Planted {
         Self::RestartForgetsTasks,
         Self::WithdrawAfterKill,
         Self::DownNodeKeepsPassing,
+        Self::HealthyUnseen,
+        Self::OthersServicesRemoved,
     ];
 
     pub fn name(self) -> &'static str {
@@ -63,6 +69,8 @@ impl Planted {
             Self::RestartForgetsTasks => "restart-forgets-tasks",
             Self::WithdrawAfterKill => "withdraw-after-kill",
             Self::DownNodeKeepsPassing => "down-node-keeps-passing",
+            Self::HealthyUnseen => "healthy-unseen",
+            Self::OthersServicesRemoved => "others-services-removed",
         }
     }
 

@@ -34,7 +34,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
 const SETTLE_TURNS: usize = 16;
 
 pub(super) fn run(args: &AgentArgs, program: Program) -> Outcome {
-    run_configured(args.config(), program)
+    run_configured(args.config(program), program)
 }
 
 /// `consul agent`: a server of the catalog.

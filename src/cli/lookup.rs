@@ -4,6 +4,7 @@ use logic::model::Evaluation;
 use serde::de::DeserializeOwned;
 
 use super::api::{AllocStub, JobStub, NodeStub};
+use super::deployment::{self, Deployment};
 use super::exit::Failure;
 use super::http::{Client, escaped};
 use super::{alloc, eval, job_status, node};
@@ -113,6 +114,21 @@ impl Row for Evaluation {
 
     fn listed(rows: &[Self]) -> String {
         eval::render_list(rows, false)
+    }
+}
+
+impl Row for Deployment {
+    const PATH: &str = "/v1/deployments";
+    const ONE: &str = "deployment";
+    const MANY: &str = "deployments";
+    const NONE_WITH: &str = "No deployment(s) with prefix or id";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn listed(rows: &[Self]) -> String {
+        deployment::render_list(rows, false)
     }
 }
 

@@ -7,6 +7,7 @@ mod dirs;
 mod disk;
 mod docker;
 pub mod executor;
+mod files;
 mod logs;
 mod machine;
 mod network;

@@ -8,6 +8,7 @@ use crate::tree::{Data, Kind};
 
 pub(crate) fn edge(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, config: &mut AgentConfig) {
     let edge = &mut config.edge;
+    edge.enabled = true;
     decoder.flag(fields, "enabled", &mut edge.enabled);
     if let Some(listeners) = listeners(decoder, fields) {
         edge.listeners = listeners;

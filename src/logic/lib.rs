@@ -11,6 +11,7 @@ pub mod client_hello;
 pub mod config;
 pub mod diff;
 pub mod dns;
+pub mod drain;
 pub mod duration;
 pub mod election;
 pub mod id;

@@ -128,6 +128,39 @@ fn consul_killed_and_emptied(agent: &Agent, consul: &mut Consul) {
     assert_eq!(status.matches(" running ").count(), 2, "{status}");
 }
 
+#[test]
+fn a_client_finds_its_servers_through_the_consul() {
+    let Some(program) = Consul::find() else {
+        return;
+    };
+    let consul = Consul::start(program, 380);
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let server = lasting(folder, &consul);
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let file = folder.path().join("agent.hcl");
+    let text = format!(
+        "name = \"other\"\ndata_dir = \"{}\"\nbind_addr = \"127.0.0.1\"\nclient {{\n  \
+         enabled = true\n}}\nconsul {{\n  address = \"{}\"\n}}\n",
+        folder.path().join("data").display(),
+        consul.address()
+    );
+    fs::write(&file, text).expect("written");
+    let file = file.to_str().expect("text").to_owned();
+    let client = Agent::start(folder, 385, &["-config", &file]);
+    eventually("both nodes are known", || {
+        let nodes = server.nomad("GET", "/v1/nodes", "").ok()?.json();
+        (nodes.as_array()?.len() == 2).then_some(())
+    });
+    let node = client
+        .nomad("GET", "/v1/nodes?prefix=", "")
+        .expect("an answer");
+    assert!(node.body.contains("\"other\""), "{}", node.body);
+    eventually("a node's attributes tell of its Consul", || {
+        let own = server.ask(&["node", "status", "-self", "-verbose"]);
+        own.contains("unique.consul.name").then_some(())
+    });
+}
+
 /// An agent that keeps its tasks over its own end.
 fn lasting(folder: tempfile::TempDir, consul: &Consul) -> Agent {
     let file = folder.path().join("agent.hcl");

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::client::{Consul, ConsulError};
 use super::form;
+use crate::planted::{self, Planted};
 
 /// What one round goes by.
 pub(super) struct Round {
@@ -72,6 +73,12 @@ async fn go(round: &Round, outcome: &mut Outcome) -> Result<(), ConsulError> {
         return Ok(());
     }
     found.services = form::services(&round.consul.get("/v1/agent/services").await?);
+    if planted::is(Planted::OthersServicesRemoved) {
+        for service in found.services.values_mut() {
+            let mark = (beside::MARK.to_owned(), round.mark.to_string());
+            service.meta.extend([mark]);
+        }
+    }
     outcome.whole = true;
     let wish = Wish {
         wanted: &round.wanted,

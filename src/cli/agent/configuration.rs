@@ -11,6 +11,7 @@ use logic::config::AgentConfig;
 
 use super::consul_flags::ConsulArgs;
 use super::edge_flags::EdgeArgs;
+use crate::cli::version::Program;
 
 /// Run an agent: a server, a client, or with -dev a whole cluster in one process
 #[derive(clap::Args, Debug, Default)]
@@ -105,13 +106,15 @@ pub(crate) struct AgentArgs {
 }
 
 impl AgentArgs {
-    pub(super) fn config(&self) -> anyhow::Result<Configured> {
+    pub(super) fn config(&self, program: Program) -> anyhow::Result<Configured> {
         let mut base = if self.dev {
             dev()
         } else {
             AgentConfig::default()
         };
         base.server.bootstrap_expect = UNSAID;
+        // Whoever starts a Nomad runs fabio as a job, which needs the edge's ports.
+        base.edge.enabled = program != Program::Nomad;
         let mut configured = read_files(base, &self.config)?;
         let config = &mut configured.config;
         self.override_by_flags(config);
@@ -322,7 +325,10 @@ mod tests {
             region: Some("flag".to_owned()),
             ..AgentArgs::default()
         };
-        let config = args.config().expect("a configuration").config;
+        let config = args
+            .config(Program::Drover)
+            .expect("a configuration")
+            .config;
         assert_eq!(config.name, "from10");
         assert_eq!(config.datacenter, "from20");
         assert_eq!(config.region, "flag");
@@ -374,7 +380,7 @@ mod tests {
                 "can't read the configuration /no/such/file",
             ),
         ] {
-            let error = args.config().expect_err(reason).to_string();
+            let error = args.config(Program::Drover).expect_err(reason).to_string();
             assert!(error.contains(reason), "{error}");
         }
     }
@@ -399,7 +405,8 @@ mod tests {
             meta: vec![("y".to_owned(), "2".to_owned())],
             ..AgentArgs::default()
         };
-        let Configured { config, warnings } = args.config().expect("a configuration");
+        let Configured { config, warnings } =
+            args.config(Program::Drover).expect("a configuration");
         assert_eq!(config.start_join, ["10.0.0.1"]);
         assert_eq!(config.join, ["a", "b:4648"]);
         assert_eq!(config.encrypt, key);
@@ -422,7 +429,7 @@ mod tests {
                 bootstrap_expect: given,
                 ..AgentArgs::default()
             };
-            let configured = args.config().expect("a configuration");
+            let configured = args.config(Program::Drover).expect("a configuration");
             configured.config.server.bootstrap_expect
         };
         assert_eq!(expect(&[], None), 1);
@@ -452,7 +459,7 @@ mod tests {
                 "`encrypt` must be 32 bytes in base64",
             ),
         ] {
-            let error = args.config().expect_err(reason).to_string();
+            let error = args.config(Program::Drover).expect_err(reason).to_string();
             assert!(error.contains(reason), "{error}");
         }
     }
@@ -477,6 +484,34 @@ mod tests {
     }
 
     #[test]
+    fn a_nomad_leaves_the_edges_ports_to_a_fabio_unless_told_otherwise() {
+        let written = |text: &str| {
+            let file = tempfile::NamedTempFile::with_suffix(".hcl").expect("a file");
+            fs::write(file.path(), text).expect("written");
+            file
+        };
+        let (silent, block) = (
+            written("data_dir = \"/x\""),
+            written("edge {\n ui_port = 1\n}"),
+        );
+        for (program, file, flag, expected) in [
+            (Program::Nomad, &silent, None, false),
+            (Program::Nomad, &block, None, true),
+            (Program::Nomad, &silent, Some(":9999"), true),
+            (Program::Drover, &silent, None, true),
+        ] {
+            let args = AgentArgs {
+                dev: true,
+                config: vec![file.path().to_owned()],
+                edge: EdgeArgs::listening(flag),
+                ..AgentArgs::default()
+            };
+            let config = args.config(program).expect("a configuration").config;
+            assert_eq!(config.edge.enabled, expected, "{program:?} {flag:?}");
+        }
+    }
+
+    #[test]
     fn a_dev_agent_outside_loopback_finds_its_address_out() {
         let bind = Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let args = AgentArgs {
@@ -484,14 +519,20 @@ mod tests {
             bind,
             ..AgentArgs::default()
         };
-        let config = args.config().expect("a configuration").config;
+        let config = args
+            .config(Program::Drover)
+            .expect("a configuration")
+            .config;
         assert_eq!(config.advertise_addr, None);
         assert_eq!(config.client.network_interface, "");
         let args = AgentArgs {
             dev: true,
             ..AgentArgs::default()
         };
-        let config = args.config().expect("a configuration").config;
+        let config = args
+            .config(Program::Drover)
+            .expect("a configuration")
+            .config;
         assert_eq!(config.client.network_interface, "lo");
     }
 }

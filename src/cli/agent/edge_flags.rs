@@ -26,6 +26,7 @@ pub(super) struct EdgeArgs {
 
 impl EdgeArgs {
     pub(super) fn override_in(&self, config: &mut EdgeConfig) -> anyhow::Result<()> {
+        config.enabled |= self.listeners.is_some();
         if let Some(list) = &self.listeners {
             let read = EdgeListener::parse_list(list);
             config.listeners = read.map_err(|why| anyhow!("-proxy.addr: {why}"))?;
@@ -43,6 +44,16 @@ impl EdgeArgs {
             Some(other) => bail!("-log.access.target: \"{other}\" is unknown; write stdout"),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl EdgeArgs {
+    pub(super) fn listening(list: Option<&str>) -> Self {
+        Self {
+            listeners: list.map(str::to_owned),
+            ..Self::default()
+        }
     }
 }
 

@@ -73,6 +73,8 @@ pub struct Allocation {
     /// When it was unknown and known again; empty if it never was.
     #[serde(deserialize_with = "lenient")]
     pub alloc_states: Vec<AllocState>,
+    /// It is to leave its node: another one takes its place.
+    pub migrate: bool,
     pub create_index: u64,
     pub modify_index: u64,
     /// Changes when the servers change it; what nodes watch.

@@ -22,6 +22,8 @@ pub const TRIGGER_RETRY_FAILED: &str = "failed-follow-up";
 pub const TRIGGER_DISCONNECT_TIMEOUT: &str = "max-disconnect-timeout";
 pub const TRIGGER_DEPLOYMENT_WATCHER: &str = "deployment-watcher";
 pub const TRIGGER_ROLLING_UPDATE: &str = "rolling-update";
+pub const TRIGGER_NODE_DRAIN: &str = "node-drain";
+pub const TRIGGER_ALLOC_STOP: &str = "alloc-stop";
 pub const TRIGGER_QUEUED_ALLOCS: &str = "queued-allocs";
 
 /// One pass of the scheduler over one job: why, and with what result.

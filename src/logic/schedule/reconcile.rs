@@ -183,7 +183,7 @@ pub(super) fn fate(
         None => Fate::Lost,
         Some(node) if node.away() && still_stopping(node, alloc, now) => Fate::Keep,
         Some(node) if node.away() => Fate::Lost,
-        Some(node) if node.drain => Fate::Migrate,
+        Some(_) if alloc.migrate => Fate::Migrate,
         Some(_) if up_to_date => Fate::Keep,
         Some(_) if update::in_place(store, job, group, alloc) => Fate::UpdateInPlace,
         Some(_) => Fate::Replace,
@@ -248,12 +248,19 @@ pub(super) fn act(
         }
         Fate::Migrate => {
             out.changes.migrate += 1;
-            replace(
-                out,
-                Handover::Stop,
-                "alloc is being migrated",
-                History::Keep,
-            );
+            let reason = "alloc is being migrated";
+            // Its time is over: it leaves whether there is room elsewhere or not.
+            let node = store.node(&alloc.node_id);
+            let forced = node.is_some_and(|node| node.forced_out(now));
+            if forced {
+                out.stops.push((Arc::clone(alloc), reason));
+            }
+            let handover = if forced {
+                Handover::Leave
+            } else {
+                Handover::Stop
+            };
+            replace(out, handover, reason, History::Keep);
         }
         Fate::Lost => {
             out.changes.place += 1;

@@ -5,8 +5,8 @@ use thiserror::Error;
 
 use super::dump::Dump;
 use crate::model::{
-    AllocReport, CatalogChange, CatalogNode, DeploymentChange, Evaluation, Job, KvChange, Node,
-    Plan,
+    AllocReport, CatalogChange, CatalogNode, DeploymentChange, DrainStrategy, Evaluation, Job,
+    KvChange, Node, Plan,
 };
 use crate::time::Time;
 
@@ -57,6 +57,21 @@ pub enum Command {
     SetNodeEligibility {
         node_id: String,
         eligible: bool,
+    },
+    /// Begins to empty a node; with nothing, ends that.
+    SetNodeDrain {
+        node_id: String,
+        drain: Option<DrainStrategy>,
+        /// Whether new allocations may be placed there once it isn't drained.
+        eligible: bool,
+        /// It ends because the node is empty.
+        complete: bool,
+    },
+    /// Allocations have to leave their nodes.
+    MigrateAllocs {
+        alloc_ids: Vec<String>,
+        /// Why, as evaluations say it.
+        trigger: String,
     },
     /// What a node says of its allocations.
     ReportAllocs {
@@ -181,6 +196,8 @@ pub enum Refusal {
     NoSuchJob(String),
     #[error("node \"{0}\" not found")]
     NoSuchNode(String),
+    #[error("allocation \"{0}\" has stopped, or is about to")]
+    AllocStopped(String),
     #[error("node secret ID does not match")]
     WrongSecret,
     #[error("deployment \"{0}\" not found")]
@@ -209,6 +226,7 @@ impl Refusal {
             | Self::NoJobToCheck { .. }
             | Self::JobChanged { .. }
             | Self::OtherVersion { .. }
+            | Self::AllocStopped(_)
             | Self::RestoreInterrupted => 409,
             Self::NoSuchJob(_)
             | Self::NoSuchNode(_)

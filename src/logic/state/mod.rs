@@ -9,6 +9,7 @@ mod catalog;
 mod command;
 mod deployments;
 mod disconnect;
+mod drain;
 mod dump;
 mod evals;
 mod garbage;
@@ -164,6 +165,15 @@ impl Store {
             } => self.set_node_status(&node_id, &status, &description, now),
             Command::SetNodeEligibility { node_id, eligible } => {
                 self.set_node_eligibility(&node_id, eligible, now)
+            }
+            Command::SetNodeDrain {
+                node_id,
+                drain,
+                eligible,
+                complete,
+            } => self.set_node_drain(&node_id, drain, eligible, complete, now),
+            Command::MigrateAllocs { alloc_ids, trigger } => {
+                self.migrate_allocs(&alloc_ids, &trigger, now)
             }
             Command::ReportAllocs {
                 node_id,
