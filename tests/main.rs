@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+mod beside;
+#[cfg(test)]
 mod browser;
 #[cfg(test)]
 mod cli_args;
