@@ -2,6 +2,7 @@
 //! fate does, and what must be true then.
 
 mod agent_restart;
+mod beside_a_consul;
 mod election;
 mod everything;
 mod first_job;
@@ -43,6 +44,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Whether there is a Consul that isn't ours.
+    pub fn consul(&self) -> bool {
+        self.name == BESIDE_A_CONSUL
+    }
+
     pub fn servers(&self, seed: u64) -> usize {
         // Mixed, for seeds that are chosen by scenario.
         let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
@@ -50,6 +56,8 @@ impl Scenario {
         self.servers.get(choice).copied().unwrap_or(1)
     }
 }
+
+const BESIDE_A_CONSUL: &str = "beside-a-consul";
 
 pub const ALL: &[Scenario] = &[
     Scenario {
@@ -177,6 +185,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: false,
         story: |user| Box::pin(agent_restart::story(user)),
+    },
+    Scenario {
+        name: BESIDE_A_CONSUL,
+        about: "Agents keep another's Consul told of what runs while it restarts, is cut off and forgets.",
+        servers: &[1, 3],
+        clients: 3,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(beside_a_consul::story(user)),
     },
     Scenario {
         name: "everything-at-once",

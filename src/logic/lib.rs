@@ -5,6 +5,7 @@
 //! value.
 
 pub mod autopilot;
+pub mod beside;
 pub mod catalog;
 pub mod client_hello;
 pub mod config;
