@@ -108,8 +108,8 @@ async fn a_rollout_is_told_in_the_anchors_fields() {
     let allocs = format!("/v1/deployment/allocations/{id}");
     let alloc = get(&agent.nomad, &allocs).await.json()[0].clone();
     assert_eq!(alloc["DeploymentStatus"]["Healthy"], true);
-    let whole = format!("/v1/allocation/{}", alloc["ID"].as_str().unwrap());
-    let whole = get(&agent.nomad, &whole).await;
+    let path = format!("/v1/allocation/{}", alloc["ID"].as_str().unwrap());
+    let whole = get(&agent.nomad, &path).await;
     assert_eq!(whole.json()["DeploymentID"], id);
 }
 
