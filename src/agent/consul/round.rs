@@ -1,6 +1,7 @@
 //! One look at the Consul, and the changes after which it has what is wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::sync::Arc;
 
 use logic::beside::{self, Found, FoundCheck, Registration, Step, Wish};
@@ -146,7 +147,8 @@ fn escaped(id: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
                 path.push(char::from(byte));
             }
-            _ => path.push_str(&format!("%{byte:02X}")),
+            // Writing to a string can't fail.
+            _ => write!(path, "%{byte:02X}").unwrap_or_default(),
         }
     }
     path
