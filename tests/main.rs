@@ -15,11 +15,15 @@ mod docker;
 #[cfg(test)]
 mod mistakes;
 #[cfg(test)]
+mod operators;
+#[cfg(test)]
 mod plan;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
 mod quickstart;
+#[cfg(test)]
+mod rolling_update;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]

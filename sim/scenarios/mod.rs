@@ -9,6 +9,7 @@ mod first_job;
 mod flapping_node;
 mod follower_isolated;
 mod leader_isolated;
+mod lone_edge;
 mod lose_quorum;
 mod node_drain;
 mod node_loss;
@@ -157,6 +158,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: false,
         story: |user| Box::pin(flapping_node::story(user)),
+    },
+    Scenario {
+        name: "lone-edge",
+        about: "An edge of its own loses its catalog and finds it again; requests go on.",
+        servers: &[1, 3],
+        clients: 3,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(lone_edge::story(user)),
     },
     Scenario {
         name: "snapshot-catch-up",

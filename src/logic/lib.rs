@@ -14,6 +14,8 @@ pub mod dns;
 pub mod drain;
 pub mod duration;
 pub mod election;
+pub mod fabio;
+pub mod fuzz;
 pub mod id;
 pub mod invariants;
 pub mod lifecycle;
