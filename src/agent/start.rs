@@ -118,7 +118,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         view: view.clone(),
     };
     sockets.serve(api, seal);
-    find_others(&world, &config, &gossip, member);
+    join_through_consul(&world, &config, &gossip, member);
     actix_rt::spawn(follow_servers(gossip.clone(), rpc.clone(), config.clone()));
     let client = config
         .client
@@ -138,15 +138,15 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     })
 }
 
-/// Looks for other agents through a Consul, if it is to.
-fn find_others(world: &World, config: &AgentConfig, gossip: &Gossip, me: Member) {
+/// Finds servers in the catalog of the Consul beside this agent.
+fn join_through_consul(world: &World, config: &AgentConfig, gossip: &Gossip, member: Member) {
     if let Some(consul) = &config.consul
         && consul.auto_join(config.server.enabled)
         && !config.dev_mode
     {
         let asked = Consul::new(world.clone(), consul);
         let name = consul.server_service_name.clone();
-        actix_rt::spawn(look_around(asked, name, gossip.clone(), me));
+        actix_rt::spawn(look_around(asked, name, gossip.clone(), member));
     }
 }
 
