@@ -1,30 +1,22 @@
 //! Stories that every seed has to survive. Each is one async function: what the user does, what
 //! fate does, and what must be true then.
 
-/// A job file of the walk-through: its name, and what is in it.
-macro_rules! job_file {
-    ($name:literal) => {
-        (
-            concat!($name, ".nomad"),
-            include_str!(concat!("../../docs/jobs/walkthrough/", $name, ".nomad")),
-        )
-    };
-}
-
 mod agent_restart;
+mod beside_a_consul;
 mod election;
 mod everything;
 mod first_job;
 mod flapping_node;
 mod follower_isolated;
 mod leader_isolated;
+mod lone_edge;
 mod lose_quorum;
+mod node_drain;
 mod node_loss;
 mod old_leader_restarts;
 mod rolling_restart;
 mod rolling_update;
 mod snapshot_catch_up;
-mod walkthrough;
 mod web;
 
 use std::future::Future;
@@ -52,6 +44,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Whether there is a Consul that isn't ours.
+    pub fn consul(&self) -> bool {
+        self.name == BESIDE_A_CONSUL
+    }
+
     pub fn servers(&self, seed: u64) -> usize {
         // Mixed, for seeds that are chosen by scenario.
         let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
@@ -59,6 +56,8 @@ impl Scenario {
         self.servers.get(choice).copied().unwrap_or(1)
     }
 }
+
+const BESIDE_A_CONSUL: &str = "beside-a-consul";
 
 pub const ALL: &[Scenario] = &[
     Scenario {
@@ -143,6 +142,15 @@ pub const ALL: &[Scenario] = &[
         story: |user| Box::pin(node_loss::story(user)),
     },
     Scenario {
+        name: "node-drain",
+        about: "A machine is emptied while visitors come; they notice nothing.",
+        servers: &[1, 3],
+        clients: 3,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(node_drain::story(user)),
+    },
+    Scenario {
         name: "flapping-node",
         about: "A machine comes and goes; the others are never touched.",
         servers: &[3, 1],
@@ -150,6 +158,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: false,
         story: |user| Box::pin(flapping_node::story(user)),
+    },
+    Scenario {
+        name: "lone-edge",
+        about: "An edge of its own loses its catalog and finds it again; requests go on.",
+        servers: &[1, 3],
+        clients: 3,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(lone_edge::story(user)),
     },
     Scenario {
         name: "snapshot-catch-up",
@@ -170,13 +187,13 @@ pub const ALL: &[Scenario] = &[
         story: |user| Box::pin(agent_restart::story(user)),
     },
     Scenario {
-        name: "walkthrough",
-        about: "The text's eight job files on its three hosts; a container, a host and the leader die.",
-        servers: &[3],
-        clients: 0,
+        name: BESIDE_A_CONSUL,
+        about: "Agents keep another's Consul told of what runs while it restarts, is cut off and forgets.",
+        servers: &[1, 3],
+        clients: 3,
         snapshot_after: None,
         good_network: true,
-        story: |user| Box::pin(walkthrough::story(user)),
+        story: |user| Box::pin(beside_a_consul::story(user)),
     },
     Scenario {
         name: "everything-at-once",

@@ -45,17 +45,20 @@ Jobs:
     stop          Stop a job
     status        Jobs, or whatever has an id
     logs          What a task wrote
-    job           init, validate, plan, run, status, stop, inspect
-    alloc         status, logs
-    eval          status
+    job           init, validate, plan, run, status, stop, inspect, history, revert, why, ...
+    deployment    list, status, promote, fail, pause, resume
+    alloc         status, logs, fs, stop
+    eval          list, status
 
 Cluster:
-    node          status, eligibility
+    node          status, drain, eligibility, config
     server        members, join, force-leave
     members       Members of the catalog's cluster
     catalog       services, nodes, datacenters
     kv            get, put, delete, export, import
     operator      raft, autopilot, snapshot: look after the servers
+    system        gc
+    ui            Where the web page is
     agent-info    Numbers about an agent
     keygen        A key for `encrypt`
 
@@ -73,15 +76,18 @@ Jobs:
     stop        Stop a job
     status      Jobs, or whatever has an id
     logs        What a task wrote
-    job         init, validate, plan, run, status, stop, inspect
-    alloc       status, logs
-    eval        status
+    job         init, validate, plan, run, status, stop, inspect, history, revert, why, ...
+    deployment  list, status, promote, fail, pause, resume
+    alloc       status, logs, fs, stop
+    eval        list, status
 
 Cluster:
     agent       Run an agent
-    node        status, eligibility
+    node        status, drain, eligibility, config
     server      members, join, force-leave
     operator    raft, autopilot, snapshot, gossip keyring generate
+    system      gc
+    ui          Where the web page is
     agent-info  Numbers about an agent
     version     The version spoken, and Drover's own
 
@@ -105,9 +111,29 @@ const CONSUL: &str = "Usage: consul <command> [flags] [arguments]
 
 This is Drover, called consul: `consul <command> -h` says more.";
 
-const FABIO: &str = "Usage: fabio -v | -version
+const FABIO: &str = "Usage: fabio [options]
 
-The edge proxy on its own isn't supported yet: it runs in every agent (`drover agent -dev`).";
+The edge proxy on its own, beside any catalog with Consul's API. Options are fabio's: also as
+variables of the environment (FABIO_PROXY_ADDR) and as lines of a file (-cfg=fabio.properties).
+
+    -proxy.addr=LIST                where it listens for what: `:9999;proto=http,:9997;proto=tcp`
+                                    (http, https, tcp, tcp+sni, https+tcp+sni, grpc, grpcs)
+    -proxy.cs=LIST                  certificates: `cs=NAME;type=file;cert=PATH;key=PATH`
+    -proxy.strategy=rnd|rr          who gets the next request
+    -proxy.matcher=prefix|glob|iprefix
+    -registry.backend=consul|static|file
+    -registry.consul.addr=HOST:PORT the catalog, localhost:8500
+    -registry.consul.token=TOKEN    what it is asked with
+    -registry.consul.tagprefix=TEXT what marks a tag as a route, urlprefix-
+    -registry.consul.register.enabled=false
+                                    doesn't register itself
+    -ui.addr=:9998                  routes, overrides, /health and /metrics
+    -log.level=TRACE|DEBUG|INFO|WARN|ERROR
+    -log.access.target=stdout       a line for each request
+    -cfg=PATH                       a file of options
+    -v                              the version
+
+docs/MIGRATING.md tells what becomes of each of the others.";
 
 /// A command that this build hasn't, and what can be done instead.
 type Later = (&'static [&'static str], &'static str);
@@ -117,7 +143,7 @@ const SCHEDULED: &str = "cron and `drover job run` start work at set times";
 const KEYS: &str = "the key is `encrypt` in the configuration; change it with all agents stopped";
 
 /// Commands of Nomad that this build hasn't.
-const NOMAD_LATER: [Later; 47] = [
+const NOMAD_LATER: [Later; 51] = [
     (&["acl"], NONE_OF_THIS),
     (&["action"], NONE_OF_THIS),
     (
@@ -129,6 +155,22 @@ const NOMAD_LATER: [Later; 47] = [
         "`drover catalog services`, or /v1/health/checks/SERVICE on 8500",
     ),
     (&["alloc", "pause"], NONE_OF_THIS),
+    (
+        &["alloc", "restart"],
+        "`drover alloc stop` replaces the allocation",
+    ),
+    (
+        &["alloc", "signal"],
+        "on the node: `docker kill --signal SIGHUP CONTAINER`",
+    ),
+    (
+        &["operator", "api"],
+        "curl asks the API: see `drover agent-info`",
+    ),
+    (
+        &["system", "reconcile"],
+        "summaries are computed when they are asked for",
+    ),
     (&["check"], "ask `drover agent-info`, or /v1/agent/health"),
     (&["debug"], NONE_OF_THIS),
     (&["eval", "delete"], NONE_OF_THIS),

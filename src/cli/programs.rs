@@ -17,6 +17,7 @@ use super::deployment::DeploymentCommand;
 use super::eval::{EvalCommand, EvalStatus};
 use super::example_backend::{self, ExampleBackendArgs};
 use super::exit::{Exit, Failure, Outcome};
+use super::fabio;
 use super::job::{JobCommand, JobInit, JobInspect, JobStop, JobValidate};
 use super::job_plan::JobPlan;
 use super::job_run::JobRun;
@@ -26,11 +27,13 @@ use super::kv::KvCommand;
 use super::membership::{ForceLeave, Join};
 use super::node::{NodeCommand, NodeStatus};
 use super::node_config::NodeConfig;
+use super::node_drain::NodeDrain;
 use super::operator::OperatorCommand;
 use super::quickstart::{self, QuickstartArgs};
 use super::server::{self, ServerCommand};
 use super::snapshot::SnapshotCommand;
 use super::status::Status;
+use super::system::SystemCommand;
 use super::ui::Ui;
 use super::version::Program;
 use super::{go_flags, help, terminal};
@@ -85,6 +88,7 @@ enum Command {
     Init(JobInit),
     JobStatus(JobStatus),
     NodeStatus(NodeStatus),
+    NodeDrain(NodeDrain),
     AllocStatus(AllocStatus),
     EvalStatus(EvalStatus),
     ServerMembers(server::Members),
@@ -93,6 +97,9 @@ enum Command {
     /// Look after the servers: who votes, how they are, snapshots
     #[command(subcommand)]
     Operator(OperatorCommand<OperatorConnection>),
+    /// Upkeep of the servers' state
+    #[command(subcommand)]
+    System(SystemCommand),
     Keygen(Keygen),
     AgentInfo(AgentInfo),
     Ui(Ui),
@@ -196,10 +203,7 @@ fn dispatch(program: Program, arguments: Vec<OsString>) -> Outcome {
             Ok(consul) => consul.command.run(),
             Err(exit) => Ok(exit),
         },
-        Program::Fabio => {
-            let text = "the edge proxy on its own isn't supported yet: it runs in every agent";
-            Err(Failure::new(text).hint("start one with `drover agent -dev`"))
-        }
+        Program::Fabio => fabio::run(&arguments),
     }
 }
 
@@ -302,6 +306,8 @@ impl Command {
             Self::Inspect(command) => block_on(command.run()),
             Self::JobStatus(command) => block_on(command.run()),
             Self::NodeStatus(command) => block_on(command.run()),
+            Self::NodeDrain(command) => block_on(command.run()),
+            Self::System(command) => block_on(command.run()),
             Self::AllocStatus(command) => block_on(command.run()),
             Self::EvalStatus(command) => block_on(command.run()),
             Self::ServerMembers(command) => block_on(command.run()),

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::cluster::{Cluster, but, image, job, on_port, service};
 use super::rolling::rolling;
+use crate::drain::{Steps, steps};
 use crate::duration::SECOND;
 use crate::model::{
     BEST_SCORE, CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_RUNNING, DEPLOYMENT_SUCCESSFUL,
@@ -37,6 +38,12 @@ pub(crate) enum Event {
     Down(u8),
     Up(u8),
     Eligible(u8, bool),
+    /// A node is to be emptied, within so many seconds, or not any more.
+    Drain(u8, bool, u8),
+    /// The allocations that have to leave drained nodes do.
+    Leave,
+    /// Users move allocations away.
+    Migrate(u16),
     /// A node says that it has more or less memory than before.
     Resize(u8, bool),
     Report {
@@ -92,6 +99,10 @@ fn events() -> impl Strategy<Value = Event> {
         2 => any::<u8>().prop_map(Event::Down),
         3 => any::<u8>().prop_map(Event::Up),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(node, yes)| Event::Eligible(node, yes)),
+        1 => (any::<u8>(), any::<bool>(), any::<u8>())
+            .prop_map(|(node, begins, within)| Event::Drain(node, begins, within)),
+        2 => Just(Event::Leave),
+        1 => any::<u16>().prop_map(Event::Migrate),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(node, less)| Event::Resize(node, less)),
         5 => (any::<u16>(), any::<u8>())
             .prop_map(|(alloc, status)| Event::Report { alloc, status }),
@@ -153,6 +164,25 @@ fn happen(cluster: &mut Cluster, event: &Event) {
         Event::Resize(node, less) => with_node(cluster, node, |cluster, name| {
             cluster.resize(name, if less { LITTLE } else { ENOUGH });
         }),
+        Event::Drain(node, begins, within) => with_node(cluster, node, |cluster, name| {
+            cluster.set_drain(name, begins.then(|| i64::from(within) * SECOND));
+        }),
+        Event::Leave => {
+            let Steps { migrate, drained } = steps(&cluster.store, cluster.now);
+            cluster.send_away(migrate);
+            for node_id in drained {
+                cluster.emptied(node_id);
+            }
+        }
+        Event::Migrate(alloc) => {
+            let ids: Vec<_> = cluster.store.allocs().map(|row| row.id.clone()).collect();
+            cluster.send_away(
+                pick(&ids, usize::from(alloc))
+                    .cloned()
+                    .into_iter()
+                    .collect(),
+            );
+        }
         Event::Report { alloc, status } => {
             let ids: Vec<_> = cluster.store.allocs().map(|row| row.id.clone()).collect();
             let statuses = [CLIENT_RUNNING, CLIENT_FAILED, CLIENT_COMPLETE];
@@ -268,6 +298,7 @@ pub(crate) fn heal(cluster: &mut Cluster) {
             cluster.up(&name);
         }
         cluster.resize(&name, ENOUGH);
+        cluster.set_drain(&name, None);
         cluster.eligible(&name, true);
     }
     cluster.settle();
