@@ -80,9 +80,12 @@ pub(super) fn evaluated(index: u64, reply: &Reply) -> Value {
             eval_id,
             job_modify_index,
         } => (eval_id.as_str(), *job_modify_index),
-        Reply::Done | Reply::Planned { .. } | Reply::Kv { .. } | Reply::Superseded { .. } => {
-            ("", index)
-        }
+        Reply::Done
+        | Reply::Planned { .. }
+        | Reply::Kv { .. }
+        | Reply::Superseded { .. }
+        | Reply::Txn(_)
+        | Reply::Session { .. } => ("", index),
     };
     json!({
         "EvalCreateIndex": if eval_id.is_empty() { 0 } else { index },

@@ -12,6 +12,8 @@ mod consul_catalog;
 mod consul_health;
 mod consul_json;
 mod consul_kv;
+mod consul_session;
+mod consul_txn;
 mod deployments;
 mod errors;
 mod evaluations;
@@ -183,6 +185,12 @@ pub fn consul(api: Api) -> Router {
         .route("/v1/kv", consul_kv::route())
         .route("/v1/kv/", consul_kv::route())
         .route("/v1/kv/{*key}", consul_kv::route())
+        .route("/v1/session/destroy/{id}", put(consul_session::destroy))
+        .route("/v1/session/info/{id}", get(consul_session::info))
+        .route("/v1/session/node/{node}", get(consul_session::of_node))
+        .route("/v1/session/list", get(consul_session::list))
+        .route("/v1/session/renew/{id}", put(consul_session::renew))
+        .route("/v1/txn", put(consul_txn::run))
         .merge(operator::routes(ApiKind::Consul))
         .route("/v1/snapshot", snapshots::route(ApiKind::Consul))
         .route_layer(from_fn_with_state(
@@ -193,6 +201,7 @@ pub fn consul(api: Api) -> Router {
         .route("/v1/agent/self", get(consul_agent::own))
         .route("/v1/agent/services", get(consul_agent::services))
         .route("/v1/agent/checks", get(consul_agent::checks))
+        .route("/v1/session/create", put(consul_session::create))
         .route("/v1/agent/join/{address}", put(consul_agent::join))
         .route(
             "/v1/agent/force-leave/{node}",
@@ -236,7 +245,7 @@ const NOMAD_LATER: [(&str, &str); 14] = [
     ("/v1/system/reconcile/summaries", "reconciling summaries"),
 ];
 
-const CONSUL_LATER: [(&str, &str); 13] = [
+const CONSUL_LATER: [(&str, &str); 11] = [
     ("/v1/acl/{*rest}", "access control"),
     ("/v1/agent/check/{*rest}", "registering checks over the API"),
     ("/v1/agent/leave", "leave"),
@@ -254,8 +263,6 @@ const CONSUL_LATER: [(&str, &str); 13] = [
     ("/v1/event/{*rest}", "events"),
     ("/v1/query", "prepared queries"),
     ("/v1/query/{*rest}", "prepared queries"),
-    ("/v1/session/{*rest}", "sessions"),
-    ("/v1/txn", "transactions"),
 ];
 
 fn not_yet(paths: &'static [(&str, &str)]) -> Router<Api> {

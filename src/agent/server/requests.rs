@@ -162,7 +162,11 @@ impl Answering {
                 done(Some(self.server.remove_peer(&id).await))
             }
             Request::Health if self.leads() => self.health().await,
-            Request::RemoveServer(_) | Request::Health => not_leading(),
+            Request::RenewSession(id) if self.leads() => match self.server.renew_session(id).await {
+                Ok(there) => Response::Renewed(there),
+                Err(why) => Response::NoLeader(why),
+            },
+            Request::RemoveServer(_) | Request::Health | Request::RenewSession(_) => not_leading(),
         }
     }
 
@@ -205,7 +209,9 @@ impl Answering {
                 Reply::Done
                 | Reply::Evaluated { .. }
                 | Reply::Planned { .. }
-                | Reply::Kv { .. } => Response::Done,
+                | Reply::Kv { .. }
+                | Reply::Txn(_)
+                | Reply::Session { .. } => Response::Done,
             },
             Ok(Err(ProposeError::Refused(refusal))) => Response::Refused(refusal.to_string()),
             Ok(Err(error)) => Response::NoLeader(error.to_string()),

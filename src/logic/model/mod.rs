@@ -11,7 +11,10 @@ mod job;
 mod kv;
 mod node;
 mod policy;
+mod registration;
 mod service;
+mod session;
+mod txn;
 mod value;
 
 pub use allocation::*;
@@ -22,7 +25,10 @@ pub use job::*;
 pub use kv::*;
 pub use node::*;
 pub use policy::*;
+pub use registration::*;
 pub use service::*;
+pub use session::*;
+pub use txn::*;
 pub use value::Value;
 
 /// A UUID in its usual text form.

@@ -5,7 +5,8 @@ use thiserror::Error;
 
 use super::dump::Dump;
 use crate::model::{
-    AllocReport, CatalogChange, CatalogNode, Evaluation, Job, KvChange, Node, Plan,
+    AllocReport, CatalogChange, CatalogNode, Evaluation, Job, KvChange, Node, Plan, Session,
+    TxnDone, TxnOp,
 };
 use crate::time::Time;
 
@@ -108,6 +109,22 @@ pub enum Command {
         staged: usize,
         dump: Box<Dump>,
     },
+    /// Changes keys step by step: all of it, or nothing.
+    Txn {
+        ops: Vec<TxnOp>,
+    },
+    /// Its id is chosen when this is applied.
+    CreateSession {
+        session: Session,
+    },
+    /// A session's holder doesn't need it any more.
+    DestroySession {
+        id: String,
+    },
+    /// Nobody renewed a session in time.
+    ExpireSession {
+        id: String,
+    },
 }
 
 /// What an entry's proposer learns.
@@ -132,6 +149,11 @@ pub enum Reply {
     Superseded {
         serial: u64,
     },
+    Txn(TxnDone),
+    /// The session's id.
+    Session {
+        id: String,
+    },
 }
 
 /// Why an entry changed nothing.
@@ -153,6 +175,10 @@ pub enum Refusal {
     WrongSecret,
     #[error("another restore came in between, or this one took too long: nothing is changed")]
     RestoreInterrupted,
+    #[error("invalid session \"{0}\"")]
+    NoSuchSession(String),
+    #[error("{0}")]
+    SessionCannotBe(String),
 }
 
 impl Refusal {
@@ -165,6 +191,7 @@ impl Refusal {
             | Self::RestoreInterrupted => 409,
             Self::NoSuchJob(_) | Self::NoSuchNode(_) => 404,
             Self::WrongSecret => 403,
+            Self::NoSuchSession(_) | Self::SessionCannotBe(_) => 400,
         }
     }
 }

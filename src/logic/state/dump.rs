@@ -9,9 +9,10 @@ use super::kv::Kv;
 use super::staged::{Staged, StagedDump};
 use super::{Applying, Proposed, Store, Topic};
 use crate::model::{
-    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, KvPair, Node, ServiceInstance,
+    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, KvPair, Node, ServiceInstance, Session,
 };
 use crate::table::Table;
+use crate::time::Time;
 
 /// All rows; whatever can be derived from them isn't written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,7 @@ pub struct Dump {
     pub proposals: Vec<Arc<Proposed>>,
     pub catalog_said: Vec<(String, u64)>,
     pub allocs_said: Vec<(String, u64)>,
+    pub sessions: Vec<Arc<Session>>,
 }
 
 /// The key-value store's part.
@@ -46,6 +48,8 @@ pub struct KvDump {
     pub tombstones: Vec<(String, u64)>,
     pub forgotten_index: u64,
     pub restored_index: u64,
+    /// Keys that nobody may lock until then.
+    pub delays: Vec<(String, Time)>,
 }
 
 fn numbers(table: &Table<String, u64>) -> Vec<(String, u64)> {
@@ -76,6 +80,7 @@ impl Store {
             proposals: self.proposed().cloned().collect(),
             catalog_said: numbers(&self.catalog_said),
             allocs_said: numbers(&self.allocs_said),
+            sessions: self.sessions.values().cloned().collect(),
         }
     }
 
@@ -114,6 +119,9 @@ impl Store {
         store.node_alloc_index = dump.node_alloc_index.into_iter().collect();
         store.catalog_said = dump.catalog_said.into_iter().collect();
         store.allocs_said = dump.allocs_said.into_iter().collect();
+        for session in dump.sessions {
+            store.restore_session(session);
+        }
         for eval in dump.evals {
             store
                 .evals_by_job
@@ -174,6 +182,10 @@ impl Store {
             ),
             ("usage", self.usage == fresh.usage),
             ("kv", self.kv == fresh.kv),
+            (
+                "sessions_by_node",
+                self.sessions_by_node == fresh.sessions_by_node,
+            ),
             (
                 "proposals_by_index",
                 self.proposals_by_index == fresh.proposals_by_index,

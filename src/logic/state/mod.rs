@@ -16,7 +16,9 @@ mod kv;
 mod nodes;
 mod proposals;
 mod said;
+mod sessions;
 mod staged;
+mod txn;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -34,7 +36,7 @@ pub use usage::Usage;
 use crate::id::Ids;
 use crate::model::{
     AllocId, Allocation, CatalogNode, Check, EvalId, Evaluation, Job, JobId, Node, NodeId,
-    ServiceInstance,
+    ServiceInstance, Session,
 };
 use crate::table::Table;
 use crate::time::Time;
@@ -48,16 +50,18 @@ pub enum Topic {
     Evals,
     Catalog,
     Kv,
+    Sessions,
 }
 
 impl Topic {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Jobs,
         Self::Nodes,
         Self::Allocs,
         Self::Evals,
         Self::Catalog,
         Self::Kv,
+        Self::Sessions,
     ];
 }
 
@@ -89,6 +93,8 @@ pub struct Store {
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
     kv: kv::Kv,
+    sessions: Table<String, Session>,
+    sessions_by_node: Table<(String, String), ()>,
     staged: staged::Staged,
     /// The serial of what a catalog node said last.
     catalog_said: Table<String, u64>,
@@ -178,8 +184,18 @@ impl Store {
                 Ok(Reply::Done)
             }
             Command::Kv { change } => Ok(Reply::Kv {
-                happened: self.change_kv(change, now),
+                happened: self.change_kv(change, now)?,
             }),
+            Command::Txn { ops } => Ok(Reply::Txn(self.change_by_steps(&ops, now))),
+            Command::CreateSession { session } => self.create_session(session, now),
+            Command::DestroySession { id } => {
+                self.destroy_session(&id, now);
+                Ok(Reply::Done)
+            }
+            Command::ExpireSession { id } => {
+                self.end_session(&id, now);
+                Ok(Reply::Done)
+            }
             Command::CollectGarbage {
                 evals_before,
                 jobs_before,
@@ -187,6 +203,7 @@ impl Store {
             } => {
                 self.collect_garbage(evals_before, jobs_before, nodes_before, now);
                 self.collect_staged(evals_before);
+                self.kv.collect_delays(now.at);
                 Ok(Reply::Done)
             }
             Command::SetReachable { node, reachable } => {
