@@ -79,7 +79,11 @@ async fn serve(mut config: AgentConfig, program: Program, log: HeldLog) -> anyho
     // The agent runs on even if nobody reads what it says.
     log.release(introduction.as_bytes()).unwrap_or_default();
     let agent = started?;
-    let received = until_told_to_end(&config, &mut signals).await;
+    let received = tokio::select! {
+        biased;
+        received = until_told_to_end(&config, &mut signals) => received,
+        () = agent.leaving.notified() => Received::Leave,
+    };
     Ok(end(agent, &config, received, &mut signals).await)
 }
 
@@ -122,7 +126,7 @@ async fn end(
     let gracefully = match received {
         Received::Interrupt => config.leave_on_interrupt,
         Received::Terminate => config.leave_on_terminate,
-        Received::Hangup => true,
+        Received::Hangup | Received::Leave => true,
     };
     tracing::info!("{received} received: ending; once more ends at once");
     tokio::select! {

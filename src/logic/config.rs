@@ -5,6 +5,8 @@ mod listeners;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::model::Registrations;
+
 pub use self::listeners::{EdgeListener, EdgeProtocol};
 
 /// An agent's whole configuration, defaults filled in.
@@ -182,6 +184,8 @@ pub struct CatalogConfig {
     /// Seconds a DNS answer about a service may be cached.
     pub service_ttl: u32,
     pub enabled: bool,
+    /// Services and checks that the agent registers itself.
+    pub registered: Registrations,
 }
 
 impl Default for CatalogConfig {
@@ -192,6 +196,7 @@ impl Default for CatalogConfig {
             domain: "consul".to_owned(),
             service_ttl: 0,
             enabled: true,
+            registered: Registrations::default(),
         }
     }
 }

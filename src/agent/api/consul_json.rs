@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use logic::model::{CatalogNode, Check, ServiceInstance};
+use logic::model::{CatalogNode, Check, ServiceInstance, Weights};
 use serde_json::{Map, Value, json};
 
 pub(super) fn node(node: &CatalogNode) -> Value {
@@ -47,6 +47,14 @@ fn node_addresses(address: &str) -> Value {
 
 /// Only for services with an address of their own.
 fn service_addresses(service: &ServiceInstance) -> Value {
+    if !service.tagged_addresses.is_empty() {
+        let tagged = service.tagged_addresses.iter();
+        let tagged = tagged.map(|(tag, at)| {
+            let at = json!({ "Address": at.address, "Port": at.port });
+            (tag.clone(), at)
+        });
+        return Value::Object(tagged.collect());
+    }
     let Some(family) = family(&service.address) else {
         return json!({});
     };
@@ -54,8 +62,9 @@ fn service_addresses(service: &ServiceInstance) -> Value {
     json!({ format!("lan_{family}"): at, format!("wan_{family}"): at })
 }
 
-fn weights() -> Value {
-    json!({ "Passing": 1, "Warning": 1 })
+fn weights(service: &ServiceInstance) -> Value {
+    let Weights { passing, warning } = service.weights;
+    json!({ "Passing": passing, "Warning": warning })
 }
 
 fn no_proxy() -> Value {
@@ -72,8 +81,8 @@ pub(super) fn service(service: &ServiceInstance) -> Value {
         "TaggedAddresses": service_addresses(service),
         "Meta": service.meta,
         "Port": service.port,
-        "Weights": weights(),
-        "EnableTagOverride": false,
+        "Weights": weights(service),
+        "EnableTagOverride": service.enable_tag_override,
         "Proxy": no_proxy(),
         "Connect": {},
         "CreateIndex": service.create_index,
@@ -91,8 +100,8 @@ pub(super) fn agent_service(service: &ServiceInstance, datacenter: &str) -> Valu
         "Port": service.port,
         "Address": service.address,
         "TaggedAddresses": service_addresses(service),
-        "Weights": weights(),
-        "EnableTagOverride": false,
+        "Weights": weights(service),
+        "EnableTagOverride": service.enable_tag_override,
         "Datacenter": datacenter,
     })
 }
@@ -112,10 +121,10 @@ pub(super) fn catalog_service(node: &CatalogNode, service: &ServiceInstance) -> 
         "ServiceTags": service.tags,
         "ServiceAddress": service.address,
         "ServiceTaggedAddresses": service_addresses(service),
-        "ServiceWeights": weights(),
+        "ServiceWeights": weights(service),
         "ServiceMeta": service.meta,
         "ServicePort": service.port,
-        "ServiceEnableTagOverride": false,
+        "ServiceEnableTagOverride": service.enable_tag_override,
         "ServiceProxy": no_proxy(),
         "ServiceConnect": {},
         "CreateIndex": service.create_index,

@@ -85,7 +85,8 @@ pub(super) fn evaluated(index: u64, reply: &Reply) -> Value {
         | Reply::Kv { .. }
         | Reply::Superseded { .. }
         | Reply::Txn(_)
-        | Reply::Session { .. } => ("", index),
+        | Reply::Session { .. }
+        | Reply::Fired { .. } => ("", index),
     };
     json!({
         "EvalCreateIndex": if eval_id.is_empty() { 0 } else { index },

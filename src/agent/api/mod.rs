@@ -9,9 +9,15 @@ mod client_stats;
 mod cluster;
 mod consul_agent;
 mod consul_catalog;
+mod consul_external;
+mod consul_event;
+mod consul_filter;
 mod consul_health;
 mod consul_json;
 mod consul_kv;
+mod consul_local;
+mod consul_misc;
+mod consul_register;
 mod consul_session;
 mod consul_txn;
 mod deployments;
@@ -30,6 +36,7 @@ mod snapshots;
 
 use std::sync::Arc;
 
+use actix::Addr;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
@@ -39,9 +46,12 @@ use logic::catalog::View;
 use logic::config::AgentConfig;
 use logic::state::{Command, Reply};
 use ports::World;
+use tokio::sync::Notify;
 
+use crate::catalog::Local;
 use crate::gossip::Gossip;
 use crate::published::Subscriber;
+use crate::registry::Registry;
 use crate::rpc::{ApiKind, Rpc};
 use crate::server::{Propose, ProposeError, Server};
 use errors::Failure;
@@ -65,6 +75,11 @@ pub struct Api {
     pub rpc: Rpc,
     /// This agent's replica of the catalog.
     pub view: Subscriber<Arc<View>>,
+    /// What this node offers.
+    pub local: Subscriber<Arc<Local>>,
+    pub registry: Addr<Registry>,
+    /// Notified when the agent is asked to leave.
+    pub leaving: Arc<Notify>,
 }
 
 /// Who this agent is.
@@ -191,6 +206,21 @@ pub fn consul(api: Api) -> Router {
         .route("/v1/session/list", get(consul_session::list))
         .route("/v1/session/renew/{id}", put(consul_session::renew))
         .route("/v1/txn", put(consul_txn::run))
+        .route("/v1/catalog/register", put(consul_external::register))
+        .route("/v1/catalog/deregister", put(consul_external::deregister))
+        .route(
+            "/v1/catalog/node-services/{node}",
+            get(consul_catalog::node_services),
+        )
+        .route("/v1/internal/ui/services", get(consul_misc::ui_services))
+        .route("/v1/event/fire/{name}", put(consul_event::fire))
+        .route("/v1/event/list", get(consul_event::list))
+        .route("/v1/coordinate/datacenters", get(consul_misc::coordinates))
+        .route("/v1/coordinate/nodes", get(consul_misc::node_coordinates))
+        .route(
+            "/v1/coordinate/node/{node}",
+            get(consul_misc::node_coordinate),
+        )
         .merge(operator::routes(ApiKind::Consul))
         .route("/v1/snapshot", snapshots::route(ApiKind::Consul))
         .route_layer(from_fn_with_state(
@@ -199,8 +229,19 @@ pub fn consul(api: Api) -> Router {
         ));
     let of_any_agent = Router::new()
         .route("/v1/agent/self", get(consul_agent::own))
-        .route("/v1/agent/services", get(consul_agent::services))
-        .route("/v1/agent/checks", get(consul_agent::checks))
+        .route("/v1/agent/services", get(consul_local::services))
+        .route("/v1/agent/checks", get(consul_local::checks))
+        .route("/v1/agent/service/{id}", get(consul_local::service))
+        .route(
+            "/v1/agent/health/service/id/{id}",
+            get(consul_local::health_by_id),
+        )
+        .route(
+            "/v1/agent/health/service/name/{name}",
+            get(consul_local::health_by_name),
+        )
+        .merge(consul_register::routes())
+        .merge(consul_misc::routes())
         .route("/v1/session/create", put(consul_session::create))
         .route("/v1/agent/join/{address}", put(consul_agent::join))
         .route(
@@ -245,22 +286,10 @@ const NOMAD_LATER: [(&str, &str); 14] = [
     ("/v1/system/reconcile/summaries", "reconciling summaries"),
 ];
 
-const CONSUL_LATER: [(&str, &str); 11] = [
-    ("/v1/acl/{*rest}", "access control"),
-    ("/v1/agent/check/{*rest}", "registering checks over the API"),
-    ("/v1/agent/leave", "leave"),
-    ("/v1/agent/maintenance", "maintenance mode"),
-    (
-        "/v1/agent/service/{*rest}",
-        "registering services over the API",
-    ),
-    (
-        "/v1/catalog/deregister",
-        "registering services over the API",
-    ),
-    ("/v1/catalog/register", "registering services over the API"),
-    ("/v1/coordinate/{*rest}", "network coordinates"),
-    ("/v1/event/{*rest}", "events"),
+const CONSUL_LATER: [(&str, &str); 5] = [
+    ("/v1/agent/monitor", "following an agent's log"),
+    ("/v1/agent/reload", "reading the configuration again"),
+    ("/v1/coordinate/update", "network coordinates"),
     ("/v1/query", "prepared queries"),
     ("/v1/query/{*rest}", "prepared queries"),
 ];

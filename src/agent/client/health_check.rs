@@ -1,6 +1,7 @@
 //! `HealthCheck`: runs one check, again and again, and tells the catalog what it says. What its
 //! runs add up to is decided in `logic::lifecycle::health`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
@@ -13,6 +14,7 @@ use ports::World;
 use super::probe;
 use super::task::{CheckGaveUp, CheckSaid, Task};
 use crate::catalog::{Catalog, CheckRan};
+use crate::edge::tls::TlsClient;
 
 /// The task is down or has new checks.
 #[derive(Message)]
@@ -21,6 +23,7 @@ pub(super) struct Stop;
 
 pub struct HealthCheck {
     world: World,
+    tls: Arc<TlsClient>,
     plan: CheckPlan,
     catalog: Addr<Catalog>,
     task: Addr<Task>,
@@ -39,6 +42,7 @@ impl HealthCheck {
     ) -> Self {
         let (health, started) = (Health::new(&plan), world.clock.monotonic());
         Self {
+            tls: Arc::new(TlsClient::new(&world)),
             world,
             plan,
             catalog,
@@ -52,6 +56,7 @@ impl HealthCheck {
     fn run(&mut self, ctx: &mut Context<Self>) {
         let running = probe::run(
             self.world.clone(),
+            Arc::clone(&self.tls),
             self.plan.probe.clone(),
             self.plan.timeout,
         );

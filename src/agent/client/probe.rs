@@ -1,5 +1,6 @@
 //! One run of a check: connect, or ask and look at the answer's status.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,24 +9,26 @@ use hyper::Request;
 use hyper_util::rt::TokioIo;
 use logic::lifecycle::health::Verdict;
 use logic::lifecycle::services::Probe;
-use ports::World;
+use logic::routes::Tls;
+use ports::{Stream, World};
+
+use crate::edge::tls::TlsClient;
 
 /// How much of an answer's body is read; the rest is not waited for.
 const BODY_BYTES_MAX: usize = 4_096;
 
 /// Runs a probe; returns what it means and a line that says what happened.
-pub(super) async fn run(world: World, probe: Probe, timeout: Duration) -> (Verdict, String) {
+pub(crate) async fn run(
+    world: World,
+    tls: Arc<TlsClient>,
+    probe: Probe,
+    timeout: Duration,
+) -> (Verdict, String) {
     let described = describe(&probe);
     let running = async {
         match probe {
             Probe::Tcp { address } => tcp(&world, address).await,
-            Probe::Http {
-                address,
-                path,
-                method,
-                headers,
-                body,
-            } => http(&world, address, path, method, headers, body).await,
+            Probe::Http { .. } => http(&world, &tls, probe).await,
         }
     };
     match tokio::time::timeout(timeout, running).await {
@@ -45,9 +48,14 @@ fn describe(probe: &Probe) -> String {
             address,
             path,
             method,
+            tls,
             ..
-        } => format!("HTTP {method} http://{address}{path}"),
+        } => format!("HTTP {method} {}://{address}{path}", scheme(tls.as_ref())),
     }
+}
+
+fn scheme(tls: Option<&Tls>) -> &'static str {
+    if tls.is_some() { "https" } else { "http" }
 }
 
 async fn tcp(world: &World, address: String) -> Result<(Verdict, String), String> {
@@ -62,17 +70,21 @@ async fn tcp(world: &World, address: String) -> Result<(Verdict, String), String
 
 async fn http(
     world: &World,
-    address: String,
-    path: String,
-    method: String,
-    headers: Vec<(String, String)>,
-    body: String,
+    tls_client: &TlsClient,
+    probe: Probe,
 ) -> Result<(Verdict, String), String> {
-    let stream = world
-        .network
-        .connect(address.clone())
-        .await
-        .map_err(|error| error.to_string())?;
+    let Probe::Http {
+        address,
+        path,
+        method,
+        headers,
+        body,
+        tls,
+    } = probe
+    else {
+        return Err("it isn't an HTTP check".to_owned());
+    };
+    let stream = connected(world, tls_client, &address, tls.as_ref()).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
@@ -116,7 +128,7 @@ async fn http(
             _ => Verdict::Critical,
         };
         let text = String::from_utf8_lossy(&body);
-        let url = format!("http://{address}{path}");
+        let url = format!("{}://{address}{path}", scheme(tls.as_ref()));
         Ok((
             verdict,
             format!("HTTP {method} {url}: {status} Output: {text}"),
@@ -137,5 +149,22 @@ async fn http(
                 }
             }
         }
+    }
+}
+
+async fn connected(
+    world: &World,
+    client: &TlsClient,
+    address: &str,
+    tls: Option<&Tls>,
+) -> Result<Box<dyn Stream>, String> {
+    let stream = world.network.connect(address.to_owned()).await;
+    let stream = stream.map_err(|error| error.to_string())?;
+    match tls {
+        None => Ok(stream),
+        Some(tls) => client
+            .begin(stream, tls)
+            .await
+            .map_err(|failure| failure.reason),
     }
 }

@@ -18,7 +18,7 @@ mod proxy_listener;
 mod route_table;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub(crate) mod tls;
 mod upgrade;
 mod worker;
 

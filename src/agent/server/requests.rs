@@ -211,7 +211,8 @@ impl Answering {
                 | Reply::Planned { .. }
                 | Reply::Kv { .. }
                 | Reply::Txn(_)
-                | Reply::Session { .. } => Response::Done,
+                | Reply::Session { .. }
+                | Reply::Fired { .. } => Response::Done,
             },
             Ok(Err(ProposeError::Refused(refusal))) => Response::Refused(refusal.to_string()),
             Ok(Err(error)) => Response::NoLeader(error.to_string()),

@@ -149,7 +149,7 @@ impl Store {
         }
     }
 
-    fn put_service(&mut self, mut service: ServiceInstance, now: &mut Applying) {
+    pub(super) fn put_service(&mut self, mut service: ServiceInstance, now: &mut Applying) {
         let key = (service.node.clone(), service.id.clone());
         let old = self.services.get(&key);
         service.create_index = old.map_or(now.index, |old| old.create_index);
@@ -162,7 +162,7 @@ impl Store {
         self.touch(Topic::Catalog, now);
     }
 
-    fn put_check(&mut self, mut check: Check, now: &mut Applying) {
+    pub(super) fn put_check(&mut self, mut check: Check, now: &mut Applying) {
         let key = (check.node.clone(), check.check_id.clone());
         let old = self.checks.get(&key);
         check.create_index = old.map_or(now.index, |old| old.create_index);
@@ -179,14 +179,14 @@ impl Store {
         }
     }
 
-    fn remove_check(&mut self, node: &str, id: &str, now: &mut Applying) {
+    pub(super) fn remove_check(&mut self, node: &str, id: &str, now: &mut Applying) {
         if self.checks.remove(&(node.to_owned(), id.to_owned())) {
             self.touch(Topic::Catalog, now);
             self.end_sessions_of_check(node, id, now);
         }
     }
 
-    fn remove_service(&mut self, node: &str, id: &str, now: &mut Applying) {
+    pub(super) fn remove_service(&mut self, node: &str, id: &str, now: &mut Applying) {
         if self.services.remove(&(node.to_owned(), id.to_owned())) {
             self.touch(Topic::Catalog, now);
         }

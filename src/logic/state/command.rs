@@ -5,8 +5,8 @@ use thiserror::Error;
 
 use super::dump::Dump;
 use crate::model::{
-    AllocReport, CatalogChange, CatalogNode, Evaluation, Job, KvChange, Node, Plan, Session,
-    TxnDone, TxnOp,
+    AllocReport, CatalogChange, CatalogNode, Evaluation, External, Job, KvChange, Node, Plan,
+    Session, TxnDone, TxnOp, UserEvent, Withdrawal,
 };
 use crate::time::Time;
 
@@ -125,6 +125,22 @@ pub enum Command {
     ExpireSession {
         id: String,
     },
+    /// Writes a machine that runs no agent, or what is on it, into the catalog.
+    RegisterExternal {
+        external: Box<External>,
+    },
+    /// Takes such a thing out of the catalog.
+    WithdrawExternal {
+        gone: Withdrawal,
+    },
+    /// An agent said goodbye: its node goes, unless it runs allocations.
+    ForgetLeftNode {
+        node: String,
+    },
+    /// Its id is chosen when this is applied.
+    FireEvent {
+        event: UserEvent,
+    },
 }
 
 /// What an entry's proposer learns.
@@ -154,6 +170,10 @@ pub enum Reply {
     Session {
         id: String,
     },
+    /// The event's id.
+    Fired {
+        id: String,
+    },
 }
 
 /// Why an entry changed nothing.
@@ -179,6 +199,8 @@ pub enum Refusal {
     NoSuchSession(String),
     #[error("{0}")]
     SessionCannotBe(String),
+    #[error("{0}")]
+    CatalogCannotBe(String),
 }
 
 impl Refusal {
@@ -191,7 +213,7 @@ impl Refusal {
             | Self::RestoreInterrupted => 409,
             Self::NoSuchJob(_) | Self::NoSuchNode(_) => 404,
             Self::WrongSecret => 403,
-            Self::NoSuchSession(_) | Self::SessionCannotBe(_) => 400,
+            Self::NoSuchSession(_) | Self::SessionCannotBe(_) | Self::CatalogCannotBe(_) => 400,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::staged::{Staged, StagedDump};
 use super::{Applying, Proposed, Store, Topic};
 use crate::model::{
     Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, KvPair, Node, ServiceInstance, Session,
+    UserEvent,
 };
 use crate::table::Table;
 use crate::time::Time;
@@ -38,6 +39,7 @@ pub struct Dump {
     pub catalog_said: Vec<(String, u64)>,
     pub allocs_said: Vec<(String, u64)>,
     pub sessions: Vec<Arc<Session>>,
+    pub events: Vec<Arc<UserEvent>>,
 }
 
 /// The key-value store's part.
@@ -81,6 +83,7 @@ impl Store {
             catalog_said: numbers(&self.catalog_said),
             allocs_said: numbers(&self.allocs_said),
             sessions: self.sessions.values().cloned().collect(),
+            events: self.events.values().cloned().collect(),
         }
     }
 
@@ -119,6 +122,9 @@ impl Store {
         store.node_alloc_index = dump.node_alloc_index.into_iter().collect();
         store.catalog_said = dump.catalog_said.into_iter().collect();
         store.allocs_said = dump.allocs_said.into_iter().collect();
+        for event in dump.events {
+            store.events.insert_shared(event.index, event);
+        }
         for session in dump.sessions {
             store.restore_session(session);
         }

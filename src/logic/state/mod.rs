@@ -10,6 +10,8 @@ mod command;
 mod disconnect;
 mod dump;
 mod evals;
+mod events;
+mod external;
 mod garbage;
 mod jobs;
 mod kv;
@@ -36,7 +38,7 @@ pub use usage::Usage;
 use crate::id::Ids;
 use crate::model::{
     AllocId, Allocation, CatalogNode, Check, EvalId, Evaluation, Job, JobId, Node, NodeId,
-    ServiceInstance, Session,
+    ServiceInstance, Session, UserEvent,
 };
 use crate::table::Table;
 use crate::time::Time;
@@ -51,10 +53,11 @@ pub enum Topic {
     Catalog,
     Kv,
     Sessions,
+    Events,
 }
 
 impl Topic {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Jobs,
         Self::Nodes,
         Self::Allocs,
@@ -62,6 +65,7 @@ impl Topic {
         Self::Catalog,
         Self::Kv,
         Self::Sessions,
+        Self::Events,
     ];
 }
 
@@ -93,6 +97,8 @@ pub struct Store {
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
     kv: kv::Kv,
+    /// By the entries that fired them.
+    events: Table<u64, UserEvent>,
     sessions: Table<String, Session>,
     sessions_by_node: Table<(String, String), ()>,
     staged: staged::Staged,
@@ -187,6 +193,13 @@ impl Store {
                 happened: self.change_kv(change, now)?,
             }),
             Command::Txn { ops } => Ok(Reply::Txn(self.change_by_steps(&ops, now))),
+            Command::RegisterExternal { external } => self.register_external(*external, now),
+            Command::WithdrawExternal { gone } => self.withdraw_external(gone, now),
+            Command::ForgetLeftNode { node } => {
+                self.forget_left_node(&node, now);
+                Ok(Reply::Done)
+            }
+            Command::FireEvent { event } => Ok(self.fire_event(event, now)),
             Command::CreateSession { session } => self.create_session(session, now),
             Command::DestroySession { id } => {
                 self.destroy_session(&id, now);
