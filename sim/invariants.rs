@@ -80,6 +80,11 @@ pub const NEVER_DOWN: Rule = Rule {
     sentence: "A node whose agent runs and reaches a majority of servers is never declared down.",
 };
 
+pub const ONE_HOLDER: Rule = Rule {
+    id: "one-holder-a-lock",
+    sentence: "No two holders believe at once that they hold a lock.",
+};
+
 pub const ALL: &[&Rule] = &[
     &ONE_LEADER,
     &COMMITTED_AGREE,
@@ -94,4 +99,5 @@ pub const ALL: &[&Rule] = &[
     &ONLY_PASSING,
     &DESIRED_RESTORED,
     &NEVER_DOWN,
+    &ONE_HOLDER,
 ];

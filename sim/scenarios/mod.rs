@@ -8,6 +8,7 @@ mod first_job;
 mod flapping_node;
 mod follower_isolated;
 mod leader_isolated;
+mod locks;
 mod lose_quorum;
 mod node_loss;
 mod old_leader_restarts;
@@ -156,6 +157,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: false,
         story: |user| Box::pin(everything::story(user)),
+    },
+    Scenario {
+        name: "locks",
+        about: "Servers come and go, and a lock never has two holders.",
+        servers: &[3, 5],
+        clients: 2,
+        snapshot_after: None,
+        good_network: false,
+        story: |user| Box::pin(locks::story(user)),
     },
 ];
 

@@ -22,7 +22,7 @@ use super::terminal;
 use super::version::Program;
 use configuration::one_line;
 pub(super) use configuration::{AgentArgs, dev, shift_ports};
-pub(super) use consul::ConsulAgentArgs;
+pub(super) use consul::{ConsulAgentArgs, read_consul_files};
 use logging::HeldLog;
 use signals::{Received, Signals};
 

@@ -33,6 +33,7 @@ mod placement;
 mod programs;
 mod quickstart;
 mod server;
+mod services;
 mod snapshot;
 mod status;
 mod terminal;

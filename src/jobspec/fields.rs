@@ -138,7 +138,11 @@ impl Fields {
     pub fn object(&self, name: &str) -> Result<Option<Self>, Wrong> {
         let mut objects = self.objects(name)?;
         if objects.len() > 1 {
-            return Err(format!("{}{name} is there {} times", self.at, objects.len()));
+            return Err(format!(
+                "{}{name} is there {} times",
+                self.at,
+                objects.len()
+            ));
         }
         Ok(objects.pop())
     }
@@ -197,7 +201,9 @@ impl Fields {
                 .collect(),
             _ => None,
         };
-        let entries = object.iter().map(|(key, value)| Some((key.clone(), list(value)?)));
+        let entries = object
+            .iter()
+            .map(|(key, value)| Some((key.clone(), list(value)?)));
         entries.collect::<Option<_>>().ok_or_else(wrong)
     }
 }
@@ -217,8 +223,15 @@ mod tests {
 
     #[test]
     fn a_field_is_found_however_it_is_spelt() {
-        for text in [r#"{"LockDelay":"15s"}"#, r#"{"lock_delay":15}"#, r#"{"lockdelay":15000000000}"#] {
-            assert_eq!(fields(text).nanos("LockDelay"), Ok(Some(15 * duration::SECOND)));
+        for text in [
+            r#"{"LockDelay":"15s"}"#,
+            r#"{"lock_delay":15}"#,
+            r#"{"lockdelay":15000000000}"#,
+        ] {
+            assert_eq!(
+                fields(text).nanos("LockDelay"),
+                Ok(Some(15 * duration::SECOND))
+            );
         }
         assert_eq!(fields("").nanos("LockDelay"), Ok(None));
         assert_eq!(fields(r#"{"Port":8000.0}"#).number("Port"), Ok(Some(8000)));
@@ -227,7 +240,10 @@ mod tests {
     #[test]
     fn mistakes_name_their_field() {
         let outer = fields(r#"{"Check":{"TTL":"soon","Header":{"a":1}},"Tags":"x","Port":-1}"#);
-        let check = outer.object("Check").expect("an object").expect("it is there");
+        let check = outer
+            .object("Check")
+            .expect("an object")
+            .expect("it is there");
         assert_eq!(
             check.nanos("TTL"),
             Err("Check.TTL must be a duration such as \"10s\", and is \"soon\"".to_owned())

@@ -7,6 +7,7 @@ mod agent;
 mod agent_edge;
 mod agent_join;
 mod agent_names;
+pub mod consul_config;
 mod decode;
 mod fields;
 mod fuzz;

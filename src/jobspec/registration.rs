@@ -43,7 +43,9 @@ pub fn service(fields: &Fields) -> Result<(ServiceInstance, Vec<RegisteredCheck>
     let id = fields.text("ID")?;
     let address = fields.text("Address")?;
     if address.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified()) {
-        return Err(format!("Invalid service address \"{address}\": nobody can connect to it"));
+        return Err(format!(
+            "Invalid service address \"{address}\": nobody can connect to it"
+        ));
     }
     let service = ServiceInstance {
         id: if id.is_empty() { name.clone() } else { id },
@@ -92,7 +94,11 @@ pub fn service(fields: &Fields) -> Result<(ServiceInstance, Vec<RegisteredCheck>
 
 fn text_or(fields: &Fields, name: &str, other: &str) -> Result<String, Wrong> {
     let text = fields.text(name)?;
-    if text.is_empty() { fields.text(other) } else { Ok(text) }
+    if text.is_empty() {
+        fields.text(other)
+    } else {
+        Ok(text)
+    }
 }
 
 fn port(fields: &Fields, name: &str) -> Result<u16, Wrong> {
@@ -182,10 +188,14 @@ fn way(fields: &Fields, name: &str) -> Result<CheckWay, Wrong> {
         return Ok(CheckWay::Ttl(ttl));
     }
     if fields.nanos("Interval")?.unwrap_or(0) == 0 {
-        return Err("Invalid check: Interval must be > 0 for Script, HTTP, or TCP checks".to_owned());
+        return Err(
+            "Invalid check: Interval must be > 0 for Script, HTTP, or TCP checks".to_owned(),
+        );
     }
     if !tcp.is_empty() {
-        let has_port = tcp.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let has_port = tcp
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         if !has_port {
             return Err(format!("Invalid check: TCP \"{tcp}\" isn't HOST:PORT"));
         }
@@ -247,10 +257,8 @@ mod tests {
 
     #[test]
     fn several_checks_are_numbered() {
-        let (_, checks) = of(
-            r#"{"Name":"web","ID":"w1","Check":{"TTL":"5s"},
-            "Checks":[{"TCP":"10.0.0.1:80","Interval":"2s"},{"CheckID":"own","TTL":"5s"}]}"#,
-        )
+        let (_, checks) = of(r#"{"Name":"web","ID":"w1","Check":{"TTL":"5s"},
+            "Checks":[{"TCP":"10.0.0.1:80","Interval":"2s"},{"CheckID":"own","TTL":"5s"}]}"#)
         .expect("a service");
         let ids: Vec<_> = checks.iter().map(|check| check.id.as_str()).collect();
         assert_eq!(ids, ["service:w1:1", "service:w1:2", "own"]);
@@ -263,12 +271,30 @@ mod tests {
             (r#"{"Name":"w","Port":70000}"#, "no port"),
             (r#"{"Name":"w","Address":"0.0.0.0"}"#, "nobody can connect"),
             (r#"{"Name":"w","Check":{}}"#, "needs HTTP, TCP or TTL"),
-            (r#"{"Name":"w","Check":{"TTL":"1s","TCP":"a:1"}}"#, "exclude each other"),
-            (r#"{"Name":"w","Check":{"HTTP":"a","Interval":"1s"}}"#, "isn't http://"),
-            (r#"{"Name":"w","Check":{"HTTP":"http://a"}}"#, "Interval must be > 0"),
-            (r#"{"Name":"w","Check":{"Args":["x"],"Interval":"1s"}}"#, "script checks"),
-            (r#"{"Name":"w","Check":{"TTL":"1s","Status":"good"}}"#, "Bad check status"),
-            (r#"{"Name":"w","Connect":{"SidecarService":{}}}"#, "service mesh"),
+            (
+                r#"{"Name":"w","Check":{"TTL":"1s","TCP":"a:1"}}"#,
+                "exclude each other",
+            ),
+            (
+                r#"{"Name":"w","Check":{"HTTP":"a","Interval":"1s"}}"#,
+                "isn't http://",
+            ),
+            (
+                r#"{"Name":"w","Check":{"HTTP":"http://a"}}"#,
+                "Interval must be > 0",
+            ),
+            (
+                r#"{"Name":"w","Check":{"Args":["x"],"Interval":"1s"}}"#,
+                "script checks",
+            ),
+            (
+                r#"{"Name":"w","Check":{"TTL":"1s","Status":"good"}}"#,
+                "Bad check status",
+            ),
+            (
+                r#"{"Name":"w","Connect":{"SidecarService":{}}}"#,
+                "service mesh",
+            ),
             (r#"{"Name":["w"]}"#, "Name must be a string"),
         ] {
             let error = of(text).expect_err(text);

@@ -186,6 +186,8 @@ pub struct CatalogConfig {
     pub enabled: bool,
     /// Services and checks that the agent registers itself.
     pub registered: Registrations,
+    /// Resolvers that know the rest of the world, `IP[:PORT]`.
+    pub recursors: Vec<String>,
 }
 
 impl Default for CatalogConfig {
@@ -197,6 +199,7 @@ impl Default for CatalogConfig {
             service_ttl: 0,
             enabled: true,
             registered: Registrations::default(),
+            recursors: Vec::new(),
         }
     }
 }

@@ -23,7 +23,9 @@ const SERVICES_MAX: usize = 10_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
-    #[error("Unknown service ID \"{0}\". Ensure that the service ID is passed, not the service name.")]
+    #[error(
+        "Unknown service ID \"{0}\". Ensure that the service ID is passed, not the service name."
+    )]
     NoSuchService(String),
     #[error("Unknown check ID \"{0}\". Ensure that the check ID is passed, not the check name.")]
     NoSuchCheck(String),
@@ -269,7 +271,11 @@ impl Registry {
         let check = RegisteredCheck {
             id,
             name: name.to_owned(),
-            notes: if reason.is_empty() { default.to_owned() } else { reason },
+            notes: if reason.is_empty() {
+                default.to_owned()
+            } else {
+                reason
+            },
             service_id: service.unwrap_or_default().to_owned(),
             status: CHECK_CRITICAL.to_owned(),
             way: CheckWay::Maintenance,
@@ -345,7 +351,11 @@ impl Registry {
                 },
                 probe,
                 interval: to_std(check.interval.max(SECOND)),
-                timeout: to_std(if check.timeout > 0 { check.timeout } else { 10 * SECOND }),
+                timeout: to_std(if check.timeout > 0 {
+                    check.timeout
+                } else {
+                    10 * SECOND
+                }),
                 successes_needed: check.successes_needed.max(1),
                 failures_needed: check.failures_needed.max(1),
                 restart: None,
@@ -395,7 +405,11 @@ fn probe(way: &CheckWay) -> Option<Probe> {
                 }),
                 address: url.address,
                 path: url.path,
-                method: if method.is_empty() { "GET".to_owned() } else { method.clone() },
+                method: if method.is_empty() {
+                    "GET".to_owned()
+                } else {
+                    method.clone()
+                },
                 headers: headers.clone(),
                 body: body.clone(),
             })
@@ -422,7 +436,9 @@ pub fn parse_url(url: &str) -> Option<Url> {
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     let path = path.split('#').next().unwrap_or_default();
     let has_port = host
         .rsplit_once(':')
@@ -437,7 +453,11 @@ pub fn parse_url(url: &str) -> Option<Url> {
         (false, true) => format!("{host}:443"),
         (false, false) => format!("{host}:80"),
     };
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    };
     Some(Url {
         https,
         address,

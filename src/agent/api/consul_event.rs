@@ -41,7 +41,10 @@ pub(super) async fn fire(
     body: Bytes,
 ) -> Result<Response, Failure> {
     if body.len() > PAYLOAD_MAX {
-        let text = format!("the payload has {} bytes: at most {PAYLOAD_MAX}", body.len());
+        let text = format!(
+            "the payload has {} bytes: at most {PAYLOAD_MAX}",
+            body.len()
+        );
         return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
     let filter = |name| query.get(name).unwrap_or_default().to_owned();

@@ -3,6 +3,7 @@
 
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use jobspec::{Fields, Wrong, registration};
 use logic::model::{CHECK_CRITICAL, CatalogNode, Check, External, Withdrawal};
@@ -35,6 +36,7 @@ fn wanted(body: &[u8], datacenter: &str) -> Result<External, Wrong> {
             address: fields.text("Address")?,
             datacenter: datacenter.to_owned(),
             meta: fields.map("NodeMeta")?,
+            tagged_addresses: fields.map("TaggedAddresses")?,
             node,
             ..CatalogNode::default()
         },
@@ -47,7 +49,9 @@ fn wanted(body: &[u8], datacenter: &str) -> Result<External, Wrong> {
 fn check(fields: &Fields, node: &str) -> Result<Check, Wrong> {
     let of_node = fields.text("Node")?;
     if !of_node.is_empty() && of_node != node {
-        return Err(format!("a check of node {of_node} in a registration of {node}"));
+        return Err(format!(
+            "a check of node {of_node} in a registration of {node}"
+        ));
     }
     let (id, name) = (fields.text("CheckID")?, fields.text("Name")?);
     if id.is_empty() && name.is_empty() {
@@ -69,11 +73,23 @@ fn check(fields: &Fields, node: &str) -> Result<Check, Wrong> {
     })
 }
 
+/// Registrations name their datacenter in their body.
+fn is_ours(api: &Api, body: &[u8]) -> Result<(), Failure> {
+    let named = Fields::parse(body).and_then(|fields| fields.text("Datacenter"));
+    let named = named.map_err(Failure::bad_request)?;
+    if named.is_empty() || named == api.config.datacenter {
+        return Ok(());
+    }
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    Err(Failure::new(status, "No path to datacenter"))
+}
+
 pub(super) async fn register(
     State(api): State<Api>,
     query: Query,
     body: Bytes,
 ) -> Result<Response, Failure> {
+    is_ours(&api, &body)?;
     let external = wanted(&body, &api.config.datacenter).map_err(Failure::bad_request)?;
     let external = Box::new(external);
     api.propose(Command::RegisterExternal { external }).await?;
@@ -98,6 +114,7 @@ pub(super) async fn deregister(
     query: Query,
     body: Bytes,
 ) -> Result<Response, Failure> {
+    is_ours(&api, &body)?;
     let gone = gone(&body).map_err(Failure::bad_request)?;
     api.propose(Command::WithdrawExternal { gone }).await?;
     Ok(query.json(&true))

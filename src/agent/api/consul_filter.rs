@@ -38,7 +38,9 @@ impl Filter {
             return Ok(Self(None));
         };
         let wanted = parse(text).map_err(|why| {
-            Failure::bad_request(format!("Failed to create boolean expression evaluator: {why}"))
+            Failure::bad_request(format!(
+                "Failed to create boolean expression evaluator: {why}"
+            ))
         })?;
         Ok(Self(Some(wanted)))
     }
@@ -122,8 +124,9 @@ fn holds(wanted: &Wanted, row: &Value) -> Result<bool, String> {
                 Test::Equals(wanted) => found.iter().any(|value| text(value) == *wanted),
                 Test::Contains(wanted) => found.iter().any(|value| contains(value, wanted)),
                 Test::Matches(pattern) => {
-                    let regex = regex_lite::Regex::new(pattern)
-                        .map_err(|error| format!("Failed to compile regular expression: {error}"))?;
+                    let regex = regex_lite::Regex::new(pattern).map_err(|error| {
+                        format!("Failed to compile regular expression: {error}")
+                    })?;
                     found.iter().any(|value| regex.is_match(&text(value)))
                 }
             }
@@ -185,14 +188,22 @@ fn words(text: &str) -> Result<Vec<Word>, String> {
             }
             '(' | ')' => {
                 rest.next();
-                words.push(if letter == '(' { Word::Open } else { Word::Close });
+                words.push(if letter == '(' {
+                    Word::Open
+                } else {
+                    Word::Close
+                });
             }
             '=' | '!' => {
                 rest.next();
                 if rest.next() != Some('=') {
                     return Err(format!("`{letter}` stands alone: == or != is meant"));
                 }
-                words.push(if letter == '=' { Word::Equals } else { Word::Differs });
+                words.push(if letter == '=' {
+                    Word::Equals
+                } else {
+                    Word::Differs
+                });
             }
             '"' | '`' => {
                 rest.next();
@@ -298,7 +309,11 @@ impl Parser {
             other => return Err(format!("a field or a value is expected, not {other:?}")),
         };
         let not = |negated: bool, wanted| {
-            if negated { Wanted::Not(Box::new(wanted)) } else { wanted }
+            if negated {
+                Wanted::Not(Box::new(wanted))
+            } else {
+                wanted
+            }
         };
         let is = |selector: &str, test| Wanted::Is(selected(selector), test);
         match self.next() {
@@ -314,7 +329,11 @@ impl Parser {
                 let operator = if operator == "not" {
                     match self.next() {
                         Some(Word::Plain(operator)) => operator.to_ascii_lowercase(),
-                        other => return Err(format!("after `not` comes in, contains or matches, not {other:?}")),
+                        other => {
+                            return Err(format!(
+                                "after `not` comes in, contains or matches, not {other:?}"
+                            ));
+                        }
                     }
                 } else {
                     operator
@@ -327,10 +346,14 @@ impl Parser {
                     }
                     "contains" => Ok(not(negated, is(&subject, Test::Contains(self.value()?)))),
                     "matches" => Ok(not(negated, is(&subject, Test::Matches(self.value()?)))),
-                    other => Err(format!("`{other}` is no operator: ==, !=, in, not in, contains, is empty, matches")),
+                    other => Err(format!(
+                        "`{other}` is no operator: ==, !=, in, not in, contains, is empty, matches"
+                    )),
                 }
             }
-            other => Err(format!("an operator is expected after `{subject}`, not {other:?}")),
+            other => Err(format!(
+                "an operator is expected after `{subject}`, not {other:?}"
+            )),
         }
     }
 
@@ -376,7 +399,10 @@ mod tests {
             (r#"Service.Service matches "^w""#, true),
             ("Checks.Status == critical", true),
         ] {
-            let wants = holds(&parse(text).unwrap_or_else(|why| panic!("{text}: {why}")), &row);
+            let wants = holds(
+                &parse(text).unwrap_or_else(|why| panic!("{text}: {why}")),
+                &row,
+            );
             assert_eq!(wants, Ok(wanted), "{text}");
         }
         assert!(holds(&parse("Nosuch == 1").expect("it parses"), &row).is_err());
@@ -384,7 +410,17 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for text in ["", "a", "a ==", "a = b", "(a == b", "a == \"b", "a == b c", "a is full", "not"] {
+        for text in [
+            "",
+            "a",
+            "a ==",
+            "a = b",
+            "(a == b",
+            "a == \"b",
+            "a == b c",
+            "a is full",
+            "not",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse(&"not ".repeat(100)).is_err());

@@ -12,7 +12,7 @@ pub(super) fn node(node: &CatalogNode) -> Value {
         "Node": node.node,
         "Address": node.address,
         "Datacenter": node.datacenter,
-        "TaggedAddresses": node_addresses(&node.address),
+        "TaggedAddresses": node_addresses(node),
         "Meta": node_meta(node),
         "CreateIndex": node.create_index,
         "ModifyIndex": node.modify_index,
@@ -34,13 +34,17 @@ fn family(address: &str) -> Option<&'static str> {
     }
 }
 
-fn node_addresses(address: &str) -> Value {
+fn node_addresses(node: &CatalogNode) -> Value {
+    let address = &node.address;
     let mut tagged = Map::new();
     for network in ["lan", "wan"] {
         tagged.insert(network.to_owned(), json!(address));
         if let Some(family) = family(address) {
             tagged.insert(format!("{network}_{family}"), json!(address));
         }
+    }
+    for (tag, address) in &node.tagged_addresses {
+        tagged.insert(tag.clone(), json!(address));
     }
     Value::Object(tagged)
 }
@@ -73,7 +77,7 @@ fn no_proxy() -> Value {
 
 /// A service as part of a node or of a health answer.
 pub(super) fn service(service: &ServiceInstance) -> Value {
-    json!({
+    let mut shown = json!({
         "ID": service.id,
         "Service": service.service,
         "Tags": service.tags,
@@ -87,12 +91,22 @@ pub(super) fn service(service: &ServiceInstance) -> Value {
         "Connect": {},
         "CreateIndex": service.create_index,
         "ModifyIndex": service.modify_index,
-    })
+    });
+    leave_out_if_empty(&mut shown, "TaggedAddresses");
+    shown
+}
+
+fn leave_out_if_empty(shown: &mut Value, field: &str) {
+    if shown[field].as_object().is_some_and(Map::is_empty)
+        && let Some(fields) = shown.as_object_mut()
+    {
+        fields.remove(field);
+    }
 }
 
 /// A service as its own agent tells it.
 pub(super) fn agent_service(service: &ServiceInstance, datacenter: &str) -> Value {
-    json!({
+    let mut shown = json!({
         "ID": service.id,
         "Service": service.service,
         "Tags": service.tags,
@@ -103,7 +117,9 @@ pub(super) fn agent_service(service: &ServiceInstance, datacenter: &str) -> Valu
         "Weights": weights(service),
         "EnableTagOverride": service.enable_tag_override,
         "Datacenter": datacenter,
-    })
+    });
+    leave_out_if_empty(&mut shown, "TaggedAddresses");
+    shown
 }
 
 /// A service and its node in one flat object.
@@ -113,7 +129,7 @@ pub(super) fn catalog_service(node: &CatalogNode, service: &ServiceInstance) -> 
         "Node": node.node,
         "Address": node.address,
         "Datacenter": node.datacenter,
-        "TaggedAddresses": node_addresses(&node.address),
+        "TaggedAddresses": node_addresses(node),
         "NodeMeta": node_meta(node),
         "ServiceKind": "",
         "ServiceID": service.id,

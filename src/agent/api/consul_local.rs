@@ -60,7 +60,10 @@ pub(super) async fn service(
     let mut found = find(&local.borrow_and_update());
     if !known.is_empty() {
         let waiting = async {
-            while found.as_ref().is_some_and(|found| found["ContentHash"] == known) {
+            while found
+                .as_ref()
+                .is_some_and(|found| found["ContentHash"] == known)
+            {
                 if local.changed().await.is_err() {
                     break;
                 }
@@ -68,7 +71,9 @@ pub(super) async fn service(
             }
         };
         // What is known by then is the answer.
-        tokio::time::timeout(query.consul_wait()?, waiting).await.ok();
+        tokio::time::timeout(query.consul_wait()?, waiting)
+            .await
+            .ok();
     }
     let Some(found) = found else {
         return Err(Failure::not_found(format!("unknown service ID: {id}")));
@@ -147,7 +152,10 @@ pub(super) async fn health_by_name(
     query: Query,
 ) -> Result<Response, Failure> {
     let local = Arc::clone(&api.local.borrow());
-    let named = local.services.values().filter(|service| service.service == name);
+    let named = local
+        .services
+        .values()
+        .filter(|service| service.service == name);
     let told: Vec<(String, Value)> = named.map(|service| one(&api, &local, service)).collect();
     if told.is_empty() {
         return Err(Failure::not_found(format!("ServiceName {name} Not Found")));
@@ -158,7 +166,10 @@ pub(super) async fn health_by_name(
         CHECK_CRITICAL => 2,
         _ => 3,
     };
-    let worst = told.iter().map(|(status, _)| status.clone()).max_by_key(|status| rank(status));
+    let worst = told
+        .iter()
+        .map(|(status, _)| status.clone())
+        .max_by_key(|status| rank(status));
     let bodies = told.into_iter().map(|(_, body)| body).collect();
     Ok(answer(&query, &worst.unwrap_or_default(), &bodies))
 }

@@ -10,10 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, put};
 use logic::membership::{Known, MemberStatus};
 use logic::model::{CHECK_CRITICAL, CHECK_PASSING, CHECK_WARNING};
-use logic::state::Topic;
 use serde_json::{Value, json};
 
-use super::consul_catalog::{index, instances};
+use super::consul_catalog::{index as index_of_catalog, instances};
 use super::consul_health::checks_of;
 use super::errors::Failure;
 use super::query::{self, Query};
@@ -32,6 +31,19 @@ pub(super) fn routes() -> Router<Api> {
 /// What clients take for "nobody needs a token here".
 async fn no_access_control() -> Failure {
     Failure::new(StatusCode::UNAUTHORIZED, "ACL support disabled")
+}
+
+/// What a browser or a check finds at the root.
+pub(super) async fn index(State(api): State<Api>) -> String {
+    format!(
+        "Consul Agent: the catalog of Drover {}\n",
+        api.identity.version
+    )
+}
+
+/// The instances of a service that take part in a service mesh: there is none.
+pub(super) async fn no_mesh(State(api): State<Api>, query: Query) -> Result<Response, Failure> {
+    query::consul(&api, &query, index_of_catalog, |_| Ok(json!([]))).await
 }
 
 /// The agent says goodbye and ends, once this is answered.
@@ -78,8 +90,13 @@ fn gauges(api: &Api) -> BTreeMap<&'static str, u64> {
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let members = api.gossip.members();
     let members = members.borrow();
-    let alive = members.iter().filter(|known| known.status == MemberStatus::Alive);
-    let critical = local.checks.values().filter(|check| check.status == CHECK_CRITICAL);
+    let alive = members
+        .iter()
+        .filter(|known| known.status == MemberStatus::Alive);
+    let critical = local
+        .checks
+        .values()
+        .filter(|check| check.status == CHECK_CRITICAL);
     let mut gauges = BTreeMap::from([
         ("consul.state.nodes", count(view.nodes.len())),
         ("consul.state.services", count(view.services.len())),
@@ -97,7 +114,9 @@ fn gauges(api: &Api) -> BTreeMap<&'static str, u64> {
         gauges.insert("consul.raft.applied_index", state.index());
         gauges.insert("consul.state.kv_entries", count(state.kv_under("").count()));
         gauges.insert("consul.state.sessions", count(state.sessions().count()));
-        let leads = server.leader().is_some_and(|leader| leader.id == api.identity.node_id);
+        let leads = server
+            .leader()
+            .is_some_and(|leader| leader.id == api.identity.node_id);
         gauges.insert("consul.server.isLeader", u64::from(leads));
     }
     gauges
@@ -143,7 +162,10 @@ pub(super) async fn coordinates(State(api): State<Api>, query: Query) -> Respons
     let mut places: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for Known { member, .. } in servers {
         let name = format!("{}.{}", member.name, member.datacenter);
-        places.entry(member.datacenter).or_default().push(nowhere(&name));
+        places
+            .entry(member.datacenter)
+            .or_default()
+            .push(nowhere(&name));
     }
     let told = places.into_iter().map(|(datacenter, places)| {
         json!({ "Datacenter": datacenter, "AreaID": "wan", "Coordinates": places })
@@ -161,7 +183,7 @@ pub(super) async fn node_coordinates(
     State(api): State<Api>,
     query: Query,
 ) -> Result<Response, Failure> {
-    query::consul(&api, &query, index, |_| {
+    query::consul(&api, &query, index_of_catalog, |_| {
         Ok(places(&api).into_iter().map(|(_, place)| place).collect())
     })
     .await
@@ -172,7 +194,7 @@ pub(super) async fn node_coordinate(
     Path(node): Path<String>,
     query: Query,
 ) -> Result<Response, Failure> {
-    query::consul(&api, &query, index, |_| {
+    query::consul(&api, &query, index_of_catalog, |_| {
         let place = places(&api).into_iter().find(|(name, _)| *name == node);
         let place = place.ok_or_else(|| Failure::not_found(""))?;
         Ok(json!([place.1]))
@@ -190,7 +212,7 @@ struct Row<'a> {
 }
 
 pub(super) async fn ui_services(State(api): State<Api>, query: Query) -> Result<Response, Failure> {
-    query::consul(&api, &query, |store| store.index_of(Topic::Catalog), |store| {
+    query::consul(&api, &query, index_of_catalog, |store| {
         let mut rows: BTreeMap<&str, Row<'_>> = BTreeMap::new();
         for (node, service) in instances(store) {
             let row = rows.entry(&service.service).or_default();

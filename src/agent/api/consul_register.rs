@@ -19,7 +19,10 @@ use crate::registry::{Change, ChangeError};
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/v1/agent/service/register", put(register_service))
-        .route("/v1/agent/service/deregister/{*id}", put(deregister_service))
+        .route(
+            "/v1/agent/service/deregister/{*id}",
+            put(deregister_service),
+        )
         .route("/v1/agent/service/maintenance/{*id}", put(maintain_service))
         .route("/v1/agent/maintenance", put(maintain_node))
         .route("/v1/agent/check/register", put(register_check))
@@ -147,7 +150,9 @@ async fn update(
 /// The reason if it is to begin.
 fn maintenance(query: &Query) -> Result<Option<String>, Failure> {
     if !query.has("enable") {
-        return Err(Failure::bad_request("Missing value for enable: ?enable=true or false"));
+        return Err(Failure::bad_request(
+            "Missing value for enable: ?enable=true or false",
+        ));
     }
     let reason = query.get("reason").unwrap_or_default().to_owned();
     Ok(query.flag("enable")?.then_some(reason))

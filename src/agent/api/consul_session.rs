@@ -51,7 +51,9 @@ fn shown(session: &Session) -> Value {
 
 fn services(session: &Session) -> Option<Vec<Value>> {
     let checks = session.service_checks.iter();
-    let listed: Vec<Value> = checks.map(|id| json!({ "ID": id, "Namespace": "" })).collect();
+    let listed: Vec<Value> = checks
+        .map(|id| json!({ "ID": id, "Namespace": "" }))
+        .collect();
     (!listed.is_empty()).then_some(listed)
 }
 
@@ -88,7 +90,11 @@ fn wanted(body: &[u8], own_node: &str) -> Result<Session, String> {
     }
     Ok(Session {
         name: fields.text("Name")?,
-        node: if node.is_empty() { own_node.to_owned() } else { node },
+        node: if node.is_empty() {
+            own_node.to_owned()
+        } else {
+            node
+        },
         lock_delay: lock_delay.min(LOCK_DELAY_MAX),
         behavior,
         ttl,
@@ -142,7 +148,11 @@ pub(super) async fn info(
     query: Query,
 ) -> Result<Response, Failure> {
     query::consul(&api, &query, index, |store| {
-        Ok(store.session(&id).map(|session| shown(session)).into_iter().collect())
+        Ok(store
+            .session(&id)
+            .map(|session| shown(session))
+            .into_iter()
+            .collect())
     })
     .await
 }
@@ -153,7 +163,10 @@ pub(super) async fn of_node(
     query: Query,
 ) -> Result<Response, Failure> {
     query::consul(&api, &query, index, |store| {
-        Ok(store.sessions_on(&node).map(|session| shown(session)).collect())
+        Ok(store
+            .sessions_on(&node)
+            .map(|session| shown(session))
+            .collect())
     })
     .await
 }

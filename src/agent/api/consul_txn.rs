@@ -11,10 +11,10 @@ use logic::model::{TxnDone, TxnOp, TxnVerb};
 use logic::state::{Command, Reply};
 use serde_json::{Map, Value, json};
 
+use super::Api;
 use super::consul_kv::{VALUE_MAX, shown};
 use super::errors::Failure;
 use super::query::Query;
-use super::Api;
 
 /// As in Consul since 1.13; it was half before.
 const STEPS_MAX: usize = 128;
@@ -53,7 +53,10 @@ fn step(number: usize, item: &Value) -> Result<TxnOp, String> {
         return Err(format!("step {number}: Missing key name"));
     }
     let session = kv.text("Session")?;
-    let needs_session = matches!(verb, TxnVerb::Lock | TxnVerb::Unlock | TxnVerb::CheckSession);
+    let needs_session = matches!(
+        verb,
+        TxnVerb::Lock | TxnVerb::Unlock | TxnVerb::CheckSession
+    );
     if needs_session && session.is_empty() {
         return Err(format!("step {number}: {name} needs a Session"));
     }
@@ -124,7 +127,9 @@ fn told(done: TxnDone) -> Value {
     }
     let errors = done.errors.into_iter().map(|(number, what)| {
         let error = [("OpIndex", json!(number)), ("What", json!(what))];
-        Value::Object(Map::from_iter(error.map(|(key, value)| (key.to_owned(), value))))
+        Value::Object(Map::from_iter(
+            error.map(|(key, value)| (key.to_owned(), value)),
+        ))
     });
     json!({ "Results": null, "Errors": errors.collect::<Vec<_>>() })
 }

@@ -9,8 +9,8 @@ mod client_stats;
 mod cluster;
 mod consul_agent;
 mod consul_catalog;
-mod consul_external;
 mod consul_event;
+mod consul_external;
 mod consul_filter;
 mod consul_health;
 mod consul_json;
@@ -193,6 +193,9 @@ pub fn consul(api: Api) -> Router {
         .route("/v1/catalog/service/{name}", get(consul_catalog::service))
         .route("/v1/catalog/node/{node}", get(consul_catalog::node))
         .route("/v1/health/service/{name}", get(consul_health::service))
+        .route("/v1/catalog/connect/{name}", get(consul_misc::no_mesh))
+        .route("/v1/health/connect/{name}", get(consul_misc::no_mesh))
+        .route("/v1/health/ingress/{name}", get(consul_misc::no_mesh))
         .route("/v1/health/state/{state}", get(consul_health::state))
         .route("/v1/health/node/{node}", get(consul_health::node))
         .route("/v1/health/checks/{service}", get(consul_health::checks))
@@ -228,6 +231,7 @@ pub fn consul(api: Api) -> Router {
             forward::to_server,
         ));
     let of_any_agent = Router::new()
+        .route("/", get(consul_misc::index))
         .route("/v1/agent/self", get(consul_agent::own))
         .route("/v1/agent/services", get(consul_local::services))
         .route("/v1/agent/checks", get(consul_local::checks))
@@ -286,10 +290,11 @@ const NOMAD_LATER: [(&str, &str); 14] = [
     ("/v1/system/reconcile/summaries", "reconciling summaries"),
 ];
 
-const CONSUL_LATER: [(&str, &str); 5] = [
+const CONSUL_LATER: [(&str, &str); 6] = [
     ("/v1/agent/monitor", "following an agent's log"),
     ("/v1/agent/reload", "reading the configuration again"),
     ("/v1/coordinate/update", "network coordinates"),
+    ("/v1/operator/keyring", "changing the gossip key"),
     ("/v1/query", "prepared queries"),
     ("/v1/query/{*rest}", "prepared queries"),
 ];

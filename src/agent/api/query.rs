@@ -226,9 +226,11 @@ pub(super) async fn consul(
     view: impl FnOnce(&Store) -> Result<Value, Failure>,
 ) -> Result<Response, Failure> {
     let filter = Filter::of(query)?;
-    consul_response(api, query, index, |store| match wanted(&filter, view(store)) {
-        Ok(value) => query.json(&value),
-        Err(failure) => failure.into_response(),
+    consul_response(api, query, index, |store| {
+        match wanted(&filter, view(store)) {
+            Ok(value) => query.json(&value),
+            Err(failure) => failure.into_response(),
+        }
     })
     .await
 }

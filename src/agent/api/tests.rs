@@ -10,4 +10,6 @@ mod logs;
 mod nomad;
 mod passing_on;
 mod plan;
+mod registering;
+mod sessions;
 pub(crate) mod world;

@@ -171,7 +171,8 @@ impl Registry {
             Change::NoCheck(id) => self.machine.deregister_check(&id),
             Change::Say { id, status, output } => self.machine.say(&id, status, output, now),
             Change::Maintain { service, reason } => {
-                self.machine.maintain(service.as_deref(), reason, known, now)
+                self.machine
+                    .maintain(service.as_deref(), reason, known, now)
             }
         }
     }

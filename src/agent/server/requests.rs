@@ -162,10 +162,12 @@ impl Answering {
                 done(Some(self.server.remove_peer(&id).await))
             }
             Request::Health if self.leads() => self.health().await,
-            Request::RenewSession(id) if self.leads() => match self.server.renew_session(id).await {
-                Ok(there) => Response::Renewed(there),
-                Err(why) => Response::NoLeader(why),
-            },
+            Request::RenewSession(id) if self.leads() => {
+                match self.server.renew_session(id).await {
+                    Ok(there) => Response::Renewed(there),
+                    Err(why) => Response::NoLeader(why),
+                }
+            }
             Request::RemoveServer(_) | Request::Health | Request::RenewSession(_) => not_leading(),
         }
     }

@@ -167,7 +167,11 @@ impl Server {
         if self.standing.borrow().surely_leads() {
             // What was acknowledged as ended must not be renewed, nor what began be missed.
             self.linearize().await?;
-            return self.sessions.send(Renew { id }).await.map_err(|error| error.to_string());
+            return self
+                .sessions
+                .send(Renew { id })
+                .await
+                .map_err(|error| error.to_string());
         }
         let Some(leader) = self.elsewhere() else {
             return Err("no server leads a majority".to_owned());

@@ -2,11 +2,11 @@
 
 use crate::duration::{SECOND, to_std};
 use crate::lifecycle::environment::{interpolate, port};
-use crate::routes::Tls;
 use crate::model::{
     Allocation, CHECK_CRITICAL, CHECK_PASSING, CHECK_WARNING, Check, CheckRestart, Node, Service,
     ServiceCheck, ServiceInstance, Task,
 };
+use crate::routes::Tls;
 
 /// A check to run, and the catalog row it keeps up to date.
 #[derive(Clone, Debug, PartialEq, Eq)]

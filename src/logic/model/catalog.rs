@@ -19,6 +19,8 @@ pub struct CatalogNode {
     pub node: String,
     pub address: String,
     pub datacenter: String,
+    /// Where it is for whom, such as `lan` and `wan`; those that are missing follow from `address`.
+    pub tagged_addresses: BTreeMap<String, String>,
     pub meta: BTreeMap<String, String>,
     pub create_index: u64,
     pub modify_index: u64,

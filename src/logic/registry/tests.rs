@@ -54,9 +54,13 @@ fn is(id: &str, status: &str) -> (String, String) {
 fn a_ttl_has_to_be_renewed_in_time() {
     let mut registry = registry();
     assert_eq!(statuses(&registry), [is("ttl", CHECK_CRITICAL)]);
-    registry.say("ttl", CHECK_PASSING, "fine".into(), at(1)).unwrap();
+    registry
+        .say("ttl", CHECK_PASSING, "fine".into(), at(1))
+        .unwrap();
     assert!(!registry.tick(at(5)));
-    registry.say("ttl", CHECK_PASSING, "fine".into(), at(5)).unwrap();
+    registry
+        .say("ttl", CHECK_PASSING, "fine".into(), at(5))
+        .unwrap();
     assert!(!registry.tick(at(9)));
     assert_eq!(statuses(&registry), [is("ttl", CHECK_PASSING)]);
     assert!(registry.tick(at(10)));
@@ -69,37 +73,54 @@ fn a_ttl_has_to_be_renewed_in_time() {
 #[test]
 fn a_service_that_stays_critical_is_forgotten_if_it_says_so() {
     let mut registry = registry();
-    registry.say("ttl", CHECK_PASSING, String::new(), at(50)).unwrap();
+    registry
+        .say("ttl", CHECK_PASSING, String::new(), at(50))
+        .unwrap();
     registry.tick(at(55));
     assert!(!registry.tick(at(115)));
     assert!(registry.tick(at(116)));
-    assert_eq!((registry.services().count(), registry.checks().len()), (0, 0));
+    assert_eq!(
+        (registry.services().count(), registry.checks().len()),
+        (0, 0)
+    );
 }
 
 #[test]
 fn what_is_registered_again_keeps_what_its_checks_said() {
     let mut registry = registry();
-    registry.say("ttl", CHECK_PASSING, "fine".into(), at(1)).unwrap();
+    registry
+        .say("ttl", CHECK_PASSING, "fine".into(), at(1))
+        .unwrap();
     let again = |status: &str| RegisteredCheck {
         status: status.into(),
         ..check("ttl", "web", CheckWay::Ttl(TTL))
     };
-    registry.register_service(service("web"), vec![again("")], false, at(2)).unwrap();
+    registry
+        .register_service(service("web"), vec![again("")], false, at(2))
+        .unwrap();
     assert_eq!(statuses(&registry), [is("ttl", CHECK_PASSING)]);
     let changed = vec![again(CHECK_WARNING)];
-    registry.register_service(service("web"), changed, false, at(3)).unwrap();
+    registry
+        .register_service(service("web"), changed, false, at(3))
+        .unwrap();
     assert_eq!(statuses(&registry), [is("ttl", CHECK_WARNING)]);
     let other = || vec![check("other", "web", CheckWay::Ttl(TTL))];
-    registry.register_service(service("web"), other(), false, at(3)).unwrap();
+    registry
+        .register_service(service("web"), other(), false, at(3))
+        .unwrap();
     assert_eq!(registry.checks().len(), 2);
-    registry.register_service(service("web"), other(), true, at(3)).unwrap();
+    registry
+        .register_service(service("web"), other(), true, at(3))
+        .unwrap();
     assert_eq!(statuses(&registry), [is("other", CHECK_CRITICAL)]);
 }
 
 #[test]
 fn what_is_kept_comes_back_but_for_what_the_configuration_says() {
     let mut registry = registry();
-    registry.say("ttl", CHECK_PASSING, "fine".into(), at(1)).unwrap();
+    registry
+        .say("ttl", CHECK_PASSING, "fine".into(), at(1))
+        .unwrap();
     let kept = registry.kept();
     let configured = Registrations {
         services: BTreeMap::from([("db".to_owned(), service("db"))]),
@@ -124,13 +145,23 @@ fn maintenance_is_a_check_that_fails() {
         (Some("of-a-task"), "_service_maintenance:of-a-task"),
     ] {
         registry.maintain(service, reason(), known, at(1)).unwrap();
-        let check = registry.checks().into_iter().find(|check| check.check_id == id);
+        let check = registry
+            .checks()
+            .into_iter()
+            .find(|check| check.check_id == id);
         let check = check.unwrap();
-        assert_eq!((check.status.as_str(), check.notes.as_str()), (CHECK_CRITICAL, "because"));
+        assert_eq!(
+            (check.status.as_str(), check.notes.as_str()),
+            (CHECK_CRITICAL, "because")
+        );
         registry.maintain(service, None, known, at(1)).unwrap();
         assert_eq!(registry.checks().len(), 1);
     }
-    assert!(registry.maintain(Some("none"), reason(), known, at(1)).is_err());
+    assert!(
+        registry
+            .maintain(Some("none"), reason(), known, at(1))
+            .is_err()
+    );
 }
 
 #[test]
@@ -148,8 +179,14 @@ fn what_is_unknown_is_refused() {
     let http = check("http", "web", http);
     registry.register_check(http, nobody, at(1)).unwrap();
     let say = |registry: &mut Registry, id| registry.say(id, CHECK_PASSING, String::new(), at(1));
-    assert_eq!(say(&mut registry, "http"), Err(Refused::NoTtl("http".into())));
-    assert_eq!(say(&mut registry, "none"), Err(Refused::NoSuchCheck("none".into())));
+    assert_eq!(
+        say(&mut registry, "http"),
+        Err(Refused::NoTtl("http".into()))
+    );
+    assert_eq!(
+        say(&mut registry, "none"),
+        Err(Refused::NoSuchCheck("none".into()))
+    );
     let lost = check("lost", "none", CheckWay::Ttl(TTL));
     assert!(registry.register_check(lost, nobody, at(1)).is_err());
     assert!(registry.deregister_check("none").is_err());
@@ -161,13 +198,18 @@ fn what_is_unknown_is_refused() {
 
 #[test]
 fn urls_are_taken_apart() {
-    let url = |https, address: &str, path: &str| Some(Url {
-        https,
-        address: address.into(),
-        path: path.into(),
-    });
+    let url = |https, address: &str, path: &str| {
+        Some(Url {
+            https,
+            address: address.into(),
+            path: path.into(),
+        })
+    };
     for (text, taken) in [
-        ("http://10.0.0.1:8080/health?a=b#c", url(false, "10.0.0.1:8080", "/health?a=b")),
+        (
+            "http://10.0.0.1:8080/health?a=b#c",
+            url(false, "10.0.0.1:8080", "/health?a=b"),
+        ),
         ("https://example.org", url(true, "example.org:443", "/")),
         ("http://[::1]:80", url(false, "[::1]:80", "/")),
         ("http://[::1]?x", url(false, "[::1]:80", "/?x")),

@@ -9,8 +9,8 @@ use super::kv::Kv;
 use super::staged::{Staged, StagedDump};
 use super::{Applying, Proposed, Store, Topic};
 use crate::model::{
-    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, KvPair, Node, ServiceInstance, Session,
-    UserEvent,
+    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, KvPair, Node, ServiceInstance,
+    Session, UserEvent,
 };
 use crate::table::Table;
 use crate::time::Time;

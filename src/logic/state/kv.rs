@@ -182,7 +182,11 @@ impl Kv {
             tombstones: deleted.map(|(key, index)| (key.clone(), **index)).collect(),
             forgotten_index: self.forgotten_index,
             restored_index: self.restored_index,
-            delays: self.delays.iter().map(|(key, until)| (key.clone(), **until)).collect(),
+            delays: self
+                .delays
+                .iter()
+                .map(|(key, until)| (key.clone(), **until))
+                .collect(),
         }
     }
 

@@ -14,7 +14,10 @@ impl Store {
         now: &mut Applying,
     ) -> Result<Reply, Refusal> {
         if !self.catalog_nodes.contains(&session.node) {
-            let text = format!("Missing node registration: there is no node {:?}", session.node);
+            let text = format!(
+                "Missing node registration: there is no node {:?}",
+                session.node
+            );
             return Err(Refusal::SessionCannotBe(text));
         }
         for id in session.node_checks.iter().chain(&session.service_checks) {
@@ -76,7 +79,8 @@ impl Store {
         }
         self.kv.collect_delays(now.at);
         self.sessions.remove(id);
-        self.sessions_by_node.remove(&(session.node.clone(), id.to_owned()));
+        self.sessions_by_node
+            .remove(&(session.node.clone(), id.to_owned()));
         self.touch(Topic::Sessions, now);
     }
 
@@ -125,7 +129,10 @@ impl Store {
         });
         let unwell = self.sessions().find_map(|session| {
             if !self.catalog_nodes.contains(&session.node) {
-                return Some(format!("{} lives without its node {}", session.id, session.node));
+                return Some(format!(
+                    "{} lives without its node {}",
+                    session.id, session.node
+                ));
             }
             let mut checks = session.node_checks.iter().chain(&session.service_checks);
             checks.find_map(|id| {

@@ -107,7 +107,11 @@ impl Store {
         match self.change_kv(change, now) {
             Ok(true) if is_gone => Ok(Vec::new()),
             Ok(true) => Ok(self.kv(&op.key).map(|row| bare(row)).into_iter().collect()),
-            Ok(false) => Err(format!("failed to {} key \"{}\", {refused}", told(op), op.key)),
+            Ok(false) => Err(format!(
+                "failed to {} key \"{}\", {refused}",
+                told(op),
+                op.key
+            )),
             Err(refusal) => Err(refusal.to_string()),
         }
     }

@@ -48,7 +48,12 @@ fn external(name: &str, address: &str) -> External {
 }
 
 fn register(store: &mut Store, external: External) -> Result<Reply, Refusal> {
-    apply(store, Command::RegisterExternal { external: Box::new(external) })
+    apply(
+        store,
+        Command::RegisterExternal {
+            external: Box::new(external),
+        },
+    )
 }
 
 fn withdraw(store: &mut Store, node: &str, service: &str, check: &str) -> Result<Reply, Refusal> {
@@ -63,14 +68,24 @@ fn withdraw(store: &mut Store, node: &str, service: &str, check: &str) -> Result
 #[test]
 fn a_machine_without_an_agent_comes_and_goes() {
     let mut store = Store::default();
-    assert!(register(&mut store, external("n1", "")).is_err(), "where is it?");
+    assert!(
+        register(&mut store, external("n1", "")).is_err(),
+        "where is it?"
+    );
     register(&mut store, external("n1", "10.0.0.1")).unwrap();
     let check = store.checks_on("n1").next().unwrap();
-    assert_eq!((check.service_name.as_str(), check.service_tags.len()), ("db", 1));
+    assert_eq!(
+        (check.service_name.as_str(), check.service_tags.len()),
+        ("db", 1)
+    );
     assert!(!store.has_agent("n1"));
     let index = store.index_of(Topic::Catalog);
     register(&mut store, external("n1", "")).unwrap();
-    assert_eq!(store.index_of(Topic::Catalog), index, "nothing new was said");
+    assert_eq!(
+        store.index_of(Topic::Catalog),
+        index,
+        "nothing new was said"
+    );
     let kept = External {
         keep_node: true,
         ..external("n1", "10.0.0.9")
@@ -90,7 +105,10 @@ fn a_machine_without_an_agent_comes_and_goes() {
     withdraw(&mut store, "n1", "db-1", "").unwrap();
     withdraw(&mut store, "n1", "", "").unwrap();
     withdraw(&mut store, "n1", "", "").unwrap();
-    assert_eq!((store.services().count(), store.catalog_nodes().count()), (0, 0));
+    assert_eq!(
+        (store.services().count(), store.catalog_nodes().count()),
+        (0, 0)
+    );
 }
 
 #[test]

@@ -120,8 +120,12 @@ fn indexes_never_go_back_when_deletions_are_forgotten() {
     assert_eq!(read(&store), (2, 2, 1));
     for index in 3..3 + TOMBSTONES_KEPT as u64 {
         store.change_kv(put("new", "1", None), &at(index)).unwrap();
-        store.change_kv(put(&format!("new/{index}"), "1", None), &at(index)).unwrap();
-        store.change_kv(delete(&format!("new/{index}"), None), &at(index)).unwrap();
+        store
+            .change_kv(put(&format!("new/{index}"), "1", None), &at(index))
+            .unwrap();
+        store
+            .change_kv(delete(&format!("new/{index}"), None), &at(index))
+            .unwrap();
     }
     assert_eq!(store.kv.tombstones.len(), TOMBSTONES_KEPT);
     assert!(!store.kv.tombstones.contains("old/gone"));

@@ -171,12 +171,18 @@ fn whatever_ends_a_session_frees_its_keys_as_it_says() {
     type End = fn(&mut Locks, &str);
     let ends: [(&str, bool, End); 6] = [
         ("destroyed", false, |locks, id| {
-            locks.apply(Command::DestroySession { id: id.into() }).unwrap();
+            locks
+                .apply(Command::DestroySession { id: id.into() })
+                .unwrap();
         }),
         ("expired", true, |locks, id| {
-            locks.apply(Command::ExpireSession { id: id.into() }).unwrap();
+            locks
+                .apply(Command::ExpireSession { id: id.into() })
+                .unwrap();
         }),
-        ("its check fails", true, |locks, _| locks.check("web", "", CHECK_CRITICAL)),
+        ("its check fails", true, |locks, _| {
+            locks.check("web", "", CHECK_CRITICAL)
+        }),
         ("its check is gone", true, |locks, _| {
             let change = CatalogChange {
                 node: "n1".into(),
@@ -185,18 +191,24 @@ fn whatever_ends_a_session_frees_its_keys_as_it_says() {
             };
             locks.apply(Command::ChangeCatalog { change }).unwrap();
         }),
-        ("what its node offers has no such check", true, |locks, _| {
-            let change = CatalogChange {
-                node: "n1".into(),
-                whole: true,
-                ..CatalogChange::default()
-            };
-            locks.apply(Command::ChangeCatalog { change }).unwrap();
-        }),
+        (
+            "what its node offers has no such check",
+            true,
+            |locks, _| {
+                let change = CatalogChange {
+                    node: "n1".into(),
+                    whole: true,
+                    ..CatalogChange::default()
+                };
+                locks.apply(Command::ChangeCatalog { change }).unwrap();
+            },
+        ),
         ("its node can't be reached", true, |locks, _| {
             let node = "n1".to_owned();
             let reachable = false;
-            locks.apply(Command::SetReachable { node, reachable }).unwrap();
+            locks
+                .apply(Command::SetReachable { node, reachable })
+                .unwrap();
         }),
     ];
     for (why, delays, end) in ends {
@@ -211,7 +223,10 @@ fn whatever_ends_a_session_frees_its_keys_as_it_says() {
             assert!(locks.store.session(&bystander).is_some(), "{why}");
             let left = (behavior == SessionBehavior::Release).then_some(("", 1));
             assert_eq!(locks.holder(), left, "{why}");
-            assert!(locks.store.kv_index_of("k") > before, "who waits is told: {why}");
+            assert!(
+                locks.store.kv_index_of("k") > before,
+                "who waits is told: {why}"
+            );
             assert_eq!(Store::restore(locks.store.dump()), locks.store, "{why}");
             assert_eq!(locks.acquire(&bystander), !delays, "{why}");
             locks.at += 15 * SECOND;
