@@ -7,6 +7,7 @@ mod allocations;
 mod client_fs;
 mod client_stats;
 mod cluster;
+mod consul_about;
 mod consul_agent;
 mod consul_catalog;
 mod consul_event;
@@ -16,7 +17,6 @@ mod consul_health;
 mod consul_json;
 mod consul_kv;
 mod consul_local;
-mod consul_misc;
 mod consul_register;
 mod consul_session;
 mod consul_txn;
@@ -193,9 +193,9 @@ pub fn consul(api: Api) -> Router {
         .route("/v1/catalog/service/{name}", get(consul_catalog::service))
         .route("/v1/catalog/node/{node}", get(consul_catalog::node))
         .route("/v1/health/service/{name}", get(consul_health::service))
-        .route("/v1/catalog/connect/{name}", get(consul_misc::no_mesh))
-        .route("/v1/health/connect/{name}", get(consul_misc::no_mesh))
-        .route("/v1/health/ingress/{name}", get(consul_misc::no_mesh))
+        .route("/v1/catalog/connect/{name}", get(consul_about::no_mesh))
+        .route("/v1/health/connect/{name}", get(consul_about::no_mesh))
+        .route("/v1/health/ingress/{name}", get(consul_about::no_mesh))
         .route("/v1/health/state/{state}", get(consul_health::state))
         .route("/v1/health/node/{node}", get(consul_health::node))
         .route("/v1/health/checks/{service}", get(consul_health::checks))
@@ -215,14 +215,14 @@ pub fn consul(api: Api) -> Router {
             "/v1/catalog/node-services/{node}",
             get(consul_catalog::node_services),
         )
-        .route("/v1/internal/ui/services", get(consul_misc::ui_services))
+        .route("/v1/internal/ui/services", get(consul_about::ui_services))
         .route("/v1/event/fire/{name}", put(consul_event::fire))
         .route("/v1/event/list", get(consul_event::list))
-        .route("/v1/coordinate/datacenters", get(consul_misc::coordinates))
-        .route("/v1/coordinate/nodes", get(consul_misc::node_coordinates))
+        .route("/v1/coordinate/datacenters", get(consul_about::coordinates))
+        .route("/v1/coordinate/nodes", get(consul_about::node_coordinates))
         .route(
             "/v1/coordinate/node/{node}",
-            get(consul_misc::node_coordinate),
+            get(consul_about::node_coordinate),
         )
         .merge(operator::routes(ApiKind::Consul))
         .route("/v1/snapshot", snapshots::route(ApiKind::Consul))
@@ -231,7 +231,7 @@ pub fn consul(api: Api) -> Router {
             forward::to_server,
         ));
     let of_any_agent = Router::new()
-        .route("/", get(consul_misc::index))
+        .route("/", get(consul_about::index))
         .route("/v1/agent/self", get(consul_agent::own))
         .route("/v1/agent/services", get(consul_local::services))
         .route("/v1/agent/checks", get(consul_local::checks))
@@ -245,7 +245,7 @@ pub fn consul(api: Api) -> Router {
             get(consul_local::health_by_name),
         )
         .merge(consul_register::routes())
-        .merge(consul_misc::routes())
+        .merge(consul_about::routes())
         .route("/v1/session/create", put(consul_session::create))
         .route("/v1/agent/join/{address}", put(consul_agent::join))
         .route(
