@@ -1,17 +1,18 @@
 //! A cluster of simulated machines, each running the agent that production runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use logic::config::{AgentConfig, EdgeListener, EdgeProtocol};
+use logic::config::{AgentConfig, ConsulConfig, EdgeListener, EdgeProtocol};
 use logic::model::Resources;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use crate::clock;
+use crate::consul::{self, Registry};
 use crate::invariants::{Scene, Watch};
 use crate::life::{self, Wanted};
 use crate::links::Links;
@@ -28,11 +29,14 @@ pub const USER: &str = "user";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
     pub servers: usize,
+    /// None: the servers are clients too, and an edge comes as a job.
     pub clients: usize,
     /// Entries after which a server takes a snapshot; `None`: as in production.
     pub snapshot_after: Option<u64>,
     /// No message is lost or late but by order.
     pub good_network: bool,
+    /// There is a Consul that isn't ours, and agents register in it.
+    pub consul: bool,
 }
 
 impl Size {
@@ -41,7 +45,15 @@ impl Size {
         numbers.map(|number| format!("server-{number}")).collect()
     }
 
+    /// Whether each host is server and client.
+    pub fn is_together(&self) -> bool {
+        self.clients == 0
+    }
+
     pub fn client_names(&self) -> Vec<String> {
+        if self.is_together() {
+            return self.server_names();
+        }
         let numbers = 1..=self.clients;
         numbers.map(|number| format!("client-{number}")).collect()
     }
@@ -88,7 +100,11 @@ impl Cluster<'_> {
             slowest.as_millis()
         ));
         let (servers, clients) = (size.server_names(), size.client_names());
-        let hosts = [servers.clone(), clients].concat();
+        let hosts = if size.is_together() {
+            clients
+        } else {
+            [servers.clone(), clients].concat()
+        };
         let sight = Sight::default();
         let mut agents = BTreeMap::new();
         for name in &hosts {
@@ -102,13 +118,24 @@ impl Cluster<'_> {
             machine.set_quality(quality);
             sight.add_machine(machine.clone());
             let (name, all) = (name.clone(), servers.clone());
-            let (host, after) = (name.clone(), size.snapshot_after);
-            let config = move || config(&host, &all, after);
+            let (host, whole) = (name.clone(), size);
+            let config = move || config(&host, &all, whole);
             let (wanted, watched) = watch::channel(Wanted::Up);
             agents.insert(name, wanted);
             life::add(&mut sim, machine, config, sight.clone(), watched);
         }
-        let names = hosts.iter().cloned().chain([USER.to_owned()]).collect();
+        let mut names: BTreeSet<String> = hosts.iter().cloned().collect();
+        names.insert(USER.to_owned());
+        if size.consul {
+            names.insert(consul::NAME.to_owned());
+            agents.insert(consul::NAME.to_owned(), watch::channel(Wanted::Up).0);
+            let machine = SimHost::new(consul::NAME, seed);
+            sight.add_machine(machine.clone());
+            let registry = Registry::default();
+            sim.host(consul::NAME, move || {
+                consul::run(machine.clone(), registry.clone())
+            });
+        }
         Self {
             sim,
             sight,
@@ -247,7 +274,7 @@ fn quality(random: &mut SmallRng) -> Quality {
     }
 }
 
-fn config(name: &str, servers: &[String], snapshot_after: Option<u64>) -> AgentConfig {
+fn config(name: &str, servers: &[String], size: Size) -> AgentConfig {
     let mut config = AgentConfig {
         name: name.to_owned(),
         data_dir: "/var/lib/drover".to_owned(),
@@ -256,6 +283,10 @@ fn config(name: &str, servers: &[String], snapshot_after: Option<u64>) -> AgentC
         join: servers.to_vec(),
         ..AgentConfig::default()
     };
+    if size.consul {
+        // The catalog stays: visitors ask it, too.
+        config.consul = Some(ConsulConfig::at("consul:8500"));
+    }
     config.edge.listeners.push(EdgeListener {
         protocol: EdgeProtocol::Tcp,
         ..EdgeListener::http(9997)
@@ -263,9 +294,11 @@ fn config(name: &str, servers: &[String], snapshot_after: Option<u64>) -> AgentC
     if servers.iter().any(|server| server == name) {
         config.server.enabled = true;
         config.server.bootstrap_expect = u32::try_from(servers.len()).unwrap_or(1);
-        if let Some(entries) = snapshot_after {
+        if let Some(entries) = size.snapshot_after {
             config.server.snapshot_threshold = entries;
         }
+        config.client.enabled = size.is_together();
+        config.edge.enabled = !size.is_together();
     } else {
         config.client.enabled = true;
         config.client.servers = servers.to_vec();

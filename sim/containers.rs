@@ -7,12 +7,13 @@ use std::time::Duration;
 use logic::model::DriverInfo;
 use ports::errors::{ContainersError, NetworkError};
 use ports::{
-    Asked, Containers, Exit, Listener, LogChunk, LogStream, Network, PortMapping, TaskKey,
+    Asked, Containers, Exit, Found, Listener, LogChunk, LogStream, Network, PortMapping, TaskKey,
     TaskSpec, TaskUsage,
 };
 use tokio::sync::watch;
 
 use crate::engine::{Behaviour, Engine, Task, is_stderr, memory_of};
+use crate::files;
 use crate::service::{self, Stop};
 use crate::world::{SimHost, lock};
 
@@ -90,7 +91,7 @@ impl SimContainers {
         tokio::time::sleep(pause).await;
         // A program that does nothing with its ports leaves them to others; an engine's proxy not.
         let publishes = spec.driver == "docker" && !on_host_network(spec);
-        let serves = matches!(behaviour, Behaviour::Http { .. });
+        let serves = matches!(behaviour, Behaviour::Http { .. } | Behaviour::Https { .. });
         let listeners = if publishes || serves {
             self.bind(spec).await?
         } else {
@@ -102,7 +103,10 @@ impl SimContainers {
         engine.log(&spec.key, LogStream::Stdout, &format!("{name} started\n"));
         let lifetime = match &behaviour {
             Behaviour::Exits { after, .. } => engine.delay(after.0, after.1),
-            Behaviour::Http { .. } | Behaviour::Idle | Behaviour::Stubborn => {
+            Behaviour::Http { .. }
+            | Behaviour::Https { .. }
+            | Behaviour::Idle
+            | Behaviour::Stubborn => {
                 engine.delay(Duration::from_millis(1), Duration::from_millis(50))
             }
         };
@@ -269,14 +273,26 @@ impl Containers for SimContainers {
             }
             let log = engine.logs.get(&(key.clone(), is_stderr(stream)));
             let log = log.map_or(&[][..], Vec::as_slice);
-            let from = usize::try_from(offset).map_or(log.len(), |from| from.min(log.len()));
-            let to = from.saturating_add(max).min(log.len());
-            Ok(LogChunk {
-                offset: from as u64,
-                data: log.get(from..to).unwrap_or_default().to_vec(),
-                end: log.len() as u64,
-            })
+            Ok(files::piece(log, offset, max))
         })
+    }
+
+    fn look<'a>(
+        &'a self,
+        alloc_id: &'a str,
+        path: &'a str,
+    ) -> Asked<'a, Result<Found, ContainersError>> {
+        Box::pin(async move { files::look(&self.engine().logs, alloc_id, path) })
+    }
+
+    fn read_file<'a>(
+        &'a self,
+        alloc_id: &'a str,
+        path: &'a str,
+        offset: u64,
+        max: usize,
+    ) -> Asked<'a, Result<LogChunk, ContainersError>> {
+        Box::pin(async move { files::read(&self.engine().logs, alloc_id, path, offset, max) })
     }
 
     fn list(&self) -> Asked<'_, Result<Vec<TaskKey>, ContainersError>> {

@@ -16,6 +16,8 @@ const MIB: u64 = 1024 * 1024;
 pub enum Behaviour {
     /// Answers every HTTP request on all its ports alike.
     Http { status: u16, body: String },
+    /// The same over TLS, with a certificate of its own.
+    Https { body: String },
     /// Accepts connections and drops them; runs until it is stopped.
     Idle,
     /// As `Idle`, but takes no notice of signals other than SIGKILL.
@@ -33,6 +35,13 @@ impl Behaviour {
         Self::Http {
             status: 200,
             body: format!("this is httpbackendservice, version: {version}\n"),
+        }
+    }
+
+    /// Its relative that speaks HTTPS.
+    pub fn https_backend(version: &str) -> Self {
+        Self::Https {
+            body: format!("this is httpsbackendservice, version: {version}\n"),
         }
     }
 
@@ -89,6 +98,14 @@ impl Engine {
             (
                 "bigwhite/httpbackendservice:v1.0.1",
                 Behaviour::backend("v1.0.1"),
+            ),
+            (
+                "bigwhite/httpsbackendservice:v1.0.0",
+                Behaviour::https_backend("v1.0.0"),
+            ),
+            (
+                "bigwhite/httpsbackendservice:v1.0.1",
+                Behaviour::https_backend("v1.0.1"),
             ),
             ("fabiolb/fabio", Behaviour::Idle),
             ("idle", Behaviour::Idle),

@@ -2,6 +2,7 @@
 //! `logic::invariants`, and is checked with it.
 
 mod health;
+mod rollout;
 mod watch;
 
 use anyhow::Error;
@@ -79,6 +80,10 @@ pub const NEVER_DOWN: Rule = Rule {
     id: "healthy-node-never-down",
     sentence: "A node whose agent runs and reaches a majority of servers is never declared down.",
 };
+pub const SUCCESSOR_FIRST: Rule = Rule {
+    id: "successor-healthy-first",
+    sentence: "In a rolling update no healthy allocation is stopped before its successor is healthy, where there is room for both.",
+};
 
 pub const ONE_HOLDER: Rule = Rule {
     id: "one-holder-a-lock",
@@ -100,4 +105,5 @@ pub const ALL: &[&Rule] = &[
     &DESIRED_RESTORED,
     &NEVER_DOWN,
     &ONE_HOLDER,
+    &SUCCESSOR_FIRST,
 ];

@@ -9,11 +9,13 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use ports::{Exit, Listener, Stream};
+use ports::{Exit, Listener};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::engine::Behaviour;
+use crate::tls;
 
 /// How a task is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +105,7 @@ async fn until_ended(
             () = tokio::time::sleep(lifetime) => Ended::ByItself(*code),
         },
         Behaviour::Stubborn => Ended::By(asked(stop, true).await),
-        Behaviour::Http { .. } | Behaviour::Idle => {
+        Behaviour::Http { .. } | Behaviour::Https { .. } | Behaviour::Idle => {
             let first = asked(stop, false).await;
             tokio::select! {
                 biased;
@@ -129,6 +131,10 @@ async fn asked(stop: &mut watch::Receiver<Option<Stop>>, only_kill: bool) -> Sto
 
 async fn serve(mut listener: Box<dyn Listener>, behaviour: Behaviour) {
     let mut connections = JoinSet::new();
+    let tls = match &behaviour {
+        Behaviour::Https { .. } => tls::acceptor().ok(),
+        _ => None,
+    };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -140,12 +146,23 @@ async fn serve(mut listener: Box<dyn Listener>, behaviour: Behaviour) {
             Behaviour::Http { status, body } => {
                 connections.spawn_local(answer(stream, *status, Bytes::from(body.clone())));
             }
+            Behaviour::Https { body } => {
+                let (tls, body) = (tls.clone(), Bytes::from(body.clone()));
+                connections.spawn_local(async move {
+                    // A check that only connects shakes no hands.
+                    if let Some(tls) = tls
+                        && let Ok(stream) = tls.accept(stream).await
+                    {
+                        answer(stream, 200, body).await;
+                    }
+                });
+            }
             Behaviour::Idle | Behaviour::Stubborn | Behaviour::Exits { .. } => drop(stream),
         }
     }
 }
 
-async fn answer(stream: Box<dyn Stream>, status: u16, body: Bytes) {
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, status: u16, body: Bytes) {
     let service = service_fn(move |_: Request<Incoming>| {
         let mut response = Response::new(Full::new(body.clone()));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);

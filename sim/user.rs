@@ -14,12 +14,15 @@ use hyper_util::rt::TokioIo;
 use logic::model::{Allocation, Node};
 use ports::{Random, TaskKey};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::clock;
 use crate::cluster::Size;
 use crate::invariants::DESIRED_RESTORED;
 use crate::order::Order;
 use crate::sight::Sight;
+use crate::tls;
 use crate::trace::Trace;
 
 /// How often a condition is looked at.
@@ -109,27 +112,25 @@ impl User {
     ) -> Result<Answer> {
         let asking = async {
             let stream = turmoil::net::TcpStream::connect(address.to_owned()).await?;
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-            let connection = tokio::task::spawn_local(connection);
-            let bytes = body.map(Value::to_string).unwrap_or_default();
-            let request = hyper::Request::builder()
-                .method(method)
-                .uri(path)
-                .header("host", host)
-                .body(Full::new(Bytes::from(bytes)))?;
-            let response = sender.send_request(request).await?;
-            let status = response.status().as_u16();
-            let body = response.into_body().collect().await?.to_bytes();
-            connection.abort();
-            Ok(Answer {
-                status,
-                body: String::from_utf8_lossy(&body).into_owned(),
-            })
+            ask(stream, method, path, host, body).await
         };
         match tokio::time::timeout(ANSWER_WITHIN, asking).await {
             Ok(answer) => answer,
             Err(_) => bail!("{method} {address}{path}: no answer within {ANSWER_WITHIN:?}"),
+        }
+    }
+
+    /// One HTTPS request to `host:port`, which is asked for by this name; any certificate will do.
+    pub async fn https(&self, address: &str, name: &str) -> Result<Answer> {
+        let asking = async {
+            let stream = turmoil::net::TcpStream::connect(address.to_owned()).await?;
+            let named = ServerName::try_from(name.to_owned())?;
+            let stream = tls::connector().connect(named, stream).await?;
+            ask(stream, "GET", "/", name, None).await
+        };
+        match tokio::time::timeout(ANSWER_WITHIN, asking).await {
+            Ok(answer) => answer,
+            Err(_) => bail!("https://{name} at {address}: no answer within {ANSWER_WITHIN:?}"),
         }
     }
 
@@ -168,6 +169,15 @@ impl User {
         Ok(serde_json::from_str(&answer.body)?)
     }
 
+    /// A page of an agent's web page.
+    pub async fn page(&self, host: &str, path: &str) -> Result<String> {
+        let address = format!("{host}:4646");
+        let answer = self.http(&address, "GET", path, &address, None).await?;
+        let (status, body) = (answer.status, answer.body);
+        ensure!(status == 200, "GET {path} at {host}: {status} {body}");
+        Ok(body)
+    }
+
     /// A number below `count`.
     pub fn pick(&self, count: usize) -> usize {
         usize::try_from(self.random.below(count as u64)).unwrap_or(0)
@@ -200,7 +210,7 @@ impl User {
 
     /// Waits until every agent runs, one server leads and every node is ready.
     pub async fn ready(&self) -> Result<()> {
-        let wanted = self.size.clients;
+        let wanted = self.size.client_names().len();
         self.eventually("the cluster is ready", Duration::from_secs(30), || async {
             for host in [self.size.server_names(), self.size.client_names()].concat() {
                 ensure!(self.sight.agent_is_up(&host), "{host} isn't up");
@@ -254,7 +264,7 @@ impl User {
             ensure!(Some(index) == newest, "{host} is only at {index}");
             logic::invariants::check_liveness(store)?;
             let ready = store.nodes().filter(|node| node.ready()).count();
-            let wanted = self.size.clients;
+            let wanted = self.size.client_names().len();
             ensure!(ready == wanted, "{ready} of {wanted} nodes are ready");
         }
         let store = stores.values().next().context("no server runs")?;
@@ -364,6 +374,33 @@ impl User {
         self.http(&format!("{host}:9999"), "GET", "/", site, None)
             .await
     }
+}
+
+/// One HTTP request on a connection of its own.
+async fn ask(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    method: &str,
+    path: &str,
+    host: &str,
+    body: Option<&Value>,
+) -> Result<Answer> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::task::spawn_local(connection);
+    let bytes = body.map(Value::to_string).unwrap_or_default();
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", host)
+        .body(Full::new(Bytes::from(bytes)))?;
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await?.to_bytes();
+    connection.abort();
+    Ok(Answer {
+        status,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
 }
 
 /// The key of an allocation's only task.

@@ -5,11 +5,17 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+mod beside;
+#[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod cli_args;
 #[cfg(test)]
 mod docker;
 #[cfg(test)]
 mod mistakes;
+#[cfg(test)]
+mod operators;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
@@ -17,4 +23,8 @@ mod program;
 #[cfg(test)]
 mod quickstart;
 #[cfg(test)]
+mod rolling_update;
+#[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod webdriver;

@@ -12,6 +12,7 @@ use logic::state::Store;
 use ports::TaskKey;
 
 use super::health::{Health, Reach};
+use super::rollout::Rollouts;
 use super::{
     APPLIED_STAYS, COMMITTED_AGREE, NEVER_DOWN, NOT_OVERCOMMITTED, ONE_A_NAME, ONE_LEADER,
     ONE_MACHINE, ONLY_PASSING, ROUTES_FRESH, Rule, TERM_STAYS, WANTED,
@@ -116,6 +117,7 @@ pub(crate) struct Watch {
     twice: Lasting,
     overcommitted: Lasting,
     unwanted: Lasting,
+    rollouts: Rollouts,
 }
 
 impl Watch {
@@ -192,6 +194,7 @@ impl Watch {
             if index > self.newest {
                 self.newest = index;
                 news = true;
+                self.rollouts.look(&store)?;
                 if whole {
                     logic::invariants::check(&store)?;
                 }
@@ -317,7 +320,13 @@ impl Watch {
                 .as_ref()
                 .is_some_and(|job| job.r#type == JOB_SYSTEM);
             let place = if system { host.as_str() } else { "" };
-            let slot = format!("{} {} {place}", alloc.name, key.task);
+            // While one version takes over from another, both run.
+            let version = if alloc.deployment_id.is_empty() {
+                String::new()
+            } else {
+                format!("version {} ", alloc.job_version())
+            };
+            let slot = format!("{} {} {place}{version}", alloc.name, key.task);
             if let Some(other) = names.insert(slot.clone(), alloc.id.clone()) {
                 let detail = format!("{slot}is both {other} and {}", alloc.id);
                 twice.insert(slot, detail);

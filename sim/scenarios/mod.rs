@@ -2,6 +2,7 @@
 //! fate does, and what must be true then.
 
 mod agent_restart;
+mod beside_a_consul;
 mod election;
 mod everything;
 mod first_job;
@@ -9,10 +10,13 @@ mod flapping_node;
 mod follower_isolated;
 mod leader_isolated;
 mod locks;
+mod lone_edge;
 mod lose_quorum;
+mod node_drain;
 mod node_loss;
 mod old_leader_restarts;
 mod rolling_restart;
+mod rolling_update;
 mod snapshot_catch_up;
 mod web;
 
@@ -41,6 +45,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Whether there is a Consul that isn't ours.
+    pub fn consul(&self) -> bool {
+        self.name == BESIDE_A_CONSUL
+    }
+
     pub fn servers(&self, seed: u64) -> usize {
         // Mixed, for seeds that are chosen by scenario.
         let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
@@ -48,6 +57,8 @@ impl Scenario {
         self.servers.get(choice).copied().unwrap_or(1)
     }
 }
+
+const BESIDE_A_CONSUL: &str = "beside-a-consul";
 
 pub const ALL: &[Scenario] = &[
     Scenario {
@@ -105,6 +116,15 @@ pub const ALL: &[Scenario] = &[
         story: |user| Box::pin(rolling_restart::story(user)),
     },
     Scenario {
+        name: "rolling-update",
+        about: "A service is updated, a bad version is taken back and a canary promoted; the leader dies meanwhile, and no request fails.",
+        servers: &[3, 1],
+        clients: 4,
+        snapshot_after: None,
+        good_network: false,
+        story: |user| Box::pin(rolling_update::story(user)),
+    },
+    Scenario {
         name: "lose-quorum-and-recover",
         about: "Most servers lose power; nothing acknowledged is lost, and what ran runs on.",
         servers: &[3],
@@ -123,6 +143,15 @@ pub const ALL: &[Scenario] = &[
         story: |user| Box::pin(node_loss::story(user)),
     },
     Scenario {
+        name: "node-drain",
+        about: "A machine is emptied while visitors come; they notice nothing.",
+        servers: &[1, 3],
+        clients: 3,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(node_drain::story(user)),
+    },
+    Scenario {
         name: "flapping-node",
         about: "A machine comes and goes; the others are never touched.",
         servers: &[3, 1],
@@ -130,6 +159,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: false,
         story: |user| Box::pin(flapping_node::story(user)),
+    },
+    Scenario {
+        name: "lone-edge",
+        about: "An edge of its own loses its catalog and finds it again; requests go on.",
+        servers: &[1, 3],
+        clients: 3,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(lone_edge::story(user)),
     },
     Scenario {
         name: "snapshot-catch-up",
@@ -148,6 +186,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: false,
         story: |user| Box::pin(agent_restart::story(user)),
+    },
+    Scenario {
+        name: BESIDE_A_CONSUL,
+        about: "Agents keep another's Consul told of what runs while it restarts, is cut off and forgets.",
+        servers: &[1, 3],
+        clients: 3,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(beside_a_consul::story(user)),
     },
     Scenario {
         name: "everything-at-once",

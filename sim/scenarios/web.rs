@@ -13,15 +13,17 @@ use tokio::task::JoinHandle;
 
 use crate::user::{User, only_task};
 
-const SITE: &str = "web.example";
+const IMAGE: &str = "bigwhite/httpbackendservice:v1.0.0";
+pub(super) const SITE: &str = "web.example";
 const NAME: &str = "web.service.dc1.consul.";
 const BETWEEN_REQUESTS: Duration = Duration::from_millis(100);
 
-fn file(count: usize) -> String {
+fn file(count: usize, image: &str, update: &str) -> String {
     format!(
         r#"
 job "web" {{
   datacenters = ["dc1"]
+{update}
   group "web" {{
     count = {count}
     restart {{
@@ -36,7 +38,7 @@ job "web" {{
     task "web" {{
       driver = "docker"
       config {{
-        image = "bigwhite/httpbackendservice:v1.0.0"
+        image = "{image}"
         port_map {{
           http = 8081
         }}
@@ -66,9 +68,17 @@ job "web" {{
     )
 }
 
+/// Registers the job with this image, to be updated as `update` says.
+pub(super) async fn deploy(user: &User, count: usize, image: &str, update: &str) -> Result<()> {
+    let update = format!("  update {{{update}\n  }}");
+    user.run_job("web.nomad", &file(count, image, &update))
+        .await?;
+    Ok(())
+}
+
 /// Registers the job, and waits until every client's DNS knows all instances.
 pub(super) async fn run(user: &User, count: usize) -> Result<Vec<Allocation>> {
-    user.run_job("web.nomad", &file(count)).await?;
+    user.run_job("web.nomad", &file(count, IMAGE, "")).await?;
     let soon = Duration::from_secs(30);
     let placed = user.eventually("all instances run", soon, || async {
         let running = user.running("web").await?;

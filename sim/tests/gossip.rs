@@ -544,6 +544,17 @@ fn newcomers_hear_of_the_dead_and_a_clock_that_was_set_back_hides_nobody() {
 }
 
 #[test]
+fn agents_that_start_together_know_each_other_at_once() {
+    let mut cluster = Cluster::empty(1, &network(1));
+    cluster.add("n2", &["n1"], "");
+    cluster.step();
+    cluster.add("n1", &[], "");
+    let took = cluster.until(10, |all| all.everybody_sees(&["n1", "n2"], Alive));
+    // The first greeting finds nobody.
+    assert!(took < Duration::from_millis(300), "{took:?}");
+}
+
+#[test]
 fn start_join_needs_somebody_to_answer() {
     let mut cluster = Cluster::empty(4, &network(4));
     let config = AgentConfig {

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture,
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, MessageResult,
+    ResponseFuture, WrapFuture,
 };
 use logic::catalog::View;
 use logic::lifecycle::services::Offer;
@@ -19,6 +20,7 @@ use logic::model::{CHECK_CRITICAL, CatalogChange, CatalogNode, Check, ServiceIns
 use ports::{Clock, World};
 use tokio::sync::oneshot;
 
+use crate::consul::{Heard, Keep, Keeper, Retire, Settle};
 use crate::published::{Publisher, Subscriber, publish};
 use crate::rpc::{self, Request, Response, Rpc, Serials};
 use replica::Replica;
@@ -29,6 +31,9 @@ const ANTI_ENTROPY: Duration = Duration::from_secs(60);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Check output beyond this isn't kept (as in Consul).
 const OUTPUT_BYTES_MAX: usize = 4_096;
+
+/// Who offers what the agent itself does.
+const AGENT: &str = "agent";
 
 /// A task is up (or its job changed): these are its services. Replaces what `owner` had before;
 /// checks that were there already keep their status.
@@ -45,6 +50,11 @@ pub struct Serve {
 pub struct Withdraw {
     pub owner: String,
 }
+
+/// Answered when the servers know all that is offered here now, or can't be reached.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Tell;
 
 /// A check was run.
 #[derive(Debug, Message)]
@@ -86,6 +96,16 @@ pub struct Local {
     pub checks: BTreeMap<String, Check>,
 }
 
+/// Whoever runs checks of tasks asks who is to be heard about them, if it isn't themselves.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Subscriber<Arc<Heard>>>")]
+pub struct AskBeside;
+
+/// The agent ends. Answered when the Consul beside it, if there is one, knows.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Ending;
+
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Rows {
     services: BTreeMap<String, ServiceInstance>,
@@ -116,6 +136,13 @@ pub struct Catalog {
     /// A client still looks for what runs here: sending what is known by now would take healthy
     /// instances out of the catalog.
     restoring: bool,
+    beside: Option<Beside>,
+}
+
+/// A Consul that is told the same.
+pub struct Beside {
+    pub keeper: Addr<Keeper>,
+    pub heard: Subscriber<Arc<Heard>>,
 }
 
 impl Catalog {
@@ -127,6 +154,7 @@ impl Catalog {
         own: Vec<ServiceInstance>,
         registered: (Vec<ServiceInstance>, Vec<Check>),
         registers_node: bool,
+        beside: Option<Beside>,
     ) -> (Self, Subscriber<Arc<View>>, Subscriber<Arc<Local>>) {
         let (replica, view) = Replica::load(world).await;
         let ids = own.iter().map(|instance| instance.id.clone()).collect();
@@ -144,7 +172,7 @@ impl Catalog {
             clock: Arc::clone(&world.clock),
             serials: Serials::default(),
             replica: Some(replica),
-            offered: BTreeMap::from([("agent".to_owned(), offers)]),
+            offered: BTreeMap::from([(AGENT.to_owned(), offers)]),
             registered,
             rows: Rows::default(),
             local,
@@ -155,6 +183,7 @@ impl Catalog {
             waiting: Vec::new(),
             registers_node,
             restoring: !registers_node,
+            beside,
         };
         catalog.rebuild();
         (catalog, view, local_reader)
@@ -196,6 +225,7 @@ impl Catalog {
         }
         self.rows = rows;
         self.tell_local();
+        self.tell_beside();
     }
 
     fn tell_local(&self) {
@@ -205,6 +235,19 @@ impl Catalog {
             services: self.rows.services.clone(),
             checks: self.rows.checks.clone(),
         }));
+    }
+
+    fn tell_beside(&self) {
+        let Some(beside) = &self.beside else { return };
+        let of_tasks = self.offered.iter().filter(|(owner, _)| *owner != AGENT);
+        let known = self.rows.checks.iter();
+        beside.keeper.do_send(Keep {
+            offers: of_tasks.flat_map(|(_, offers)| offers).cloned().collect(),
+            known: known
+                .map(|(id, row)| (id.clone(), row.status.clone()))
+                .collect(),
+            complete: !self.restoring,
+        });
     }
 
     fn change(&self) -> CatalogChange {
@@ -227,6 +270,16 @@ impl Catalog {
             remove_checks: missing(&agreed.checks, &self.rows.checks),
             ..CatalogChange::default()
         }
+    }
+
+    /// When the servers have been told what differs.
+    fn told(&mut self, ctx: &mut Context<Self>) -> ResponseFuture<()> {
+        let (done, known) = oneshot::channel();
+        self.waiting.push(done);
+        self.send(ctx);
+        Box::pin(async move {
+            known.await.ok();
+        })
     }
 
     /// Sends what differs, unless something is under way: then it goes with the next round.
@@ -347,11 +400,14 @@ impl Handler<Withdraw> for Catalog {
             self.rebuild();
         }
         // Also who asks again is answered only when the servers know.
-        let (done, known) = oneshot::channel();
-        self.waiting.push(done);
-        self.send(ctx);
+        let told = self.told(ctx);
+        let beside = self.beside.as_ref();
+        let settled = beside.map(|beside| beside.keeper.send(Settle));
         Box::pin(async move {
-            known.await.ok();
+            told.await;
+            if let Some(settled) = settled {
+                settled.await.ok();
+            }
         })
     }
 }
@@ -371,6 +427,14 @@ impl Handler<Register> for Catalog {
         Box::pin(async move {
             known.await.ok();
         })
+    }
+}
+
+impl Handler<Tell> for Catalog {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Tell, ctx: &mut Self::Context) -> Self::Result {
+        self.told(ctx)
     }
 }
 
@@ -420,6 +484,29 @@ impl Handler<Restored> for Catalog {
 
     fn handle(&mut self, _: Restored, ctx: &mut Self::Context) {
         self.restoring = false;
+        self.tell_beside();
         self.send(ctx);
+    }
+}
+
+impl Handler<AskBeside> for Catalog {
+    type Result = MessageResult<AskBeside>;
+
+    fn handle(&mut self, _: AskBeside, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.beside.as_ref().map(|beside| beside.heard.clone()))
+    }
+}
+
+impl Handler<Ending> for Catalog {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Ending, _: &mut Self::Context) -> Self::Result {
+        let beside = self.beside.as_ref();
+        let retired = beside.map(|beside| beside.keeper.send(Retire));
+        Box::pin(async move {
+            if let Some(retired) = retired {
+                retired.await.ok();
+            }
+        })
     }
 }

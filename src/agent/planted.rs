@@ -33,10 +33,14 @@ pub enum Planted {
     DownNodeKeepsPassing,
     /// A new leader ends sessions by leases it never saw.
     SessionsWithoutGrace,
+    /// An allocation is reported healthy as soon as it is there.
+    HealthyUnseen,
+    /// What others registered in a Consul is taken for this agent's own.
+    OthersServicesRemoved,
 }
 
 impl Planted {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::SkippedFsync,
         Self::VoteNotPersisted,
         Self::LeaseWithoutGrace,
@@ -50,6 +54,8 @@ impl Planted {
         Self::WithdrawAfterKill,
         Self::DownNodeKeepsPassing,
         Self::SessionsWithoutGrace,
+        Self::HealthyUnseen,
+        Self::OthersServicesRemoved,
     ];
 
     pub fn name(self) -> &'static str {
@@ -67,6 +73,8 @@ impl Planted {
             Self::WithdrawAfterKill => "withdraw-after-kill",
             Self::DownNodeKeepsPassing => "down-node-keeps-passing",
             Self::SessionsWithoutGrace => "sessions-without-grace",
+            Self::HealthyUnseen => "healthy-unseen",
+            Self::OthersServicesRemoved => "others-services-removed",
         }
     }
 

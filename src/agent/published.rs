@@ -84,6 +84,11 @@ impl<T> Subscriber<T> {
         self.borrow()
     }
 
+    /// The newest value counts as seen from now on.
+    pub fn catch_up(&mut self) {
+        self.seen = self.shared.version.load(Ordering::Acquire);
+    }
+
     /// Returns when there is a value that hasn't been seen, and counts it as seen.
     pub async fn changed(&mut self) -> Result<(), Closed> {
         loop {

@@ -23,6 +23,11 @@ impl State {
         Arc::clone(&self.newest.borrow())
     }
 
+    /// Tells whenever there is another state.
+    pub fn changes(&self) -> Subscriber<Arc<Store>> {
+        self.newest.clone()
+    }
+
     /// The first state for which `ready` holds, or the newest one when `within` is over.
     pub async fn once(&self, within: Duration, ready: impl Fn(&Store) -> bool) -> Arc<Store> {
         let mut newest = self.newest.clone();

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::seal::{Seal, Unopened};
 
 /// Raised whenever a message type changes.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// The version of a sealed frame.
 const SEALED_VERSION: u8 = VERSION | 0x80;

@@ -4,6 +4,7 @@
 mod banner;
 mod configuration;
 mod consul;
+mod consul_flags;
 mod edge_flags;
 pub(super) mod logging;
 mod neighbour;
@@ -33,7 +34,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
 const SETTLE_TURNS: usize = 16;
 
 pub(super) fn run(args: &AgentArgs, program: Program) -> Outcome {
-    run_configured(args.config(), program)
+    run_configured(args.config(program), program)
 }
 
 /// `consul agent`: a server of the catalog.
@@ -55,7 +56,8 @@ fn run_configured(configured: anyhow::Result<Configured>, program: Program) -> O
 async fn serve(mut config: AgentConfig, program: Program, log: HeldLog) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("can't listen for signals")?;
     if program != Program::Consul {
-        neighbour::consider(&mut config, program).await;
+        let environment = neighbour::Environment::read();
+        neighbour::consider(&mut config, program, environment).await?;
     }
     let world = host::world(&config);
     if consul::must_find_its_address(&config) {

@@ -9,8 +9,12 @@ use logic::{duration, id};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::alloc_fs::AllocFs;
 use super::alloc_logs::AllocLogs;
-use super::api::{AllocStub, AllocUsage, SharedResources, TaskUsage, newest_first, whole};
+use super::alloc_stop::AllocStop;
+use super::api::{
+    AllocHealth, AllocStub, AllocUsage, SharedResources, TaskUsage, newest_first, whole,
+};
 use super::exit::{Exit, Failure, Outcome};
 use super::format::{
     NONE, bytes, columns, instant, megabytes, or_none, pairs, shown_id, table, when,
@@ -18,12 +22,14 @@ use super::format::{
 use super::http::{Client, decode};
 use super::status::Asked;
 use super::terminal::{self, Style};
-use super::{format, lookup, now, placement};
+use super::{lookup, now, placement};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AllocCommand {
     Status(AllocStatus),
     Logs(AllocLogs),
+    Fs(AllocFs),
+    Stop(AllocStop),
 }
 
 impl AllocCommand {
@@ -31,6 +37,8 @@ impl AllocCommand {
         match self {
             Self::Status(command) => command.run().await,
             Self::Logs(command) => command.run().await,
+            Self::Fs(command) => command.run().await,
+            Self::Stop(command) => command.run().await,
         }
     }
 }
@@ -59,6 +67,7 @@ struct Facts {
     alloc: Allocation,
     /// Ports and disk of the group.
     shared: SharedResources,
+    update: Update,
     usage: Option<AllocUsage>,
     /// When a failed allocation will be placed anew.
     replaced_at: Time,
@@ -78,21 +87,19 @@ impl AllocStatus {
         let client = self.asked.connection.client()?;
         let failed = |error| Failure::from(error).during("Error querying allocation");
         let Some(typed) = &self.id else {
-            if self.asked.json {
+            if self.asked.raw() {
                 let all: Value = client.get("/v1/allocations").await.map_err(failed)?;
-                terminal::print(&format::json(&all));
-            } else {
-                let all: Vec<AllocStub> = client.get("/v1/allocations").await.map_err(failed)?;
-                terminal::print(&render_list(&all, now(), self.asked.verbose));
+                return self.asked.print_raw(&all);
             }
+            let all: Vec<AllocStub> = client.get("/v1/allocations").await.map_err(failed)?;
+            terminal::print(&render_list(&all, now(), self.asked.verbose));
             return Ok(Exit::Done);
         };
         let stub: AllocStub = lookup::one(&client, typed).await?;
         let path = format!("/v1/allocation/{}", stub.id);
         let answer: Value = client.get(&path).await.map_err(failed)?;
-        if self.asked.json {
-            terminal::print(&format::json(&answer));
-            return Ok(Exit::Done);
+        if self.asked.raw() {
+            return self.asked.print_raw(&answer);
         }
         let mut facts = Facts::read(&answer)
             .map_err(|error| Failure::new(format!("Error querying allocation: {error}")))?;
@@ -167,16 +174,52 @@ pub(super) fn render_list(allocs: &[AllocStub], now: Time, verbose: bool) -> Str
 /// The part of an allocation that isn't in the model's own type.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Shared {
+struct Besides {
     shared_resources: SharedResources,
+    #[serde(flatten)]
+    update: Update,
+}
+
+/// The update of its job that an allocation belongs to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Update {
+    #[serde(rename = "DeploymentID")]
+    deployment_id: String,
+    deployment_status: Option<AllocHealth>,
+}
+
+impl Update {
+    fn rows(&self, verbose: bool) -> Vec<(&'static str, String)> {
+        if self.deployment_id.is_empty() {
+            return Vec::new();
+        }
+        let health = match self.deployment_status.and_then(|status| status.healthy) {
+            Some(true) => "healthy",
+            Some(false) => "unhealthy",
+            None => "unset",
+        };
+        let mut rows = vec![
+            ("Deployment ID", shown_id(&self.deployment_id, verbose)),
+            ("Deployment Health", health.to_owned()),
+        ];
+        if self.deployment_status.is_some_and(|status| status.canary) {
+            rows.push(("Canary", true.to_string()));
+        }
+        rows
+    }
 }
 
 impl Facts {
     fn read(answer: &Value) -> serde_json::Result<Self> {
         let bytes = serde_json::to_vec(answer)?;
-        let Shared { shared_resources } = decode(&bytes)?;
+        let Besides {
+            shared_resources,
+            update,
+        } = decode(&bytes)?;
         Ok(Self {
             shared: shared_resources,
+            update,
             alloc: decode(&bytes)?,
             usage: None,
             replaced_at: Time::NEVER,
@@ -225,6 +268,7 @@ impl Facts {
             ("Created", when(Time(alloc.create_time), now, verbose)),
             ("Modified", when(Time(alloc.modify_time), now, verbose)),
         ];
+        head.extend(self.update.rows(verbose));
         for (key, other) in [
             ("Replacement Alloc ID", &alloc.next_allocation),
             ("Replaces Alloc ID", &alloc.previous_allocation),

@@ -84,7 +84,7 @@ impl AllocLogs {
     }
 }
 
-async fn newest_of_job(client: &Client, typed: &str) -> Result<AllocStub, Failure> {
+pub(super) async fn newest_of_job(client: &Client, typed: &str) -> Result<AllocStub, Failure> {
     let job: JobStub = lookup::one(client, typed).await?;
     let path = format!("/v1/job/{}/allocations", escaped(&job.id));
     let allocs: Result<Vec<AllocStub>, RequestError> = client.get(&path).await;
@@ -151,7 +151,7 @@ impl Output<'_> {
 }
 
 /// The length of the last `lines` lines, if there are that many and something before them.
-fn tail_length(bytes: &[u8], lines: u64) -> Option<u64> {
+pub(super) fn tail_length(bytes: &[u8], lines: u64) -> Option<u64> {
     let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     if lines == 0 {
         return Some(0);

@@ -40,6 +40,7 @@ pub(super) struct GroupSummary {
 pub(super) struct AllocStub {
     #[serde(rename = "ID")]
     pub(super) id: String,
+    pub(super) name: String,
     #[serde(rename = "EvalID")]
     pub(super) eval_id: String,
     #[serde(rename = "NodeID")]
@@ -52,12 +53,22 @@ pub(super) struct AllocStub {
     pub(super) client_status: String,
     pub(super) client_description: String,
     pub(super) task_states: BTreeMap<String, TaskState>,
+    pub(super) deployment_status: Option<AllocHealth>,
     #[serde(rename = "FollowupEvalID")]
     pub(super) follow_up_eval_id: String,
     pub(super) create_index: u64,
     /// Unix nanoseconds.
     pub(super) create_time: i64,
     pub(super) modify_time: i64,
+}
+
+/// What an update has found out about an allocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct AllocHealth {
+    /// Not known yet: none.
+    pub(super) healthy: Option<bool>,
+    pub(super) canary: bool,
 }
 
 /// Newest first; those made together by id.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::format::{or_none, pairs, shown_id, table};
+use super::http::decode;
 use super::monitor::{Monitor, unplaced};
 use super::status::Asked;
 use super::{format, lookup, terminal};
@@ -13,12 +14,14 @@ use super::{format, lookup, terminal};
 #[derive(Debug, Subcommand)]
 pub(super) enum EvalCommand {
     Status(EvalStatus),
+    List(EvalList),
 }
 
 impl EvalCommand {
     pub(super) async fn run(self) -> Outcome {
         match self {
             Self::Status(command) => command.run().await,
+            Self::List(command) => command.run().await,
         }
     }
 }
@@ -49,13 +52,12 @@ impl EvalStatus {
     pub(super) async fn run(self) -> Outcome {
         let client = self.asked.connection.client()?;
         let eval: Evaluation = lookup::one(&client, &self.id).await?;
-        if self.asked.json {
+        if self.asked.raw() {
             let answer: Value = client
                 .get(&format!("/v1/evaluation/{}", eval.id))
                 .await
                 .map_err(|error| Failure::from(error).during("Error querying evaluation"))?;
-            terminal::print(&format::json(&answer));
-            return Ok(Exit::Done);
+            return self.asked.print_raw(&answer);
         }
         let style = self.asked.connection.style();
         if self.monitor {
@@ -74,6 +76,77 @@ impl EvalStatus {
         terminal::print(&text);
         Ok(Exit::Done)
     }
+}
+
+/// List evaluations, the newest first
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  $ drover eval list
+  $ drover eval list -job httpbackend -status blocked")]
+pub(super) struct EvalList {
+    /// Only those of this job
+    #[arg(long, value_name = "JOB")]
+    job: Option<String>,
+    /// Only those that are pending, blocked, complete, failed or canceled
+    #[arg(long, value_name = "STATUS")]
+    status: Option<String>,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+impl EvalList {
+    async fn run(self) -> Outcome {
+        let client = self.asked.connection.client()?;
+        let answer: Value = client
+            .get("/v1/evaluations")
+            .await
+            .map_err(|error| Failure::from(error).during("Error querying evaluations"))?;
+        let Value::Array(mut rows) = answer else {
+            return Err(Failure::new(
+                "Error querying evaluations: unexpected answer",
+            ));
+        };
+        let is = |row: &Value, field: &str, wanted: &Option<String>| {
+            let found = row[field].as_str();
+            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
+        };
+        rows.retain(|row| is(row, "JobID", &self.job) && is(row, "Status", &self.status));
+        rows.sort_by_key(|row| std::cmp::Reverse(row["CreateIndex"].as_u64()));
+        let rows = Value::Array(rows);
+        if self.asked.raw() {
+            return self.asked.print_raw(&rows);
+        }
+        let evals: Vec<Evaluation> = decode(rows.to_string().as_bytes())
+            .map_err(|error| Failure::new(format!("Error querying evaluations: {error}")))?;
+        terminal::print(&render_listed(&evals, self.asked.verbose));
+        Ok(Exit::Done)
+    }
+}
+
+/// Evaluations of several jobs as a table.
+fn render_listed(evals: &[Evaluation], verbose: bool) -> String {
+    if evals.is_empty() {
+        return "No evals found".to_owned();
+    }
+    let row = |eval: &Evaluation| {
+        [
+            shown_id(&eval.id, verbose),
+            eval.priority.to_string(),
+            eval.triggered_by.clone(),
+            eval.job_id.clone(),
+            eval.status.clone(),
+            failures(eval),
+        ]
+    };
+    let header = [
+        "ID",
+        "Priority",
+        "Triggered By",
+        "Job ID",
+        "Status",
+        "Placement Failures",
+    ];
+    table(header, evals.iter().map(row).collect())
 }
 
 /// Evaluations as a table.

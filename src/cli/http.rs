@@ -235,17 +235,16 @@ impl Client {
         format!("dial tcp {}:{}: {why}", self.host, self.port)
     }
 
+    /// Where a path is, for a browser.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}:{}{}{path}", self.host, self.port, self.prefix)
+    }
+
     /// The request as messages name it: `Put "http://127.0.0.1:4646/v1/jobs"`.
     fn request(&self, method: &Method, path: &str) -> String {
         let name = method.as_str();
         let (first, rest) = name.split_at(1);
-        let Self {
-            host, port, prefix, ..
-        } = self;
-        format!(
-            "{first}{} \"http://{host}:{port}{prefix}{path}\"",
-            rest.to_lowercase()
-        )
+        format!("{first}{} \"{}\"", rest.to_lowercase(), self.url(path))
     }
 
     fn unreachable(&self, method: &Method, path: &str, why: &dyn fmt::Display) -> RequestError {
@@ -260,7 +259,8 @@ async fn collected(response: Response<Incoming>) -> Result<Bytes, hyper::Error> 
     Ok(response.into_body().collect().await?.to_bytes())
 }
 
-fn in_words(error: &std::io::Error) -> String {
+/// Without the system's number for it.
+pub(super) fn in_words(error: &std::io::Error) -> String {
     if error.kind() == ErrorKind::ConnectionRefused {
         return "connect: connection refused".to_owned();
     }

@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 use super::api::{Evaluated, JobStub};
 use super::connection::Connection;
 use super::exit::{Exit, Failure, Outcome};
-use super::http::escaped;
+use super::http::{Client, escaped};
+use super::job_history::{JobDeployments, JobHistory, JobPromote, JobRevert};
 use super::job_plan::JobPlan;
 use super::job_run::JobRun;
 use super::job_status::JobStatus;
+use super::job_why::JobWhy;
 use super::monitor::Monitor;
 use super::version::Program;
-use super::{format, job_file, lookup, terminal};
+use super::{format, job_file, job_history, lookup, template, terminal};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum JobCommand {
@@ -23,6 +25,12 @@ pub(super) enum JobCommand {
     Inspect(JobInspect),
     Validate(JobValidate),
     Init(JobInit),
+    History(JobHistory),
+    Revert(JobRevert),
+    Deployments(JobDeployments),
+    Promote(JobPromote),
+    Why(JobWhy),
+    Eval(JobEval),
 }
 
 impl JobCommand {
@@ -35,6 +43,12 @@ impl JobCommand {
             Self::Inspect(command) => command.run().await,
             Self::Validate(command) => command.run(),
             Self::Init(command) => command.run(),
+            Self::History(command) => command.run().await,
+            Self::Revert(command) => command.run().await,
+            Self::Deployments(command) => command.run().await,
+            Self::Promote(command) => command.run().await,
+            Self::Why(command) => command.run().await,
+            Self::Eval(command) => command.run().await,
         }
     }
 }
@@ -95,6 +109,55 @@ impl JobStop {
     }
 }
 
+/// Have the scheduler look at a job again
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  $ drover job eval httpbackend")]
+pub(super) struct JobEval {
+    /// The job's id, or a prefix of it
+    id: String,
+    /// Place failed allocations anew now, whatever their delay
+    #[arg(long)]
+    force_reschedule: bool,
+    /// Print the evaluation's id and leave, instead of watching it
+    #[arg(long)]
+    detach: bool,
+    /// Full ids
+    #[arg(long)]
+    verbose: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl JobEval {
+    pub(super) async fn run(self) -> Outcome {
+        if self.force_reschedule {
+            let text =
+                "-force-reschedule isn't supported yet: `job eval` looks at the job as it is";
+            return Err(Failure::new(text)
+                .hint("failed allocations are placed anew once their `reschedule` delay is over"));
+        }
+        let client = self.connection.client()?;
+        let job: JobStub = lookup::one(&client, &self.id).await?;
+        let path = format!("/v1/job/{}/evaluate", escaped(&job.id));
+        let request = json!({ "JobID": job.id });
+        let made: Evaluated = client
+            .put(&path, &request)
+            .await
+            .map_err(|error| Failure::from(error).during("Error evaluating job"))?;
+        if self.detach || made.eval_id.is_empty() {
+            terminal::print(&format!("Created eval ID: \"{}\"", made.eval_id));
+            return Ok(Exit::Done);
+        }
+        let monitor = Monitor {
+            client: &client,
+            style: self.connection.style(),
+            verbose: self.verbose,
+        };
+        monitor.follow(&made.eval_id).await
+    }
+}
+
 /// Print a submitted job as JSON
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
@@ -102,9 +165,15 @@ impl JobStop {
 pub(super) struct JobInspect {
     /// The job's id, or a prefix of it
     id: String,
-    /// As JSON; there is no other form
+    /// An earlier version of it
+    #[arg(long, value_name = "VERSION")]
+    version: Option<u64>,
+    /// As JSON, which it is without
     #[arg(long)]
     json: bool,
+    /// Through a template in Go's language
+    #[arg(short = 't', value_name = "TEMPLATE", conflicts_with = "json")]
+    template: Option<String>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -113,12 +182,28 @@ impl JobInspect {
     pub(super) async fn run(self) -> Outcome {
         let client = self.connection.client()?;
         let job: JobStub = lookup::one(&client, &self.id).await?;
-        let job: Value = client
-            .get(&format!("/v1/job/{}", escaped(&job.id)))
-            .await
-            .map_err(|error| Failure::from(error).during("Error inspecting job"))?;
-        terminal::print(&format::json(&json!({ "Job": job })));
+        let found = self.found(&client, &job.id).await?;
+        terminal::print(&match &self.template {
+            Some(template) => template::rendered(template, &found)?,
+            None => format::json(&json!({ "Job": found })),
+        });
         Ok(Exit::Done)
+    }
+
+    async fn found(&self, client: &Client, id: &str) -> Result<Value, Failure> {
+        let failed = |error| Failure::from(error).during("Error inspecting job");
+        let path = format!("/v1/job/{}", escaped(id));
+        let Some(version) = self.version else {
+            return client.get(&path).await.map_err(failed);
+        };
+        let all: Value = client
+            .get(&format!("{path}/versions"))
+            .await
+            .map_err(failed)?;
+        let mut rows = all["Versions"].as_array().into_iter().flatten();
+        rows.find(|row| row["Version"].as_u64() == Some(version))
+            .cloned()
+            .ok_or_else(|| job_history::no_version(id, version))
     }
 }
 

@@ -1,11 +1,13 @@
 //! Job files from disk or standard input, and what is wrong with them.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 use logic::model::Job;
 
 use super::exit::Failure;
 use super::format::counted;
+use super::http::in_words;
 use super::terminal;
 
 /// The job in a file, or on standard input for `-`. Warnings go to standard error.
@@ -21,7 +23,11 @@ pub(super) fn read(path: &str) -> Result<Job, Failure> {
         }
         Err(errors) => {
             let count = counted(errors.0.len(), "problem");
-            let rendered = errors.render(&text);
+            // There is no line to show of what isn't text.
+            let rendered = match &text {
+                Cow::Borrowed(text) => errors.render(text),
+                Cow::Owned(_) => errors.to_string(),
+            };
             Err(Failure::new(format!(
                 "{rendered}\n\nError reading the job: {count} in {name}"
             )))
@@ -32,7 +38,8 @@ pub(super) fn read(path: &str) -> Result<Job, Failure> {
 fn contents(path: &str) -> Result<(String, Vec<u8>), Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(format!(
-            "Error reading the job: can't read `{path}`: {error}"
+            "Error reading the job: can't read `{path}`: {}",
+            in_words(&error)
         ))
     };
     if path == "-" {

@@ -113,6 +113,11 @@ impl Plan {
     }
 }
 
+/// A diff as text.
+pub(super) fn render_diff(diff: &JobDiff, style: Style) -> String {
+    render::job(diff, false, style)
+}
+
 /// How a plan is shown.
 struct Shown<'a> {
     program: &'a str,

@@ -6,13 +6,14 @@ use logic::time::Time;
 use serde_json::Value;
 
 use super::api::{AllocStub, JobStub, JobSummary, newest_first};
+use super::deployment::Deployment;
 use super::exit::{Exit, Failure, Outcome};
 use super::format::{instant, pairs, relative, shown_id, table};
 use super::http::{Client, escaped};
 use super::lookup;
 use super::status::Asked;
 use super::terminal::{self, Style};
-use super::{alloc, eval, format, now, placement};
+use super::{alloc, deployment, eval, now, placement};
 
 /// List jobs, or show one: its groups, what waits for room and why, and its allocations
 #[derive(Args, Debug)]
@@ -25,16 +26,16 @@ pub(super) struct JobStatus {
     id: Option<String>,
     #[command(flatten)]
     shown: Shown,
-    /// Also list allocations of earlier jobs with this id
-    #[arg(long)]
-    all_allocs: bool,
     #[command(flatten)]
     asked: Asked,
 }
 
 /// How much is shown of a job.
 #[derive(Args, Clone, Copy, Debug, Default)]
-struct Shown {
+pub(super) struct Shown {
+    /// Also list allocations of earlier jobs with this id
+    #[arg(long)]
+    all_allocs: bool,
     /// Only what the job is, not what runs of it
     #[arg(long)]
     short: bool,
@@ -50,16 +51,12 @@ struct Facts {
     summary: JobSummary,
     evals: Vec<Evaluation>,
     allocs: Vec<AllocStub>,
+    deployment: Option<Deployment>,
 }
 
 impl JobStatus {
-    pub(super) fn of(id: Option<String>, asked: Asked) -> Self {
-        Self {
-            id,
-            shown: Shown::default(),
-            all_allocs: false,
-            asked,
-        }
+    pub(super) fn of(id: Option<String>, shown: Shown, asked: Asked) -> Self {
+        Self { id, shown, asked }
     }
 
     pub(super) async fn run(self) -> Outcome {
@@ -74,10 +71,9 @@ impl JobStatus {
 
     async fn list(&self, client: &Client) -> Outcome {
         let failed = |error| Failure::from(error).during("Error querying jobs");
-        if self.asked.json {
+        if self.asked.raw() {
             let jobs: Value = client.get("/v1/jobs").await.map_err(failed)?;
-            terminal::print(&format::json(&jobs));
-            return Ok(Exit::Done);
+            return self.asked.print_raw(&jobs);
         }
         let jobs: Vec<JobStub> = client.get("/v1/jobs").await.map_err(failed)?;
         if jobs.is_empty() {
@@ -91,10 +87,9 @@ impl JobStatus {
     async fn show(&self, client: &Client, id: &str, style: Style) -> Outcome {
         let path = format!("/v1/job/{}", escaped(id));
         let failed = |error| Failure::from(error).during("Error querying job");
-        if self.asked.json {
+        if self.asked.raw() {
             let job: Value = client.get(&path).await.map_err(failed)?;
-            terminal::print(&format::json(&job));
-            return Ok(Exit::Done);
+            return self.asked.print_raw(&job);
         }
         let job = client.get(&path).await.map_err(failed)?;
         let mut facts = Facts {
@@ -102,12 +97,14 @@ impl JobStatus {
             ..Facts::default()
         };
         if !self.shown.short {
-            let all = format!("{path}/allocations?all={}", self.all_allocs);
+            let all = format!("{path}/allocations?all={}", self.shown.all_allocs);
             facts.allocs = client.get(&all).await.map_err(failed)?;
             let evals = client.get(&format!("{path}/evaluations")).await;
             facts.evals = evals.map_err(failed)?;
             let summary = client.get(&format!("{path}/summary")).await;
             facts.summary = summary.map_err(failed)?;
+            let latest = deployment::latest(client, id).await;
+            facts.deployment = latest.map_err(failed)?;
         }
         newest_first(&mut facts.allocs);
         facts
@@ -143,6 +140,10 @@ impl Shown {
             let rows = attempts.iter().map(row).collect();
             let attempts = table(["Task Group", "Eval ID", "Eval Time"], rows);
             section("Future Rescheduling Attempts", attempts);
+        }
+        if let Some(latest) = &facts.deployment {
+            let text = deployment::render_of_job(latest, verbose, style);
+            section("Latest Deployment", text);
         }
         section(
             "Allocations",

@@ -4,6 +4,7 @@ use logic::model::Evaluation;
 use serde::de::DeserializeOwned;
 
 use super::api::{AllocStub, JobStub, NodeStub};
+use super::deployment::{self, Deployment};
 use super::exit::Failure;
 use super::http::{Client, escaped};
 use super::{alloc, eval, job_status, node};
@@ -116,6 +117,21 @@ impl Row for Evaluation {
     }
 }
 
+impl Row for Deployment {
+    const PATH: &str = "/v1/deployments";
+    const ONE: &str = "deployment";
+    const MANY: &str = "deployments";
+    const NONE_WITH: &str = "No deployment(s) with prefix or id";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn listed(rows: &[Self]) -> String {
+        deployment::render_list(rows, false)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +166,27 @@ mod tests {
                 .starts_with("Prefix matched multiple jobs\n\nID  Type")
         );
         assert!(failure.message.contains("a2"));
+    }
+
+    #[test]
+    fn two_allocations_for_a_prefix_are_listed() {
+        let alloc = |id: &str| AllocStub {
+            id: id.to_owned(),
+            node_id: "6dbe0d79-ad99".to_owned(),
+            task_group: "web".to_owned(),
+            ..AllocStub::default()
+        };
+        let both = vec![alloc("0e0dd4b7-a1c4"), alloc("0e0ddfff-a1c4")];
+        let failure = chosen(both, "0e0dd").expect_err("there are two");
+        let mut lines = failure.message.lines();
+        assert_eq!(lines.next(), Some("Prefix matched multiple allocations"));
+        assert!(
+            failure.message.contains("\n0e0dd4b7  6dbe0d79  web"),
+            "{failure:?}"
+        );
+        assert!(
+            failure.message.contains("\n0e0ddfff  6dbe0d79  web"),
+            "{failure:?}"
+        );
     }
 }

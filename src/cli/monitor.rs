@@ -3,20 +3,24 @@
 //! [`Progress`] says what is new in each look; [`Monitor`] looks until there is nothing to wait
 //! for.
 
+mod rollout;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hyper::Method;
 use logic::model::{
     CLIENT_FAILED, CLIENT_LOST, CLIENT_PENDING, CLIENT_RUNNING, DESIRED_STOP, EVAL_COMPLETE,
     EVAL_FAILED, EVAL_PENDING, Evaluation, TASK_RUNNING, TaskEvent, TaskState,
 };
 use logic::schedule::reschedule::EVENT_PORT_IN_USE;
+use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
 use super::api::{AllocStub, newest_first};
 use super::exit::{Exit, Failure, Outcome};
 use super::format::{counted, shown_id};
-use super::http::{Client, RequestError};
+use super::http::{Client, RequestError, decode};
 use super::terminal::{self, Style};
 use super::{now, placement};
 
@@ -26,6 +30,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const START_WATCHED: Duration = Duration::from_secs(60);
 /// A next evaluation that is due later isn't waited for.
 const NEXT_WAITED_FOR: Duration = Duration::from_secs(60);
+
+/// The part of an evaluation that says which update it belongs to.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Within {
+    #[serde(rename = "DeploymentID")]
+    deployment: String,
+}
+
+/// An evaluation that is done, and what it left.
+struct Done {
+    eval: Evaluation,
+    /// The deployment it belongs to, if it belongs to one.
+    deployment: String,
+    allocs: Vec<AllocStub>,
+}
 
 /// Where lines go.
 type Say<'s> = &'s mut dyn FnMut(&str);
@@ -51,8 +71,18 @@ impl Monitor<'_> {
     ) -> Result<(String, Exit), Failure> {
         let mut eval_id = eval_id.to_owned();
         loop {
-            let (eval, allocs) = self.to_the_end(&eval_id, say).await?;
-            let failing = if eval.failed_tg_allocs.is_empty() {
+            let Done {
+                eval,
+                deployment,
+                allocs,
+            } = self.to_the_end(&eval_id, say).await?;
+            let placed = eval.failed_tg_allocs.is_empty();
+            if placed && eval.status == EVAL_COMPLETE && !deployment.is_empty() {
+                self.finished(&eval, &[], say);
+                let exit = self.watch_deployment(&deployment, &allocs, say).await?;
+                return Ok((eval_id, exit));
+            }
+            let failing = if placed {
                 self.come_up(&eval_id, allocs, say).await
             } else {
                 Vec::new()
@@ -66,24 +96,29 @@ impl Monitor<'_> {
     }
 
     /// Watches one evaluation until it is done.
-    async fn to_the_end(
-        &self,
-        eval_id: &str,
-        say: Say<'_>,
-    ) -> Result<(Evaluation, Vec<AllocStub>), Failure> {
+    async fn to_the_end(&self, eval_id: &str, say: Say<'_>) -> Result<Done, Failure> {
         let shown = shown_id(eval_id, self.verbose);
         say(&self.headline(&format!("Monitoring evaluation \"{shown}\"")));
         let mut progress = Progress::new(self.verbose);
         loop {
-            let eval = self.client.get(&format!("/v1/evaluation/{eval_id}")).await;
-            let eval: Evaluation =
+            let path = format!("/v1/evaluation/{eval_id}");
+            let eval = self.client.bytes(Method::GET, &path, Vec::new()).await;
+            let eval =
                 eval.map_err(|error| Failure::from(error).during("Error reading evaluation"))?;
+            let read = (decode(&eval), decode(&eval));
+            let (Ok(eval), Ok(Within { deployment })) = read else {
+                return Err(Failure::new("Error reading evaluation: unexpected answer"));
+            };
             let allocs = self.allocs(eval_id).await?;
-            for line in progress.news(&eval, &allocs) {
+            for line in progress.news(&eval, &deployment, &allocs) {
                 say(&format!("    {line}"));
             }
             if eval.terminal() {
-                return Ok((eval, allocs));
+                return Ok(Done {
+                    eval,
+                    deployment,
+                    allocs,
+                });
             }
             sleep(LOOK_EVERY).await;
         }
@@ -200,17 +235,25 @@ fn still_starting(alloc: &AllocStub, verbose: bool) -> String {
     )
 }
 
+/// What an allocation fails at, if it does.
+pub(super) fn trouble(alloc: &AllocStub, verbose: bool) -> Vec<String> {
+    let reasons = failures(alloc);
+    if reasons.is_empty() {
+        return Vec::new();
+    }
+    let shown = shown_id(&alloc.id, verbose);
+    let node = shown_id(&alloc.node_id, verbose);
+    let group = &alloc.task_group;
+    let head = format!("  Allocation \"{shown}\" on node \"{node}\", group \"{group}\":");
+    let reasons = reasons.iter().map(|reason| format!("    * {reason}"));
+    [head].into_iter().chain(reasons).collect()
+}
+
 /// What is told of an allocation that can't be started.
 fn told(alloc: &AllocStub, verbose: bool) -> Vec<String> {
     let shown = shown_id(&alloc.id, verbose);
-    let node = shown_id(&alloc.node_id, verbose);
-    let head = format!(
-        "    Allocation \"{shown}\" on node \"{node}\", group \"{}\":",
-        alloc.task_group
-    );
-    let mut lines = vec![head];
-    let reasons = failures(alloc);
-    lines.extend(reasons.iter().map(|reason| format!("      * {reason}")));
+    let lines = trouble(alloc, verbose).into_iter();
+    let mut lines: Vec<_> = lines.map(|line| format!("  {line}")).collect();
     lines.push(format!("      see `drover alloc status {shown}`"));
     lines
 }
@@ -276,6 +319,7 @@ pub(super) fn unplaced(eval: &Evaluation, indent: &str, verbose: bool) -> Vec<St
 struct Progress {
     verbose: bool,
     triggered: bool,
+    deployment: String,
     status: String,
     /// Client status by allocation.
     allocs: BTreeMap<String, String>,
@@ -286,17 +330,23 @@ impl Progress {
         Self {
             verbose,
             triggered: false,
+            deployment: String::new(),
             status: EVAL_PENDING.to_owned(),
             allocs: BTreeMap::new(),
         }
     }
 
     /// What is new since the last look.
-    fn news(&mut self, eval: &Evaluation, allocs: &[AllocStub]) -> Vec<String> {
+    fn news(&mut self, eval: &Evaluation, deployment: &str, allocs: &[AllocStub]) -> Vec<String> {
         let mut lines = Vec::new();
         if !self.triggered {
             self.triggered = true;
             lines.push(trigger(eval, self.verbose));
+        }
+        if self.deployment != deployment {
+            deployment.clone_into(&mut self.deployment);
+            let shown = shown_id(deployment, self.verbose);
+            lines.push(format!("Evaluation within deployment: \"{shown}\""));
         }
         for alloc in allocs {
             lines.extend(self.alloc_news(eval, alloc));
@@ -350,147 +400,4 @@ fn trigger(eval: &Evaluation, verbose: bool) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn eval(status: &str) -> Evaluation {
-        Evaluation {
-            id: "292b7aeb-7170-30f5-fcde-3e1200a98e46".to_owned(),
-            job_id: "web".to_owned(),
-            status: status.to_owned(),
-            create_index: 10,
-            ..Evaluation::default()
-        }
-    }
-
-    fn alloc(id: &str, create_index: u64, client_status: &str) -> AllocStub {
-        AllocStub {
-            id: format!("{id}-a1c4-68df-e1fa-0a7d56bafc45"),
-            node_id: "275d3d25-5779-5535-7576-b07d2a4ce473".to_owned(),
-            task_group: "g".to_owned(),
-            desired_status: "run".to_owned(),
-            client_status: client_status.to_owned(),
-            create_index,
-            ..AllocStub::default()
-        }
-    }
-
-    fn with_event(mut alloc: AllocStub, state: &str, event: TaskEvent) -> AllocStub {
-        let state = TaskState {
-            state: state.to_owned(),
-            events: vec![event],
-            ..TaskState::default()
-        };
-        alloc.task_states.insert("web".to_owned(), state);
-        alloc
-    }
-
-    fn driver_failure() -> TaskEvent {
-        TaskEvent {
-            r#type: "Driver Failure".to_owned(),
-            display_message: "no such image `x:y`".to_owned(),
-            ..TaskEvent::default()
-        }
-    }
-
-    #[test]
-    fn each_piece_of_news_is_told_once() {
-        let mut progress = Progress::new(false);
-        assert_eq!(
-            progress.news(&eval(EVAL_PENDING), &[]),
-            ["Evaluation triggered by job \"web\""]
-        );
-        let allocs = [
-            alloc("0e0dd4b7", 11, CLIENT_PENDING),
-            alloc("d2c227bb", 5, CLIENT_RUNNING),
-        ];
-        assert_eq!(
-            progress.news(&eval(EVAL_COMPLETE), &allocs),
-            [
-                "Allocation \"0e0dd4b7\" created: node \"275d3d25\", group \"g\"",
-                "Allocation \"d2c227bb\" modified: node \"275d3d25\", group \"g\"",
-                "Evaluation status changed: \"pending\" -> \"complete\"",
-            ]
-        );
-        assert!(progress.news(&eval(EVAL_COMPLETE), &allocs).is_empty());
-    }
-
-    #[test]
-    fn a_driver_failure_counts_even_while_the_task_is_tried_again() {
-        let alloc = with_event(
-            alloc("0e0dd4b7", 11, CLIENT_PENDING),
-            "pending",
-            driver_failure(),
-        );
-        assert_eq!(
-            failures(&alloc),
-            ["Task \"web\": Driver Failure: no such image `x:y`"]
-        );
-    }
-
-    #[test]
-    fn what_a_running_task_went_through_is_no_failure() {
-        let alloc = with_event(
-            alloc("0e0dd4b7", 11, CLIENT_RUNNING),
-            TASK_RUNNING,
-            driver_failure(),
-        );
-        assert!(failures(&alloc).is_empty());
-        assert!(!is_starting(&alloc));
-    }
-
-    #[test]
-    fn an_allocation_that_cannot_start_is_told_with_its_tasks_error() {
-        let failed = alloc("0e0dd4b7", 11, CLIENT_PENDING);
-        let failed = with_event(failed, "pending", driver_failure());
-        assert_eq!(
-            told(&failed, false).join("\n"),
-            "    Allocation \"0e0dd4b7\" on node \"275d3d25\", group \"g\":
-      * Task \"web\": Driver Failure: no such image `x:y`
-      see `drover alloc status 0e0dd4b7`"
-        );
-    }
-
-    #[test]
-    fn an_allocation_that_takes_long_is_told_with_what_it_does() {
-        let downloading = TaskEvent {
-            r#type: "Driver".to_owned(),
-            display_message: "Downloading image x:y".to_owned(),
-            ..TaskEvent::default()
-        };
-        let slow = with_event(
-            alloc("0e0dd4b7", 11, CLIENT_PENDING),
-            "pending",
-            downloading,
-        );
-        assert!(is_starting(&slow) && failures(&slow).is_empty());
-        assert_eq!(
-            still_starting(&slow, false),
-            "    Allocation \"0e0dd4b7\" is still starting (Downloading image x:y): \
-             see `drover alloc status 0e0dd4b7`"
-        );
-    }
-
-    #[test]
-    fn a_task_that_ended_well_has_not_failed_whatever_came_before() {
-        let ended = |exit_code| TaskEvent {
-            r#type: "Terminated".to_owned(),
-            exit_code,
-            ..TaskEvent::default()
-        };
-        let mut batch = with_event(alloc("0e0dd4b7", 11, "complete"), "dead", ended(1));
-        if let Some(task) = batch.task_states.get_mut("web") {
-            task.events.push(ended(0));
-        }
-        assert!(failures(&batch).is_empty());
-    }
-
-    #[test]
-    fn a_lost_allocation_is_a_failure_without_any_event() {
-        let mut alloc = alloc("0e0dd4b7", 11, CLIENT_LOST);
-        alloc.client_description = "the node is down".to_owned();
-        assert_eq!(failures(&alloc), ["lost: the node is down"]);
-        alloc.desired_status = DESIRED_STOP.to_owned();
-        assert!(failures(&alloc).is_empty());
-    }
-}
+mod tests;

@@ -11,6 +11,8 @@ use super::api::{AllocStub, AllocUsage, NodeStub, NodeUsage, newest_first, whole
 use super::exit::{Exit, Failure, Outcome};
 use super::format::{NONE, bytes, instant, megabytes, or_none, pairs, shown_id, table, uptime};
 use super::http::{Client, RequestError};
+use super::node_config::NodeConfig;
+use super::node_drain::NodeDrain;
 use super::node_eligibility::NodeEligibility;
 use super::status::Asked;
 use super::terminal::{self, Style};
@@ -20,6 +22,8 @@ use super::{alloc, format, lookup, now};
 pub(super) enum NodeCommand {
     Status(NodeStatus),
     Eligibility(NodeEligibility),
+    Config(NodeConfig),
+    Drain(NodeDrain),
 }
 
 impl NodeCommand {
@@ -27,6 +31,8 @@ impl NodeCommand {
         match self {
             Self::Status(command) => command.run().await,
             Self::Eligibility(command) => command.run().await,
+            Self::Config(command) => command.run().await,
+            Self::Drain(command) => command.run().await,
         }
     }
 }
@@ -94,10 +100,9 @@ impl NodeStatus {
         };
         let failed = |error| Failure::from(error).during("Error querying node info");
         let path = format!("/v1/node/{id}");
-        if self.asked.json {
+        if self.asked.raw() {
             let node: Value = client.get(&path).await.map_err(failed)?;
-            terminal::print(&format::json(&node));
-            return Ok(Exit::Done);
+            return self.asked.print_raw(&node);
         }
         let allocs = client.get(&format!("{path}/allocations")).await;
         let mut facts = Facts {
@@ -123,10 +128,9 @@ impl NodeStatus {
 
     async fn list(&self, client: &Client) -> Outcome {
         let failed = |error| Failure::from(error).during("Error querying node status");
-        if self.asked.json {
+        if self.asked.raw() {
             let nodes: Value = client.get("/v1/nodes").await.map_err(failed)?;
-            terminal::print(&format::json(&nodes));
-            return Ok(Exit::Done);
+            return self.asked.print_raw(&nodes);
         }
         let nodes: Vec<NodeStub> = client.get("/v1/nodes").await.map_err(failed)?;
         let running = if self.allocs {
@@ -283,7 +287,7 @@ fn render_head(facts: &Facts, verbose: bool) -> String {
         ("Name", node.name.clone()),
         ("Class", or_none(&node.node_class)),
         ("DC", node.datacenter.clone()),
-        ("Drain", node.drain.to_string()),
+        ("Drain", drain(node)),
         ("Eligibility", node.scheduling_eligibility.clone()),
         ("Status", node.status.clone()),
     ];
@@ -297,6 +301,24 @@ fn render_head(facts: &Facts, verbose: bool) -> String {
         head.push(("Driver Status", driver_status(&node.drivers)));
     }
     pairs(&head)
+}
+
+/// Whether a node is being emptied, and until when.
+fn drain(node: &Node) -> String {
+    let Some(strategy) = &node.drain_strategy else {
+        return node.drain.to_string();
+    };
+    let until = match strategy.deadline {
+        0 => "no deadline".to_owned(),
+        deadline if deadline < 0 => "force drain".to_owned(),
+        _ => format!("{} deadline", instant(strategy.force_deadline)),
+    };
+    let ignoring = if strategy.ignore_system_jobs {
+        "; ignoring system jobs"
+    } else {
+        ""
+    };
+    format!("true; {until}{ignoring}")
 }
 
 fn driver_status(drivers: &BTreeMap<String, DriverInfo>) -> String {

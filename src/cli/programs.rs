@@ -9,12 +9,15 @@ use clap::{Parser, Subcommand};
 use super::agent::{self, AgentArgs, ConsulAgentArgs};
 use super::agent_info::{AgentInfo, Info};
 use super::alloc::{AllocCommand, AllocStatus};
+use super::alloc_fs::AllocFs;
 use super::alloc_logs::AllocLogs;
 use super::catalog::{CatalogCommand, Members};
 use super::connection::{CatalogConnection, OperatorConnection};
+use super::deployment::DeploymentCommand;
 use super::eval::{EvalCommand, EvalStatus};
 use super::example_backend::{self, ExampleBackendArgs};
 use super::exit::{Exit, Failure, Outcome};
+use super::fabio;
 use super::job::{JobCommand, JobInit, JobInspect, JobStop, JobValidate};
 use super::job_plan::JobPlan;
 use super::job_run::JobRun;
@@ -23,12 +26,16 @@ use super::keygen::Keygen;
 use super::kv::KvCommand;
 use super::membership::{ForceLeave, Join};
 use super::node::{NodeCommand, NodeStatus};
+use super::node_config::NodeConfig;
+use super::node_drain::NodeDrain;
 use super::operator::OperatorCommand;
 use super::quickstart::{self, QuickstartArgs};
 use super::server::{self, ServerCommand};
 use super::services::{Leave, Maint, Monitor, Reload, ServicesCommand, Validate as ValidateConfig};
 use super::snapshot::SnapshotCommand;
 use super::status::Status;
+use super::system::SystemCommand;
+use super::ui::Ui;
 use super::version::Program;
 use super::{go_flags, help, terminal};
 
@@ -56,6 +63,9 @@ enum Command {
     /// Look at evaluations
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Look at updates of jobs, and decide about them
+    #[command(subcommand)]
+    Deployment(DeploymentCommand),
     /// Look at servers; who joins and leaves
     #[command(subcommand)]
     Server(ServerCommand),
@@ -73,11 +83,13 @@ enum Command {
     Run(JobRun),
     Stop(JobStop),
     Logs(AllocLogs),
+    Fs(AllocFs),
     Inspect(JobInspect),
     Validate(JobValidate),
     Init(JobInit),
     JobStatus(JobStatus),
     NodeStatus(NodeStatus),
+    NodeDrain(NodeDrain),
     AllocStatus(AllocStatus),
     EvalStatus(EvalStatus),
     ServerMembers(server::Members),
@@ -86,8 +98,14 @@ enum Command {
     /// Look after the servers: who votes, how they are, snapshots
     #[command(subcommand)]
     Operator(OperatorCommand<OperatorConnection>),
+    /// Upkeep of the servers' state
+    #[command(subcommand)]
+    System(SystemCommand),
     Keygen(Keygen),
     AgentInfo(AgentInfo),
+    Ui(Ui),
+    #[command(hide = true)]
+    ClientConfig(NodeConfig),
     ExampleBackend(ExampleBackendArgs),
     /// Supervise one task; agents start it
     #[command(hide = true)]
@@ -171,6 +189,10 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             terminal::print(&program.version());
             Ok(Exit::Done)
         }
+        Some(flag) if help::is_autocomplete(flag) => {
+            terminal::complain("completion of commands isn't there yet: nothing is changed");
+            Ok(Exit::Done)
+        }
         None | Some(_) => dispatch(program, arguments),
     };
     match outcome.unwrap_or_else(|failure| failure.tell()) {
@@ -181,8 +203,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 fn dispatch(program: Program, arguments: Vec<OsString>) -> Outcome {
     if let Some(later) = help::later(program, &arguments) {
-        terminal::complain(&later);
-        return Ok(Exit::Failed);
+        return Err(later);
     }
     match program {
         Program::Drover | Program::Nomad => match parsed::<Drover>(program, arguments)? {
@@ -193,10 +214,7 @@ fn dispatch(program: Program, arguments: Vec<OsString>) -> Outcome {
             Ok(consul) => consul.command.run(),
             Err(exit) => Ok(exit),
         },
-        Program::Fabio => {
-            let text = "the edge proxy on its own isn't supported yet: it runs in every agent";
-            Err(Failure::new(text).hint("start one with `drover agent -dev`"))
-        }
+        Program::Fabio => fabio::run(&arguments),
     }
 }
 
@@ -285,6 +303,7 @@ impl Command {
             Self::Alloc(command) => block_on(command.run()),
             Self::Node(command) => block_on(command.run()),
             Self::Eval(command) => block_on(command.run()),
+            Self::Deployment(command) => block_on(command.run()),
             Self::Server(command) => block_on(command.run()),
             Self::Members(command) => block_on(command.run()),
             Self::Catalog(command) => block_on(command.run()),
@@ -294,9 +313,12 @@ impl Command {
             Self::Run(command) => block_on(command.run()),
             Self::Stop(command) => block_on(command.run()),
             Self::Logs(command) => block_on(command.run()),
+            Self::Fs(command) => block_on(command.run()),
             Self::Inspect(command) => block_on(command.run()),
             Self::JobStatus(command) => block_on(command.run()),
             Self::NodeStatus(command) => block_on(command.run()),
+            Self::NodeDrain(command) => block_on(command.run()),
+            Self::System(command) => block_on(command.run()),
             Self::AllocStatus(command) => block_on(command.run()),
             Self::EvalStatus(command) => block_on(command.run()),
             Self::ServerMembers(command) => block_on(command.run()),
@@ -305,6 +327,8 @@ impl Command {
             Self::Operator(command) => block_on(command.run()),
             Self::Keygen(command) => command.run(),
             Self::AgentInfo(command) => block_on(command.run()),
+            Self::Ui(command) => block_on(command.run()),
+            Self::ClientConfig(command) => block_on(command.run()),
         }
     }
 }

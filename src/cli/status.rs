@@ -2,17 +2,21 @@
 
 use clap::Args;
 use logic::model::Evaluation;
+use serde_json::Value;
 
 use super::alloc::AllocStatus;
 use super::api::{AllocStub, JobStub, NodeStub};
 use super::connection::Connection;
+use super::deployment::{Deployment, DeploymentStatus};
 use super::eval::EvalStatus;
-use super::exit::{Failure, Outcome};
-use super::job_status::JobStatus;
-use super::lookup;
+use super::exit::{Exit, Failure, Outcome};
+use super::http::Client;
+use super::job_status::{JobStatus, Shown};
+use super::lookup::Row;
 use super::node::NodeStatus;
+use super::{format, lookup, template, terminal};
 
-/// List jobs, or show whatever has that id: a job, allocation, node or evaluation
+/// List jobs, or show whatever has that id: a job, allocation, node, evaluation or deployment
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   $ drover status
@@ -21,6 +25,8 @@ use super::node::NodeStatus;
 pub(super) struct Status {
     /// An id, or a prefix of one; none: list all jobs
     id: Option<String>,
+    #[command(flatten)]
+    shown: Shown,
     #[command(flatten)]
     asked: Asked,
 }
@@ -32,19 +38,39 @@ pub(super) struct Asked {
     #[arg(long)]
     pub(super) verbose: bool,
     /// The API's answer as JSON
-    #[arg(long)]
-    pub(super) json: bool,
+    #[arg(long, conflicts_with = "template")]
+    json: bool,
+    /// The API's answer through a template in Go's language
+    #[arg(short = 't', value_name = "TEMPLATE")]
+    template: Option<String>,
     #[command(flatten)]
     pub(super) connection: Connection,
 }
 
+impl Asked {
+    /// Whether the API's own answer is wanted, in one form or the other.
+    pub(super) fn raw(&self) -> bool {
+        self.json || self.template.is_some()
+    }
+
+    /// Prints an answer in the form it is wanted in.
+    pub(super) fn print_raw(&self, answer: &Value) -> Outcome {
+        terminal::print(&match &self.template {
+            Some(template) => template::rendered(template, answer)?,
+            None => format::json(answer),
+        });
+        Ok(Exit::Done)
+    }
+}
+
 /// What an id can be the id of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Job,
     Alloc,
     Node,
     Eval,
+    Deployment,
 }
 
 impl Kind {
@@ -54,41 +80,69 @@ impl Kind {
             Self::Alloc => "alloc",
             Self::Node => "node",
             Self::Eval => "eval",
+            Self::Deployment => "deployment",
         }
     }
 }
 
 impl Status {
     pub(super) async fn run(self) -> Outcome {
-        let Self { id, asked } = self;
+        let Self { id, shown, asked } = self;
         let Some(id) = id else {
-            return JobStatus::of(None, asked).run().await;
+            return JobStatus::of(None, shown, asked).run().await;
         };
         match kind(&asked, &id).await? {
-            Kind::Job => JobStatus::of(Some(id), asked).run().await,
+            Kind::Job => JobStatus::of(Some(id), shown, asked).run().await,
             Kind::Alloc => AllocStatus::of(id, asked).run().await,
             Kind::Node => NodeStatus::of(id, asked).run().await,
             Kind::Eval => EvalStatus::of(id, asked).run().await,
+            Kind::Deployment => DeploymentStatus::of(id, asked).run().await,
         }
     }
 }
 
 async fn kind(asked: &Asked, id: &str) -> Result<Kind, Failure> {
     let client = asked.connection.client()?;
-    let jobs: Vec<JobStub> = lookup::with_prefix(&client, id).await?;
+    Ok(looked_up(&client, id).await?.0)
+}
+
+/// What a prefix means, if only one thing has it.
+pub(super) async fn found(client: &Client, typed: &str) -> Result<(Kind, String), Failure> {
+    let (kind, ids) = looked_up(client, typed).await?;
+    let exact = ids.iter().find(|id| *id == typed);
+    match (exact, ids.as_slice()) {
+        (Some(id), _) => Ok((kind, id.clone())),
+        (None, [only]) => Ok((kind, only.clone())),
+        (None, _) => {
+            let (count, what) = (ids.len(), kind.command());
+            let text = format!("Prefix \"{typed}\" matched {count} of kind {what}");
+            Err(Failure::new(text).hint(format!("`drover {what} status {typed}` lists them")))
+        }
+    }
+}
+
+/// Whose ids begin like that, and which.
+async fn looked_up(client: &Client, id: &str) -> Result<(Kind, Vec<String>), Failure> {
+    let jobs = ids::<JobStub>(client, id).await?;
     if !jobs.is_empty() {
         // Jobs have names, others have random ids: a name that fits is what was meant.
-        return Ok(Kind::Job);
+        return Ok((Kind::Job, jobs));
     }
-    let allocs: Vec<AllocStub> = lookup::with_prefix(&client, id).await?;
-    let nodes: Vec<NodeStub> = lookup::with_prefix(&client, id).await?;
-    let evals: Vec<Evaluation> = lookup::with_prefix(&client, id).await?;
-    let counts = [
-        (Kind::Alloc, allocs.len()),
-        (Kind::Node, nodes.len()),
-        (Kind::Eval, evals.len()),
+    let mut all = vec![
+        (Kind::Alloc, ids::<AllocStub>(client, id).await?),
+        (Kind::Node, ids::<NodeStub>(client, id).await?),
+        (Kind::Eval, ids::<Evaluation>(client, id).await?),
+        (Kind::Deployment, ids::<Deployment>(client, id).await?),
     ];
-    only_kind(id, &counts)
+    let counts: Vec<_> = all.iter().map(|(kind, ids)| (*kind, ids.len())).collect();
+    let kind = only_kind(id, &counts)?;
+    let at = all.iter().position(|(found, _)| *found == kind);
+    Ok(all.swap_remove(at.unwrap_or(0)))
+}
+
+async fn ids<R: Row>(client: &Client, prefix: &str) -> Result<Vec<String>, Failure> {
+    let rows: Vec<R> = lookup::with_prefix(client, prefix).await?;
+    Ok(rows.iter().map(|row| row.id().to_owned()).collect())
 }
 
 fn only_kind(id: &str, counts: &[(Kind, usize)]) -> Result<Kind, Failure> {

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use logic::model::{DriverInfo, LogConfig};
 use ports::errors::ContainersError;
-use ports::{Asked, Containers, Exit, LogChunk, LogStream, TaskKey, TaskSpec, TaskUsage};
+use ports::{Asked, Containers, Exit, Found, LogChunk, LogStream, TaskKey, TaskSpec, TaskUsage};
 
 use crate::dirs::AllocDirs;
 use crate::docker::Docker;
-use crate::logs;
 use crate::raw_exec::RawExec;
+use crate::{files, logs};
 
 /// One way of running tasks: the part of [`Containers`] that differs between them.
 pub(crate) trait Driver: Send + Sync {
@@ -176,6 +176,24 @@ impl Containers for HostContainers {
                 ContainersError::Missing(format!("task {key} has no output: it never ran here"))
             })
         })
+    }
+
+    fn look<'a>(
+        &'a self,
+        alloc_id: &'a str,
+        path: &'a str,
+    ) -> Asked<'a, Result<Found, ContainersError>> {
+        Box::pin(async move { files::look(&self.dirs.alloc(alloc_id)?, path) })
+    }
+
+    fn read_file<'a>(
+        &'a self,
+        alloc_id: &'a str,
+        path: &'a str,
+        offset: u64,
+        max: usize,
+    ) -> Asked<'a, Result<LogChunk, ContainersError>> {
+        Box::pin(async move { files::read(&self.dirs.alloc(alloc_id)?, path, offset, max) })
     }
 
     fn list(&self) -> Asked<'_, Result<Vec<TaskKey>, ContainersError>> {

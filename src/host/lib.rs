@@ -7,12 +7,15 @@ mod dirs;
 mod disk;
 mod docker;
 pub mod executor;
+mod files;
 mod logs;
 mod machine;
 mod network;
 mod process;
 mod random;
 mod raw_exec;
+#[cfg(target_os = "linux")]
+mod splice;
 mod workers;
 
 use std::path::PathBuf;

@@ -210,10 +210,6 @@ pub(crate) const CONSUL: Names = Names::new(
     ],
 );
 
-/// Of those, the ones that are acted on; the others get a warning.
-pub(crate) const CONSUL_HEEDED: [&str; 4] =
-    ["address", "ssl", "server_auto_join", "client_auto_join"];
-
 pub(crate) const CLIENT: Names = Names::new(
     "client",
     &[
@@ -308,6 +304,9 @@ pub(crate) const EDGE: Names = Names::new(
         ("ports", "ports"),
         ("proxy_addr", "proxy_addr"),
         ("access_log", "access_log"),
+        ("proxy_cs", "proxy_cs"),
+        ("proxy_strategy", "proxy_strategy"),
+        ("proxy_matcher", "proxy_matcher"),
         ("ui_port", "ui_port"),
         ("tag_prefix", "tag_prefix"),
         ("no_route_status", "no_route_status"),

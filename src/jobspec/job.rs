@@ -58,7 +58,7 @@ fn job(decoder: &mut Decoder<'_, '_>, section: &Section<'_>) -> Option<Job> {
     decoder.strings(&fields, "datacenters", &mut job.datacenters);
     job.constraints = constraints(decoder, &fields);
     preferences(decoder, &fields);
-    job.update = update(decoder, &fields);
+    job.update = update(decoder, &fields, None);
     job.meta = decoder.text_map(&fields, "meta");
     let (reschedule, migrate) = (
         reschedule(decoder, &fields, &job.r#type),
@@ -77,7 +77,7 @@ fn groups(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, job: &mut Job) {
     for section in decoder.sections(fields, "group") {
         let path = fields.path.field("TaskGroups").index(job.task_groups.len());
         decoder.place(&path, section.at);
-        if let Some(group) = group(decoder, &section, &path, &job.r#type) {
+        if let Some(group) = group(decoder, &section, &path, job) {
             job.task_groups.push(group);
         }
     }
@@ -100,7 +100,7 @@ fn groups(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, job: &mut Job) {
             labels: section.labels,
             body: Cow::Owned(wrapper),
         };
-        if let Some(group) = group(decoder, &section, &path, &job.r#type) {
+        if let Some(group) = group(decoder, &section, &path, job) {
             job.task_groups.push(group);
         }
     }
@@ -110,8 +110,9 @@ fn group(
     decoder: &mut Decoder<'_, '_>,
     section: &Section<'_>,
     path: &Path,
-    kind: &str,
+    job: &Job,
 ) -> Option<TaskGroup> {
+    let kind = job.r#type.as_str();
     let name = decoder.label(section, "group");
     let fields = decoder.fields(&names::GROUP, &section.body, path);
     let mut group = TaskGroup::default();
@@ -125,7 +126,7 @@ fn group(
     group.restart_policy = restart(decoder, &fields, kind);
     group.reschedule_policy = reschedule(decoder, &fields, kind);
     group.ephemeral_disk = ephemeral_disk(decoder, &fields);
-    group.update = update(decoder, &fields);
+    group.update = update(decoder, &fields, job.update.as_ref());
     group.migrate = migrate(decoder, &fields);
     group.networks = crate::network::networks(decoder, &fields);
     group.services = crate::service::services(decoder, &fields);
@@ -209,11 +210,16 @@ fn ephemeral_disk(decoder: &mut Decoder<'_, '_>, owner: &Fields<'_>) -> Ephemera
     disk
 }
 
-fn update(decoder: &mut Decoder<'_, '_>, owner: &Fields<'_>) -> Option<UpdateStrategy> {
+/// A group's block says only what is different from its job's.
+fn update(
+    decoder: &mut Decoder<'_, '_>,
+    owner: &Fields<'_>,
+    of_job: Option<&UpdateStrategy>,
+) -> Option<UpdateStrategy> {
     let section = decoder.section(owner, "update")?;
     let path = owner.path.field("Update");
     let fields = decoder.fields(&names::UPDATE, &section.body, &path);
-    let mut update = UpdateStrategy::default();
+    let mut update = of_job.cloned().unwrap_or_default();
     decoder.duration(&fields, "stagger", &mut update.stagger);
     decoder.number(&fields, "max_parallel", &mut update.max_parallel);
     decoder.string(&fields, "health_check", &mut update.health_check);
@@ -223,12 +229,6 @@ fn update(decoder: &mut Decoder<'_, '_>, owner: &Fields<'_>) -> Option<UpdateStr
     decoder.number(&fields, "canary", &mut update.canary);
     decoder.flag(&fields, "auto_revert", &mut update.auto_revert);
     decoder.flag(&fields, "auto_promote", &mut update.auto_promote);
-    if update.canary > 0 || fields.body.attribute("max_parallel").is_some() {
-        decoder.findings.warn(
-            section.at,
-            "`update` is not acted on yet: a changed job replaces its allocations all at once",
-        );
-    }
     Some(update)
 }
 

@@ -4,6 +4,7 @@
 //! guess, what was meant.
 
 mod agent;
+mod agent_consul;
 mod agent_edge;
 mod agent_join;
 mod agent_names;
@@ -28,6 +29,7 @@ mod value;
 use logic::model::Job;
 
 pub use agent::{Configured, check_agent_config, load_agent_config};
+pub use agent_consul::consul_address;
 pub use fields::{Fields, Wrong};
 pub use fuzz::fuzz_job_file;
 pub use problem::{Errors, Problem};

@@ -54,16 +54,39 @@ impl Problem {
             return Ok(());
         };
         let line = line.trim_end_matches('\r');
-        let shown: String = line.chars().map(printable).collect();
+        let (shown, column) = cut(line, self.column - 1);
         if shown.trim().is_empty() {
             return Ok(());
         }
         let gutter = " ".repeat(self.line.to_string().len());
-        let indent = " ".repeat(self.column - 1);
-        let marker = "^".repeat(token_width(&shown, self.column - 1));
+        let indent = " ".repeat(column);
+        let marker = "^".repeat(token_width(&shown, column));
         write!(f, "\n {gutter} |\n {} | {shown}", self.line)?;
         write!(f, "\n {gutter} | {indent}{marker}")
     }
+}
+
+/// How many characters of a line are shown, and how many of them before the place in question.
+const SHOWN_MAX: usize = 120;
+const SHOWN_BEFORE: usize = 40;
+
+/// The part of a line around `column` (from 0) that fits on a screen, and where `column` is in it.
+fn cut(line: &str, column: usize) -> (String, usize) {
+    let letters: Vec<char> = line.chars().map(printable).collect();
+    if letters.len() <= SHOWN_MAX {
+        return (letters.into_iter().collect(), column);
+    }
+    let from = column
+        .saturating_sub(SHOWN_BEFORE)
+        .min(letters.len() - SHOWN_MAX);
+    let to = from + SHOWN_MAX;
+    let before = if from > 0 { "..." } else { "" };
+    let after = if to < letters.len() { "..." } else { "" };
+    let shown: String = letters[from..to].iter().collect();
+    (
+        format!("{before}{shown}{after}"),
+        before.len() + column - from,
+    )
 }
 
 /// Tabs and control characters would put the marker in the wrong place or garble the terminal.

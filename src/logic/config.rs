@@ -1,5 +1,8 @@
 //! What an agent is told to be. Read from files by `jobspec`, from flags by the command line.
 
+mod certificates;
+mod consul;
+mod edge;
 mod listeners;
 
 use std::collections::BTreeMap;
@@ -7,7 +10,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::model::Registrations;
 
-pub use self::listeners::{EdgeListener, EdgeProtocol};
+pub use self::certificates::{CertKind, CertSource};
+pub use self::consul::ConsulConfig;
+pub use self::edge::{AccessFormat, EdgeConfig, ProxyOptions, Strategy, UiOptions};
+pub use self::listeners::{EdgeListener, EdgeProtocol, ListenerOptions, ListenerTls};
 
 /// An agent's whole configuration, defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,8 +44,8 @@ pub struct AgentConfig {
     pub start_join: Vec<String>,
     /// The cluster's 32-byte key in base64; empty: agents talk in the clear.
     pub encrypt: String,
-    /// The HTTP address of a Consul whose catalog servers find each other through.
-    pub consul_address: Option<String>,
+    /// A Consul beside this agent, to register in and to find servers through.
+    pub consul: Option<ConsulConfig>,
     pub server: ServerConfig,
     pub client: ClientConfig,
     pub catalog: CatalogConfig,
@@ -65,7 +71,7 @@ impl Default for AgentConfig {
             join: Vec::new(),
             start_join: Vec::new(),
             encrypt: String::new(),
-            consul_address: None,
+            consul: None,
             server: ServerConfig::default(),
             client: ClientConfig::default(),
             catalog: CatalogConfig::default(),
@@ -75,6 +81,22 @@ impl Default for AgentConfig {
 }
 
 impl AgentConfig {
+    /// Whether this agent is told of other agents, or where to ask for them.
+    pub fn finds_others(&self) -> bool {
+        let through_consul = self
+            .consul
+            .as_ref()
+            .is_some_and(|consul| consul.auto_join(self.server.enabled));
+        !self.join.is_empty() || !self.start_join.is_empty() || through_consul
+    }
+
+    /// Catalog and DNS are left to the Consul beside the agent, unless both are asked for.
+    pub fn settle_catalog(&mut self) {
+        if self.consul.is_some() && !self.catalog.said {
+            self.catalog.enabled = false;
+        }
+    }
+
     /// `agent -dev`: a whole cluster in one process, on loopback, in memory.
     pub fn dev() -> Self {
         let mut config = Self {
@@ -188,6 +210,8 @@ pub struct CatalogConfig {
     pub registered: Registrations,
     /// Resolvers that know the rest of the world, `IP[:PORT]`.
     pub recursors: Vec<String>,
+    /// The configuration says so itself: a Consul beside the agent doesn't change it.
+    pub said: bool,
 }
 
 impl Default for CatalogConfig {
@@ -200,58 +224,7 @@ impl Default for CatalogConfig {
             enabled: true,
             registered: Registrations::default(),
             recursors: Vec::new(),
-        }
-    }
-}
-
-/// The fabio-compatible part: the edge proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EdgeConfig {
-    pub enabled: bool,
-    pub listeners: Vec<EdgeListener>,
-    /// Where `/api/routes` and `/health` are served.
-    pub ui_port: u16,
-    /// What marks a tag as a route.
-    pub tag_prefix: String,
-    /// What a request without a route is answered with.
-    pub no_route_status: u16,
-    /// Unset: requests aren't logged.
-    pub access_log: Option<AccessFormat>,
-}
-
-/// How a request is written to the access log: the formats of Apache and nginx.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessFormat {
-    Common,
-    /// With the referrer and the user agent.
-    Combined,
-}
-
-impl AccessFormat {
-    /// An error is a sentence.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "common" => Ok(Self::Common),
-            "combined" => Ok(Self::Combined),
-            _ if text.contains('$') => Err(format!(
-                "the access log's format \"{text}\" isn't supported yet; write common or combined"
-            )),
-            _ => Err(format!(
-                "the access log's format \"{text}\" is unknown; write common or combined"
-            )),
-        }
-    }
-}
-
-impl Default for EdgeConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            listeners: vec![EdgeListener::http(9999)],
-            ui_port: 9998,
-            tag_prefix: "urlprefix-".to_owned(),
-            no_route_status: 404,
-            access_log: None,
+            said: false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What always holds, whatever happens: checked after every step in tests and in the simulator.
 
 mod cluster;
+mod rollout;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -39,7 +40,7 @@ impl std::error::Error for Broken {}
 pub const ALL: &[Invariant] = &[
     Invariant {
         id: "one-live-allocation-per-name",
-        sentence: "A name such as `web.g[0]` has at most one live allocation whose node was never disconnected (in a system job: on each node).",
+        sentence: "A name such as `web.g[0]` has at most one live allocation whose node was never disconnected (in a system job: on each node); two only of different versions, while a deployment replaces one by the other.",
         check: one_live_allocation_per_name,
     },
     Invariant {
@@ -93,6 +94,11 @@ pub const ALL: &[Invariant] = &[
         check: cluster::successors_know_their_predecessors,
     },
     Invariant {
+        id: "deployments-count-what-is-healthy",
+        sentence: "A deployment that goes on counts its healthy allocations, and is of its job as it is now, which has no other one.",
+        check: rollout::deployments_count,
+    },
+    Invariant {
         id: "keys-live-or-deleted",
         sentence: "A key is there or remembered as deleted, never both, and never from after the key-value store's last change.",
         check: |store| store.kv_contradiction().map_or(Ok(()), Err),
@@ -125,7 +131,7 @@ pub const REPLICAS: &[Invariant<[Store]>] = &[Invariant {
 pub const LIVENESS: &[Invariant] = &[
     Invariant {
         id: "desired-count-held",
-        sentence: "Each group of a service job that isn't stopped has as many running allocations on ready nodes as it asks for, and no other live ones.",
+        sentence: "Each group of a service job that isn't stopped has as many running allocations on ready nodes as it asks for, and no other live ones (more, while a rollout goes on; anything, after one that failed).",
         check: desired_count_held,
     },
     Invariant {
@@ -174,13 +180,20 @@ fn live(store: &Store) -> impl Iterator<Item = &Allocation> {
 }
 
 fn one_live_allocation_per_name(store: &Store) -> Result<(), String> {
-    let mut holders: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    let mut holders: BTreeMap<(&str, &str), Vec<&Allocation>> = BTreeMap::new();
     for alloc in live(store).filter(|alloc| alloc.alloc_states.is_empty()) {
         let of_system = |job: &std::sync::Arc<Job>| job.r#type == JOB_SYSTEM;
         let is_system = alloc.job.as_ref().is_some_and(of_system);
         let node = if is_system { &alloc.node_id } else { "" };
-        if let Some(other) = holders.insert((&alloc.name, node), &alloc.id) {
-            return Err(format!("{} is both {other} and {}", alloc.name, alloc.id));
+        holders.entry((&alloc.name, node)).or_default().push(alloc);
+    }
+    for ((name, _), holders) in holders {
+        match holders.as_slice() {
+            [] | [_] => {}
+            [one, other] if rollout::one_replaces_the_other(one, other) => {}
+            [one, other, ..] => {
+                return Err(format!("{name} is both {} and {}", one.id, other.id));
+            }
         }
     }
     Ok(())
@@ -312,7 +325,15 @@ fn desired_count_held(store: &Store) -> Result<(), String> {
                 running += usize::from(on_ready && alloc.client_status == CLIENT_RUNNING);
             }
             let wanted = group.desired_count();
-            if running != wanted || live_count != wanted {
+            // While a rollout goes on, two versions of some run.
+            let rollout = store.deployment_of(job);
+            if rollout.is_some_and(|row| row.failed()) {
+                continue;
+            }
+            let rolls = rollout.is_some_and(|row| row.active());
+            let more = if rolls { wanted } else { 0 };
+            let counts = wanted..=wanted + more;
+            if !counts.contains(&running) || !counts.contains(&live_count) {
                 return Err(format!(
                     "{}.{} has {running} running of {live_count} live ones, and wants {wanted}",
                     job.id, group.name

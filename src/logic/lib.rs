@@ -5,13 +5,17 @@
 //! value.
 
 pub mod autopilot;
+pub mod beside;
 pub mod catalog;
 pub mod client_hello;
 pub mod config;
 pub mod diff;
 pub mod dns;
+pub mod drain;
 pub mod duration;
 pub mod election;
+pub mod fabio;
+pub mod fuzz;
 pub mod id;
 pub mod invariants;
 pub mod lifecycle;

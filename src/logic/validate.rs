@@ -5,6 +5,7 @@
 mod disconnect;
 mod docker;
 mod network;
+mod rollout;
 mod route_tag;
 mod service;
 mod task;
@@ -225,7 +226,7 @@ fn task_group(report: &mut Report, path: &Path, job: &Job, group: &TaskGroup) {
         group.ephemeral_disk.size_mb,
         10,
     );
-    rollout(report, path, group);
+    rollout::group(report, path, group);
     report.at_least(
         path.field("ShutdownDelay"),
         "shutdown_delay",
@@ -327,34 +328,6 @@ fn reschedule(report: &mut Report, path: &Path, policy: &ReschedulePolicy) {
     report.at_least(path.field("Interval"), "interval", policy.interval, 0);
     report.at_least(path.field("Delay"), "delay", policy.delay, 0);
     report.at_least(path.field("MaxDelay"), "max_delay", policy.max_delay, 0);
-}
-
-/// `update` and `migrate`.
-fn rollout(report: &mut Report, path: &Path, group: &TaskGroup) {
-    const HEALTH: [&str; 4] = ["", "checks", "task_states", "manual"];
-    if let Some(update) = &group.update {
-        let path = path.field("Update");
-        let (check, what) = (path.field("HealthCheck"), "health_check");
-        report.one_of(check, what, &update.health_check, &HEALTH, &[]);
-        report.at_least(
-            path.field("MaxParallel"),
-            "max_parallel",
-            update.max_parallel,
-            0,
-        );
-        report.at_least(path.field("Canary"), "canary", update.canary, 0);
-    }
-    if let Some(migrate) = &group.migrate {
-        let path = path.field("Migrate");
-        let (check, what) = (path.field("HealthCheck"), "health_check");
-        report.one_of(check, what, &migrate.health_check, &HEALTH, &[]);
-        report.at_least(
-            path.field("MaxParallel"),
-            "max_parallel",
-            migrate.max_parallel,
-            0,
-        );
-    }
 }
 
 const OPERATORS: [&str; 19] = [

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use logic::model::{DriverInfo, LogConfig, Value};
+use logic::time::Time;
 use thiserror::Error;
 
 use crate::Asked;
@@ -86,6 +87,33 @@ pub struct LogChunk {
     pub end: u64,
 }
 
+/// A file or folder of an allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileInfo {
+    pub name: String,
+    pub is_dir: bool,
+    pub size: u64,
+    /// As `ls -l` shows it: `drwxr-xr-x`.
+    pub mode: String,
+    pub modified: Time,
+}
+
+/// What is at a path in an allocation's directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    File(FileInfo),
+    /// The folder itself, and what is in it by name.
+    Folder(FileInfo, Vec<FileInfo>),
+}
+
+impl Found {
+    pub fn info(&self) -> &FileInfo {
+        match self {
+            Self::File(info) | Self::Folder(info, _) => info,
+        }
+    }
+}
+
 /// What a task uses right now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskUsage {
@@ -165,6 +193,19 @@ pub trait Containers: Send + Sync {
         &'a self,
         key: &'a TaskKey,
         stream: LogStream,
+        offset: u64,
+        max: usize,
+    ) -> Asked<'a, Result<LogChunk, Error>>;
+
+    /// What is at a path in an allocation's directory; paths begin there, with or without a slash.
+    /// `Missing` if there is nothing, `Refused` for secrets and for what leads elsewhere.
+    fn look<'a>(&'a self, alloc_id: &'a str, path: &'a str) -> Asked<'a, Result<Found, Error>>;
+
+    /// Up to `max` bytes of a file in an allocation's directory.
+    fn read_file<'a>(
+        &'a self,
+        alloc_id: &'a str,
+        path: &'a str,
         offset: u64,
         max: usize,
     ) -> Asked<'a, Result<LogChunk, Error>>;

@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 pub use clock::Clock;
 pub use containers::{
-    Containers, Exit, LogChunk, LogStream, PortMapping, TaskKey, TaskSpec, TaskUsage,
+    Containers, Exit, FileInfo, Found, LogChunk, LogStream, PortMapping, TaskKey, TaskSpec,
+    TaskUsage,
 };
 pub use disk::{Disk, File};
 pub use machine::{Fingerprint, Machine, MachineUsage};

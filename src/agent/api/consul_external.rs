@@ -10,9 +10,9 @@ use logic::model::{CHECK_CRITICAL, CatalogNode, Check, External, Withdrawal};
 use logic::registry::status_named;
 use logic::state::Command;
 
-use super::Api;
 use super::errors::Failure;
 use super::query::Query;
+use super::{Api, consul_register};
 
 fn wanted(body: &[u8], datacenter: &str) -> Result<External, Wrong> {
     let fields = Fields::parse(body)?;
@@ -91,6 +91,9 @@ pub(super) async fn register(
 ) -> Result<Response, Failure> {
     is_ours(&api, &body)?;
     let external = wanted(&body, &api.config.datacenter).map_err(Failure::bad_request)?;
+    if let Some(service) = &external.service {
+        consul_register::takes_no_route(&api, service)?;
+    }
     let external = Box::new(external);
     api.propose(Command::RegisterExternal { external }).await?;
     Ok(query.json(&true))

@@ -8,8 +8,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::put;
 use jobspec::{Fields, registration};
-use logic::model::{CHECK_CRITICAL, CHECK_PASSING, CHECK_WARNING};
+use logic::model::{CHECK_CRITICAL, CHECK_PASSING, CHECK_WARNING, ServiceInstance};
 use logic::registry::{Refused, status_named};
+use logic::routes::claimed_by_a_job;
 
 use super::Api;
 use super::errors::Failure;
@@ -59,6 +60,22 @@ fn failure(error: &ChangeError) -> Failure {
     Failure::new(status, error.to_string())
 }
 
+/// What is registered by hand doesn't share a job's route, unless its tag says how.
+pub(super) fn takes_no_route(api: &Api, service: &ServiceInstance) -> Result<(), Failure> {
+    let view = api.view.borrow().clone();
+    let prefix = &api.config.edge.tag_prefix;
+    let Some((route, other)) = claimed_by_a_job(service, &view, prefix) else {
+        return Ok(());
+    };
+    let text = format!(
+        "the route \"{route}\" of service \"{}\" belongs to service \"{other}\" of a job: use \
+         another host or path, stop that job first, or add weight=0.5 to the tag if both are to \
+         share it",
+        service.service
+    );
+    Err(Failure::new(StatusCode::CONFLICT, text))
+}
+
 async fn register_service(
     State(api): State<Api>,
     query: Query,
@@ -66,6 +83,7 @@ async fn register_service(
 ) -> Result<Response, Failure> {
     let fields = Fields::parse(&body).map_err(Failure::bad_request)?;
     let (service, checks) = registration::service(&fields).map_err(Failure::bad_request)?;
+    takes_no_route(&api, &service)?;
     let asked = Change::Service {
         service: Box::new(service),
         checks,

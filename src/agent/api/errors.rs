@@ -52,6 +52,10 @@ impl Failure {
         )
     }
 
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(super) fn no_leader(reason: &str) -> Self {
         let text = if reason.starts_with(NO_LEADER) {
             reason.to_owned()

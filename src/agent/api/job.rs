@@ -4,13 +4,12 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Method, Uri};
 use axum::response::Response;
-use logic::model::Job;
 use logic::state::{Command, Store, Topic};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::errors::Failure;
 use super::query::{self, Query, percent_decoded};
-use super::{Api, allocations, deployments, evaluations, jobs, json, plan};
+use super::{Api, allocations, deployments, evaluations, history, jobs, json, plan};
 
 /// What of a job a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +23,8 @@ enum Part {
     Deployment,
     Evaluate,
     Plan,
+    Revert,
+    Stable,
     /// Something of the anchor's that this build hasn't.
     Later(&'static str),
 }
@@ -37,8 +38,8 @@ const PARTS: [(&str, Part); 13] = [
     ("/deployment", Part::Deployment),
     ("/evaluate", Part::Evaluate),
     ("/plan", Part::Plan),
-    ("/revert", Part::Later("reverting a job")),
-    ("/stable", Part::Later("marking a job as stable")),
+    ("/revert", Part::Revert),
+    ("/stable", Part::Stable),
     ("/dispatch", Part::Later("dispatching a job")),
     ("/periodic/force", Part::Later("periodic jobs")),
     ("/scale", Part::Later("scaling over the API")),
@@ -76,7 +77,11 @@ pub(super) async fn handle(
         Part::Whole if !reads => Err(Failure::not_allowed(&method, "GET,HEAD,PUT,POST,DELETE")),
         Part::Evaluate if writes => evaluate(&api, &query, id).await,
         Part::Plan if writes => plan::plan(&api, &query, &body, &id).await,
-        Part::Evaluate | Part::Plan => Err(Failure::not_allowed(&method, "PUT,POST")),
+        Part::Revert if writes => history::revert(&api, &query, &body, id).await,
+        Part::Stable if writes => history::set_stable(&api, &query, &body, id).await,
+        Part::Evaluate | Part::Plan | Part::Revert | Part::Stable => {
+            Err(Failure::not_allowed(&method, "PUT,POST"))
+        }
         Part::Later(what) => Err(Failure::not_yet(what)),
         Part::Whole
         | Part::Allocations
@@ -94,20 +99,21 @@ pub(super) async fn handle(
 }
 
 async fn read(api: &Api, query: &Query, id: &str, part: Part) -> Result<Response, Failure> {
+    let diffs = part == Part::Versions && query.flag("diffs")?;
     let changed = |store: &Store| match part {
         Part::Allocations => allocations::index(store),
         Part::Evaluations => evaluations::index(store),
         Part::Summary => jobs::index(store),
-        Part::Deployments | Part::Deployment => deployments::index(store),
-        Part::Whole | Part::Versions | Part::Evaluate | Part::Plan | Part::Later(_) => store
+        Part::Deployments | Part::Deployment => deployments::index_of_job(store, id),
+        _ => store
             .job(id)
             .map_or(store.index_of(Topic::Jobs), |job| job.modify_index),
     };
-    query::nomad(api, query, changed, |store| view(store, id, part)).await
+    query::nomad(api, query, changed, |store| view(store, id, part, diffs)).await
 }
 
 /// A part of a job as JSON. Lists of what a job left behind are there even if it is gone.
-fn view(store: &Store, id: &str, part: Part) -> Result<Value, Failure> {
+fn view(store: &Store, id: &str, part: Part, diffs: bool) -> Result<Value, Failure> {
     let job = || {
         store
             .job(id)
@@ -116,31 +122,18 @@ fn view(store: &Store, id: &str, part: Part) -> Result<Value, Failure> {
     match part {
         Part::Whole => Ok(json::job(job()?)),
         Part::Summary => Ok(json::job_summary(store, job()?)),
-        Part::Versions => Ok(versions(store, job()?)),
+        Part::Versions => Ok(history::versions(store, job()?, diffs)),
         Part::Allocations => Ok(allocations::stubs(store.allocs_of_job(id))),
         Part::Evaluations => Ok(store
             .evals_of_job(id)
             .map(|eval| json::eval(eval))
             .collect()),
-        Part::Deployments => Ok(json!([])),
-        Part::Deployment => Ok(Value::Null),
-        Part::Evaluate | Part::Plan | Part::Later(_) => Err(Failure::not_yet("reading this")),
+        Part::Deployments => Ok(deployments::of_job(store, id)),
+        Part::Deployment => Ok(deployments::newest_of_job(store, id)),
+        Part::Evaluate | Part::Plan | Part::Revert | Part::Stable | Part::Later(_) => {
+            Err(Failure::not_yet("reading this"))
+        }
     }
-}
-
-fn versions(store: &Store, job: &Job) -> Value {
-    let versions: Value = store
-        .job_versions(&job.id)
-        .into_iter()
-        .map(|job| json::job(job))
-        .collect();
-    json!({
-        "Diffs": null,
-        "Index": job.modify_index,
-        "KnownLeader": true,
-        "LastContact": 0,
-        "Versions": versions,
-    })
 }
 
 async fn deregister(api: &Api, query: &Query, id: String) -> Result<Response, Failure> {

@@ -86,7 +86,8 @@ pub(super) fn evaluated(index: u64, reply: &Reply) -> Value {
         | Reply::Superseded { .. }
         | Reply::Txn(_)
         | Reply::Session { .. }
-        | Reply::Fired { .. } => ("", index),
+        | Reply::Fired { .. }
+        | Reply::DeploymentChanged { .. } => ("", index),
     };
     json!({
         "EvalCreateIndex": if eval_id.is_empty() { 0 } else { index },

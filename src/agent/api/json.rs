@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use logic::model::{
-    AllocMetric, Allocation, Evaluation, Job, Node, Resources, TaskState, UpdateStrategy,
+    AllocMetric, Allocation, Deployment, Evaluation, Job, Node, Resources, TaskState,
+    UpdateStrategy,
 };
 use logic::state::Store;
 use serde::Serialize;
@@ -139,8 +140,12 @@ fn task_states(alloc: &Allocation) -> Value {
 /// What an allocation and its stub show alike.
 fn alloc_outcome(alloc: &Allocation) -> Value {
     json!({
-        "DeploymentStatus": null,
-        "DesiredTransition": { "ForceReschedule": null, "Migrate": null, "Reschedule": null },
+        "DeploymentStatus": alloc.deployment_status.as_ref().map(plain),
+        "DesiredTransition": {
+            "ForceReschedule": null,
+            "Migrate": alloc.migrate.then_some(true),
+            "Reschedule": null,
+        },
         "TaskStates": task_states(alloc),
     })
 }
@@ -155,10 +160,10 @@ pub(super) fn alloc(alloc: &Allocation) -> Value {
     };
     let mut value = with(plain(alloc), alloc_outcome(alloc));
     remove(&mut value, "SharedNetworks");
+    remove(&mut value, "Migrate");
     with(
         value,
         json!({
-            "DeploymentID": "",
             "Job": alloc.job.as_deref().map(job),
             "Metrics": metric(&alloc.metrics),
             "SharedResources": plain(&shared),
@@ -211,7 +216,6 @@ pub(super) fn eval(eval: &Evaluation) -> Value {
         json!({
             "AnnotatePlan": false,
             "ClassEligibility": null,
-            "DeploymentID": "",
             "EscapedComputedClass": false,
             "FailedTGAllocs": failed(&eval.failed_tg_allocs),
             "LeaderACL": "",
@@ -220,6 +224,10 @@ pub(super) fn eval(eval: &Evaluation) -> Value {
             "Wait": 0,
         }),
     )
+}
+
+pub(super) fn deployment(deployment: &Deployment) -> Value {
+    plain(deployment)
 }
 
 /// A node, without what only it and the servers may know.
@@ -231,7 +239,6 @@ pub(super) fn node(node: &Node) -> Value {
         json!({
             "SecretID": "",
             "ComputedClass": "",
-            "DrainStrategy": null,
             "Links": {},
             "TLSEnabled": false,
         }),

@@ -2,6 +2,7 @@
 
 mod agent;
 mod agent_self;
+mod alloc_files;
 mod alloc_logs;
 mod allocations;
 mod client_fs;
@@ -24,15 +25,18 @@ mod deployments;
 mod errors;
 mod evaluations;
 pub mod forward;
+mod history;
 mod job;
 mod jobs;
 mod json;
+mod node_drain;
 mod node_proxy;
 mod nodes;
 mod operator;
 mod plan;
 mod query;
 mod snapshots;
+mod web;
 
 use std::sync::Arc;
 
@@ -146,14 +150,25 @@ pub fn nomad(api: Api) -> Router {
             "/v1/evaluation/{id}/allocations",
             get(evaluations::allocations),
         )
-        .route("/v1/deployments", get(deployments::list))
-        .route("/v1/deployment/{*rest}", any(deployments::show))
+        .merge(of_deployments())
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/node/{id}", get(nodes::show))
         .route("/v1/node/{id}/allocations", get(nodes::allocations))
         .route(
             "/v1/node/{id}/eligibility",
             put(nodes::set_eligibility).post(nodes::set_eligibility),
+        )
+        .route(
+            "/v1/node/{id}/drain",
+            put(node_drain::set_drain).post(node_drain::set_drain),
+        )
+        .route(
+            "/v1/allocation/{id}/stop",
+            put(node_drain::stop_alloc).post(node_drain::stop_alloc),
+        )
+        .route(
+            "/v1/system/gc",
+            put(operator::collect_garbage).post(operator::collect_garbage),
         )
         .route("/v1/agent/members", get(agent::members))
         .route("/v1/regions", get(agent::regions))
@@ -177,11 +192,44 @@ pub fn nomad(api: Api) -> Router {
             "/v1/client/allocation/{id}/stats",
             get(client_stats::allocation),
         )
-        .route("/v1/client/fs/logs/{id}", get(client_fs::logs));
+        .route("/v1/client/fs/logs/{id}", get(client_fs::logs))
+        .route("/v1/client/fs/ls/{id}", get(alloc_files::list))
+        .route("/v1/client/fs/stat/{id}", get(alloc_files::stat))
+        .route("/v1/client/fs/cat/{id}", get(alloc_files::cat))
+        .route("/v1/client/fs/readat/{id}", get(alloc_files::read_at));
     finish(
-        of_servers.merge(of_any_agent).merge(not_yet(&NOMAD_LATER)),
+        of_servers
+            .merge(of_any_agent)
+            .merge(web::router(ApiKind::Nomad))
+            .merge(not_yet(&NOMAD_LATER)),
         api,
     )
+}
+
+fn of_deployments() -> Router<Api> {
+    Router::new()
+        .route("/v1/deployments", get(deployments::list))
+        .route("/v1/deployment/{id}", get(deployments::show))
+        .route(
+            "/v1/deployment/allocations/{id}",
+            get(deployments::allocations),
+        )
+        .route(
+            "/v1/deployment/fail/{id}",
+            put(deployments::fail).post(deployments::fail),
+        )
+        .route(
+            "/v1/deployment/pause/{id}",
+            put(deployments::pause).post(deployments::pause),
+        )
+        .route(
+            "/v1/deployment/promote/{id}",
+            put(deployments::promote).post(deployments::promote),
+        )
+        .route(
+            "/v1/deployment/allocation-health/{id}",
+            put(deployments::set_health).post(deployments::set_health),
+        )
 }
 
 /// The Consul API.
@@ -253,7 +301,10 @@ pub fn consul(api: Api) -> Router {
             put(consul_agent::force_leave),
         );
     finish(
-        of_servers.merge(of_any_agent).merge(not_yet(&CONSUL_LATER)),
+        of_servers
+            .merge(of_any_agent)
+            .merge(web::router(ApiKind::Consul))
+            .merge(not_yet(&CONSUL_LATER)),
         api,
     )
 }
@@ -267,26 +318,27 @@ fn finish(router: Router<Api>, api: Api) -> Router {
 }
 
 /// Paths of the anchors that this build doesn't answer, and what they are for.
-const NOMAD_LATER: [(&str, &str); 14] = [
-    (
-        "/v1/allocation/{id}/{*rest}",
-        "acting on an allocation over the API",
-    ),
+const NOMAD_LATER: [(&str, &str); 12] = [
     ("/v1/acl/{*rest}", "access control"),
     ("/v1/agent/keyring/{*rest}", "gossip keys"),
     (
         "/v1/client/allocation/{id}/{*rest}",
         "acting on an allocation over the API",
     ),
-    ("/v1/client/fs/{*rest}", "browsing an allocation's files"),
+    (
+        "/v1/client/fs/stream/{id}",
+        "following an allocation's file",
+    ),
     ("/v1/client/gc", "garbage collection on demand"),
+    (
+        "/v1/deployment/unblock/{id}",
+        "deployments over several regions",
+    ),
     ("/v1/event/stream", "the event stream"),
     ("/v1/metrics", "metrics"),
-    ("/v1/node/{id}/drain", "draining a node"),
     ("/v1/node/{id}/evaluate", "evaluating a node"),
     ("/v1/node/{id}/purge", "purging a node"),
     ("/v1/search", "search"),
-    ("/v1/system/gc", "garbage collection on demand"),
     ("/v1/system/reconcile/summaries", "reconciling summaries"),
 ];
 

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod consul;
+mod deployments;
 mod fixture;
 mod golden;
 mod kv;
@@ -12,4 +13,5 @@ mod passing_on;
 mod plan;
 mod registering;
 mod sessions;
+mod web;
 pub(crate) mod world;

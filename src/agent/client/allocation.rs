@@ -1,11 +1,13 @@
 //! `Allocation`: one allocation on this node: one [`Task`] actor for each of its tasks.
 
+mod health;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, ResponseFuture};
 use logic::lifecycle;
-use logic::model::{self, Node, TASK_DEAD, TaskState};
+use logic::model::{self, AllocReport, Node, TASK_DEAD, TaskState};
 use ports::World;
 use tokio::sync::oneshot;
 
@@ -13,6 +15,7 @@ use super::kept::KeptTask;
 use super::node::{AllocChanged, AllocEnded, AllocSettled, Client};
 use super::task::{self, Confirm, Task};
 use crate::catalog::Catalog;
+use health::Vitals;
 
 /// The allocation's job changed in a way its tasks can take on.
 #[derive(Message)]
@@ -37,6 +40,8 @@ pub(super) struct End;
 pub(super) struct TaskChanged {
     pub(super) task: String,
     pub(super) kept: KeptTask,
+    /// It is up, and all of its checks pass.
+    pub(super) passes: bool,
 }
 
 /// It is known whether an earlier run of the agent left a task running.
@@ -79,6 +84,7 @@ pub struct Allocation {
     unsettled: BTreeSet<String>,
     ended: bool,
     waiting: Vec<oneshot::Sender<()>>,
+    vitals: Vitals,
 }
 
 impl Allocation {
@@ -106,6 +112,7 @@ impl Allocation {
             tasks: BTreeMap::new(),
             ended: false,
             waiting: Vec::new(),
+            vitals: Vitals::default(),
         }
     }
 
@@ -145,7 +152,10 @@ impl Allocation {
     fn tell(&self, report: bool) {
         self.client.do_send(AllocChanged {
             alloc_id: self.alloc.id.clone(),
-            report: report.then(|| lifecycle::report(&self.alloc.id, &self.states)),
+            report: report.then(|| AllocReport {
+                health: self.vitals.verdict(),
+                ..lifecycle::report(&self.alloc.id, &self.states)
+            }),
             tasks: self.kept.clone(),
         });
     }
@@ -181,18 +191,21 @@ impl Actor for Allocation {
             );
             self.tasks.insert(name, task.start());
         }
+        self.watch_health(ctx);
     }
 }
 
 impl Handler<TaskChanged> for Allocation {
     type Result = ();
 
-    fn handle(&mut self, changed: TaskChanged, _: &mut Self::Context) {
-        let TaskChanged { task, kept } = changed;
+    fn handle(&mut self, changed: TaskChanged, ctx: &mut Self::Context) {
+        let TaskChanged { task, kept, passes } = changed;
+        self.vitals.passes(&task, passes);
         let state = kept.machine.state.clone();
         self.follow(&task, &state);
         self.kept.insert(task.clone(), kept);
         let before = self.states.insert(task, state.clone());
+        self.judge(ctx);
         self.tell(before.as_ref() != Some(&state));
         let all_dead = self.states.values().all(|state| state.state == TASK_DEAD);
         if all_dead && !self.ended {
@@ -232,8 +245,9 @@ impl Handler<Confirm> for Allocation {
 impl Handler<Update> for Allocation {
     type Result = ();
 
-    fn handle(&mut self, Update(alloc): Update, _: &mut Self::Context) {
+    fn handle(&mut self, Update(alloc): Update, ctx: &mut Self::Context) {
         self.alloc = Arc::clone(&alloc);
+        self.watch_health(ctx);
         let Some(group) = alloc.group() else { return };
         for asked in &group.tasks {
             if let Some(task) = self.tasks.get(&asked.name) {

@@ -247,7 +247,7 @@ async fn connected(
     match tls {
         None => Ok(stream),
         Some(tls) => client
-            .begin(stream, tls)
+            .begin(stream, tls, false)
             .await
             .map_err(|failure| failure.reason),
     }

@@ -3,8 +3,9 @@
 
 mod spec;
 mod take_up;
+mod unhealthy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use super::kept::KeptTask;
 use crate::catalog::{Catalog, Serve, Withdraw};
 use crate::planted::{self, Planted};
 use take_up::Known;
+pub(super) use unhealthy::CheckGaveUp;
+pub(super) use unhealthy::Unhealthy;
 
 /// How long a stop waits for the servers to learn that the task is withdrawn: routes to it are
 /// gone then, so that it isn't killed under a request.
@@ -47,13 +50,6 @@ pub(super) struct Stop {
 pub(super) struct Update {
     pub(super) alloc: Arc<model::Allocation>,
     pub(super) task: model::Task,
-}
-
-/// A check has failed so often that the task should be started anew.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct CheckGaveUp {
-    pub check: String,
 }
 
 /// A check's status changed.
@@ -235,6 +231,7 @@ impl Task {
                 machine: self.machine.saved(),
                 checks: self.health.clone(),
             },
+            passes: self.serving && self.passes(),
         });
     }
 
@@ -368,6 +365,12 @@ impl Task {
 
     fn serve(&mut self, ctx: &mut Context<Self>) {
         let mut offers = self.offers();
+        let checked: BTreeSet<&str> = offers
+            .iter()
+            .flat_map(|offer| &offer.checks)
+            .map(|plan| plan.row.check_id.as_str())
+            .collect();
+        self.health.retain(|id, _| checked.contains(id.as_str()));
         for plan in offers.iter_mut().flat_map(|offer| &mut offer.checks) {
             if let Some(status) = self.health.get(&plan.row.check_id) {
                 plan.row.status.clone_from(status);
@@ -476,15 +479,7 @@ impl Handler<Update> for Task {
         self.asked = update.task;
         if self.serving {
             self.serve(ctx);
+            self.tell();
         }
-    }
-}
-
-impl Handler<CheckGaveUp> for Task {
-    type Result = ();
-
-    fn handle(&mut self, CheckGaveUp { check }: CheckGaveUp, ctx: &mut Self::Context) {
-        let reason = format!("healthcheck: check \"{check}\" unhealthy");
-        self.step(Input::Restart { reason }, ctx);
     }
 }

@@ -256,6 +256,24 @@ impl Containers for Nothing {
         refused()
     }
 
+    fn look<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+    ) -> Asked<'a, Result<ports::Found, ContainersError>> {
+        refused()
+    }
+
+    fn read_file<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: u64,
+        _: usize,
+    ) -> Asked<'a, Result<LogChunk, ContainersError>> {
+        refused()
+    }
+
     fn list(&self) -> Asked<'_, Result<Vec<TaskKey>, ContainersError>> {
         refused()
     }

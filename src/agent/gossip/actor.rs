@@ -14,14 +14,17 @@ use tokio::task::AbortHandle;
 
 use super::address::{Target, resolve};
 use super::effects::{Alarm, Effects};
-use super::membership::Membership;
+use super::membership::{Membership, WATCH_EVERY};
 use super::packet::{DATAGRAM_BYTES_MAX, Packet, Refused};
 use super::peer::SUSPECT_FOR;
 use crate::published::Publisher;
 use crate::seal::Seal;
 
 const TICK: Duration = Duration::from_secs(1);
-/// How often the addresses of `join` are asked at first, for how long, and how often then.
+/// How often the addresses of `join` are asked: agents that start together soon know each other,
+/// and addresses that stay silent are asked less and less often.
+const JOIN_AT_ONCE: Duration = Duration::from_millis(250);
+const JOIN_AT_ONCE_FOR: Duration = Duration::from_secs(5);
 const JOIN_FAST: Duration = Duration::from_secs(1);
 const JOIN_FAST_FOR: Duration = Duration::from_secs(30);
 const JOIN_SLOW: Duration = Duration::from_secs(15);
@@ -130,7 +133,10 @@ impl Gossiper {
         let due = self.now() + after;
         context.run_later(after, move |gossiper, context| {
             let now = gossiper.now();
-            let accuses = matches!(alarm, Alarm::Swim(Timer::ChangeSuspectToDown { .. }));
+            let accuses = matches!(
+                alarm,
+                Alarm::Swim(Timer::ChangeSuspectToDown { .. }) | Alarm::StillSilent { .. }
+            );
             if accuses && now.saturating_sub(due) > ASLEEP {
                 // What the suspect said meanwhile hasn't been read yet.
                 return gossiper.set(alarm, SUSPECT_FOR, context);
@@ -194,6 +200,12 @@ impl Gossiper {
         }
         self.strangers
             .retain(|_, warned| now.saturating_sub(*warned) < WARN_EVERY);
+    }
+
+    fn look_around(&mut self, context: &mut Context<Self>) {
+        let now = self.now();
+        let effects = self.membership.watch(now);
+        self.carry_out(effects, context);
         self.join_configured(now, context);
     }
 
@@ -212,8 +224,12 @@ impl Gossiper {
             return;
         }
         let lonely_for = self.lonely_since.map(|since| now.saturating_sub(since));
-        let fast = lonely_for.is_some_and(|lonely_for| lonely_for < JOIN_FAST_FOR);
-        self.join_at = now + if fast { JOIN_FAST } else { JOIN_SLOW };
+        self.join_at = now
+            + match lonely_for {
+                Some(lonely_for) if lonely_for < JOIN_AT_ONCE_FOR => JOIN_AT_ONCE,
+                Some(lonely_for) if lonely_for < JOIN_FAST_FOR => JOIN_FAST,
+                Some(_) | None => JOIN_SLOW,
+            };
         if lonely_for.is_some_and(|lonely_for| lonely_for >= JOIN_FAST_FOR) {
             let join: Vec<_> = self.join.iter().map(Target::to_string).collect();
             tracing::warn!(
@@ -306,6 +322,8 @@ impl Actor for Gossiper {
         }
         self.tick(context);
         context.run_interval(TICK, Self::tick);
+        self.look_around(context);
+        context.run_interval(WATCH_EVERY, Self::look_around);
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {

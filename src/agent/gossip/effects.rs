@@ -22,7 +22,15 @@ pub(super) struct Effects {
 /// What is due after a while.
 pub(super) enum Alarm {
     Swim(Timer<Peer>),
-    TellSuspect { suspect: Peer, incarnation: u16 },
+    TellSuspect {
+        suspect: Peer,
+        incarnation: u16,
+    },
+    /// Was a silent neighbour heard of since it was accused?
+    StillSilent {
+        suspect: Peer,
+        incarnation: u16,
+    },
 }
 
 impl Runtime<Peer> for Effects {

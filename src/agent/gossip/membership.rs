@@ -13,6 +13,9 @@ use ports::Random;
 use super::effects::{Alarm, Effects};
 use super::packet::{Hello, Packet, Rumour, Suspected, known};
 use super::peer::{Codec, Dice, Peer, config, status};
+use watch::Watch;
+
+pub(super) use watch::WATCH_EVERY;
 
 /// How long a member that failed or left is remembered.
 const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3_600);
@@ -20,8 +23,6 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(24 * 3_600);
 const TELL_SUSPECT_EVERY: Duration = Duration::from_millis(60);
 /// How many agents ask a failed one every second whether it is back.
 const ASK_FAILED: u64 = 3;
-/// How many are told at once that somebody leaves; they tell the others.
-const TOLD_OF_LEAVING: usize = 64;
 
 /// Since when one is dead, and which of its lives that was.
 struct Death {
@@ -36,6 +37,7 @@ pub(super) struct Membership {
     deaths: BTreeMap<u128, Death>,
     /// Suspects that are being told, and the suspicion.
     told: BTreeSet<(u128, u64, u16)>,
+    watch: Watch,
     /// The last suspicion of this agent that it denied, and its generation then.
     denied: Option<(u64, u16)>,
     /// How many members were known when it was last looked.
@@ -51,6 +53,7 @@ impl Membership {
             random,
             deaths: BTreeMap::new(),
             told: BTreeSet::new(),
+            watch: Watch::default(),
             denied: None,
             size: 0,
             left: false,
@@ -122,6 +125,8 @@ impl Membership {
             Packet::Hello(hello) => self.greeted(hello, from, now, &mut out),
             Packet::Suspected(suspected) => self.suspected(&suspected, from, &mut out),
             Packet::Known(rumours) => self.heard(rumours, now, &mut out),
+            Packet::AreYouThere => out.sends.push((from, self.here())),
+            Packet::Here { key, generation } => self.watch.answered(key, generation, now),
         }
         self.settle(now, &mut out);
         out
@@ -142,6 +147,10 @@ impl Membership {
                 suspect,
                 incarnation,
             } => self.tell_suspect(suspect, incarnation, &mut out),
+            Alarm::StillSilent {
+                suspect,
+                incarnation,
+            } => self.still_silent(suspect, incarnation, &mut out),
         }
         self.settle(now, &mut out);
         out
@@ -343,7 +352,7 @@ impl Membership {
                 let suspicion = (suspect.key(), suspect.member.generation, *incarnation);
                 self.told.insert(suspicion)
             }
-            Alarm::TellSuspect { .. } | Alarm::Swim(_) => true,
+            Alarm::TellSuspect { .. } | Alarm::StillSilent { .. } | Alarm::Swim(_) => true,
         });
         out.alarms = suspicions;
         // foca doesn't tell of members that it first hears of as dead.
@@ -439,57 +448,9 @@ impl Membership {
         }
         out
     }
-
-    /// Makes a failed member one that has left.
-    pub(super) fn force_leave(&mut self, name: &str, now: Duration) -> Result<Effects, String> {
-        let called = |peer: &Peer| {
-            let member = &peer.member;
-            member.name == name || member.id == name || member.full_name() == name
-        };
-        let named = self.foca.iter_membership_state();
-        let named: Vec<_> = named.filter(|other| called(other.id())).cloned().collect();
-        let with = |wanted| named.iter().filter(move |member| status(member) == wanted);
-        let failed: Vec<_> = with(MemberStatus::Failed)
-            .map(|member| foca::Member::down(member.id().gone()))
-            .collect();
-        if failed.is_empty() {
-            if called(self.me()) || with(MemberStatus::Alive).next().is_some() {
-                return Err(format!(
-                    "{name} is alive: only a member that has failed can be made to leave"
-                ));
-            }
-            if named.is_empty() {
-                return Err(format!("no member is called {name}"));
-            }
-        }
-        let mut out = Effects::default();
-        let rumours = failed.iter();
-        let rumours = rumours.map(|member| Rumour::new(member.id(), 0, State::Down, 0));
-        let packets = known(rumours.collect());
-        self.apply(failed, true, &mut out);
-        self.tell_many(&packets, &mut out);
-        self.settle(now, &mut out);
-        Ok(out)
-    }
-
-    /// Says goodbye; from here on this agent neither says nor hears anything.
-    pub(super) fn leave(&mut self) -> Effects {
-        let mut out = Effects::default();
-        let gone = Rumour::new(&self.me().gone(), 0, State::Down, 0);
-        self.tell_many(&known(vec![gone]), &mut out);
-        self.left = true;
-        out.changed = true;
-        out
-    }
-
-    fn tell_many(&self, packets: &[Packet], out: &mut Effects) {
-        for member in self.foca.iter_members().take(TOLD_OF_LEAVING) {
-            let address = member.id().member.serf_address();
-            let sends = packets.iter().map(|packet| (address, packet.clone()));
-            out.sends.extend(sends);
-        }
-    }
 }
 
+mod leaving;
 #[cfg(test)]
 mod tests;
+mod watch;

@@ -27,6 +27,12 @@ pub(super) enum Packet {
     Suspected(Suspected),
     /// What the sender knows of others.
     Known(Vec<Rumour>),
+    /// To a neighbour, which answers [`Packet::Here`].
+    AreYouThere,
+    Here {
+        key: u128,
+        generation: u64,
+    },
 }
 
 /// How two agents meet that don't know each other, or think that the other one is dead.

@@ -5,6 +5,8 @@ mod beside;
 mod cluster;
 mod consensus;
 mod control;
+mod deployments;
+mod drainer;
 mod eval_broker;
 mod evaluation;
 mod garbage;
@@ -177,11 +179,16 @@ fn leaders_actors(
         standing.clone(),
     )
     .start();
+    let deployments =
+        deployments::Deployments::new(world.clone(), state.clone(), consensus.clone()).start();
+    let drainer = drainer::Drainer::new(world.clone(), state.clone(), consensus.clone()).start();
     consensus.do_send(Follow(vec![
         broker,
         heartbeats.clone().recipient(),
         collector.recipient(),
         sessions.clone().recipient(),
+        deployments.recipient(),
+        drainer.recipient(),
     ]));
     (heartbeats, sessions)
 }

@@ -214,7 +214,8 @@ impl Answering {
                 | Reply::Kv { .. }
                 | Reply::Txn(_)
                 | Reply::Session { .. }
-                | Reply::Fired { .. } => Response::Done,
+                | Reply::Fired { .. }
+                | Reply::DeploymentChanged { .. } => Response::Done,
             },
             Ok(Err(ProposeError::Refused(refusal))) => Response::Refused(refusal.to_string()),
             Ok(Err(error)) => Response::NoLeader(error.to_string()),

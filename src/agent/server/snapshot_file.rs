@@ -7,7 +7,7 @@ use crate::checked_file::checksum;
 use crate::wire;
 
 /// What every such file begins with; the digit is the format's version.
-const MAGIC: &[u8] = b"drover-snapshot-2\n";
+const MAGIC: &[u8] = b"drover-snapshot-3\n";
 const ANY_VERSION: &[u8] = b"drover-snapshot-";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -66,6 +66,9 @@ fn lines(
             on(config.addresses.serf, config.ports.serf)
         ),
     ));
+    if let Some(consul) = &config.consul {
+        lines.push(("Consul", format!("{} (registers there)", consul.address)));
+    }
     if config.catalog.enabled {
         lines.push(("Catalog", at(config.catalog.http_port)));
         let domain = &config.catalog.domain;
@@ -103,9 +106,12 @@ fn proxy(config: &AgentConfig) -> String {
         let address = SocketAddr::new(address, listener.port);
         match listener.protocol {
             EdgeProtocol::Http => address.to_string(),
-            EdgeProtocol::Tcp | EdgeProtocol::TcpSni => {
-                format!("{address} ({})", listener.protocol.name())
-            }
+            EdgeProtocol::Https
+            | EdgeProtocol::Tcp
+            | EdgeProtocol::TcpSni
+            | EdgeProtocol::HttpsTcpSni
+            | EdgeProtocol::Grpc
+            | EdgeProtocol::Grpcs => format!("{address} ({})", listener.protocol.name()),
         }
     });
     listeners.collect::<Vec<_>>().join(", ")

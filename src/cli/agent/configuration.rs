@@ -9,7 +9,9 @@ use anyhow::{Context, anyhow, bail};
 use jobspec::Configured;
 use logic::config::AgentConfig;
 
+use super::consul_flags::ConsulArgs;
 use super::edge_flags::EdgeArgs;
+use crate::cli::version::Program;
 
 /// Run an agent: a server, a client, or with -dev a whole cluster in one process
 #[derive(clap::Args, Debug, Default)]
@@ -67,9 +69,8 @@ pub(crate) struct AgentArgs {
     /// The cluster's key, 32 bytes in base64: `drover keygen` prints one
     #[arg(long, value_name = "KEY")]
     encrypt: Option<String>,
-    /// The HTTP address of a Consul that knows the other servers
-    #[arg(long, value_name = "ADDR")]
-    consul_address: Option<String>,
+    #[command(flatten)]
+    consul: ConsulArgs,
     /// What constraints call this client's kind
     #[arg(long, value_name = "CLASS")]
     node_class: Option<String>,
@@ -105,17 +106,20 @@ pub(crate) struct AgentArgs {
 }
 
 impl AgentArgs {
-    pub(super) fn config(&self) -> anyhow::Result<Configured> {
+    pub(super) fn config(&self, program: Program) -> anyhow::Result<Configured> {
         let mut base = if self.dev {
             dev()
         } else {
             AgentConfig::default()
         };
         base.server.bootstrap_expect = UNSAID;
+        // Whoever starts a Nomad runs fabio as a job, which needs the edge's ports.
+        base.edge.enabled = program != Program::Nomad;
         let mut configured = read_files(base, &self.config)?;
         let config = &mut configured.config;
         self.override_by_flags(config);
         self.override_cluster(config);
+        self.consul.override_in(config)?;
         self.edge.override_in(&mut config.edge)?;
         settle_beginning(config);
         shift_ports(config, self.port_offset)?;
@@ -177,10 +181,6 @@ impl AgentArgs {
         if let Some(key) = &self.encrypt {
             config.encrypt.clone_from(key);
         }
-        if let Some(address) = &self.consul_address {
-            let address = address.strip_prefix("http://").unwrap_or(address);
-            config.consul_address = Some(address.trim_end_matches('/').to_owned());
-        }
     }
 }
 
@@ -190,9 +190,8 @@ pub(super) const UNSAID: u32 = 0;
 
 /// A server that has nobody to join begins a cluster of its own.
 pub(super) fn settle_beginning(config: &mut AgentConfig) {
-    let joins =
-        !config.join.is_empty() || !config.start_join.is_empty() || config.consul_address.is_some();
-    if config.server.bootstrap_expect == UNSAID && (config.dev_mode || !joins) {
+    let alone = config.dev_mode || !config.finds_others();
+    if config.server.bootstrap_expect == UNSAID && alone {
         config.server.bootstrap_expect = 1;
     }
 }
@@ -326,7 +325,10 @@ mod tests {
             region: Some("flag".to_owned()),
             ..AgentArgs::default()
         };
-        let config = args.config().expect("a configuration").config;
+        let config = args
+            .config(Program::Drover)
+            .expect("a configuration")
+            .config;
         assert_eq!(config.name, "from10");
         assert_eq!(config.datacenter, "from20");
         assert_eq!(config.region, "flag");
@@ -378,7 +380,7 @@ mod tests {
                 "can't read the configuration /no/such/file",
             ),
         ] {
-            let error = args.config().expect_err(reason).to_string();
+            let error = args.config(Program::Drover).expect_err(reason).to_string();
             assert!(error.contains(reason), "{error}");
         }
     }
@@ -396,15 +398,23 @@ mod tests {
             join: vec!["10.0.0.1".to_owned()],
             retry_join: vec!["b:4648".to_owned()],
             encrypt: Some(key.to_owned()),
-            consul_address: Some("http://127.0.0.1:8500/".to_owned()),
+            consul: ConsulArgs {
+                consul_address: Some("http://127.0.0.1:8500/".to_owned()),
+                ..ConsulArgs::default()
+            },
             meta: vec![("y".to_owned(), "2".to_owned())],
             ..AgentArgs::default()
         };
-        let Configured { config, warnings } = args.config().expect("a configuration");
+        let Configured { config, warnings } =
+            args.config(Program::Drover).expect("a configuration");
         assert_eq!(config.start_join, ["10.0.0.1"]);
         assert_eq!(config.join, ["a", "b:4648"]);
         assert_eq!(config.encrypt, key);
-        assert_eq!(config.consul_address.as_deref(), Some("127.0.0.1:8500"));
+        assert_eq!(
+            config.consul,
+            Some(logic::config::ConsulConfig::at("127.0.0.1:8500"))
+        );
+        assert!(!config.catalog.enabled, "its ports are left to the Consul");
         assert_eq!(config.client.meta.len(), 2);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
     }
@@ -419,7 +429,7 @@ mod tests {
                 bootstrap_expect: given,
                 ..AgentArgs::default()
             };
-            let configured = args.config().expect("a configuration");
+            let configured = args.config(Program::Drover).expect("a configuration");
             configured.config.server.bootstrap_expect
         };
         assert_eq!(expect(&[], None), 1);
@@ -449,7 +459,7 @@ mod tests {
                 "`encrypt` must be 32 bytes in base64",
             ),
         ] {
-            let error = args.config().expect_err(reason).to_string();
+            let error = args.config(Program::Drover).expect_err(reason).to_string();
             assert!(error.contains(reason), "{error}");
         }
     }
@@ -474,6 +484,34 @@ mod tests {
     }
 
     #[test]
+    fn a_nomad_leaves_the_edges_ports_to_a_fabio_unless_told_otherwise() {
+        let written = |text: &str| {
+            let file = tempfile::NamedTempFile::with_suffix(".hcl").expect("a file");
+            fs::write(file.path(), text).expect("written");
+            file
+        };
+        let (silent, block) = (
+            written("data_dir = \"/x\""),
+            written("edge {\n ui_port = 1\n}"),
+        );
+        for (program, file, flag, expected) in [
+            (Program::Nomad, &silent, None, false),
+            (Program::Nomad, &block, None, true),
+            (Program::Nomad, &silent, Some(":9999"), true),
+            (Program::Drover, &silent, None, true),
+        ] {
+            let args = AgentArgs {
+                dev: true,
+                config: vec![file.path().to_owned()],
+                edge: EdgeArgs::listening(flag),
+                ..AgentArgs::default()
+            };
+            let config = args.config(program).expect("a configuration").config;
+            assert_eq!(config.edge.enabled, expected, "{program:?} {flag:?}");
+        }
+    }
+
+    #[test]
     fn a_dev_agent_outside_loopback_finds_its_address_out() {
         let bind = Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let args = AgentArgs {
@@ -481,14 +519,20 @@ mod tests {
             bind,
             ..AgentArgs::default()
         };
-        let config = args.config().expect("a configuration").config;
+        let config = args
+            .config(Program::Drover)
+            .expect("a configuration")
+            .config;
         assert_eq!(config.advertise_addr, None);
         assert_eq!(config.client.network_interface, "");
         let args = AgentArgs {
             dev: true,
             ..AgentArgs::default()
         };
-        let config = args.config().expect("a configuration").config;
+        let config = args
+            .config(Program::Drover)
+            .expect("a configuration")
+            .config;
         assert_eq!(config.client.network_interface, "lo");
     }
 }

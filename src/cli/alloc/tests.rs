@@ -61,6 +61,26 @@ fn port(label: &str, value: u16) -> logic::model::Port {
 }
 
 #[test]
+fn what_an_update_has_found_out_is_shown_as_the_anchor_does() {
+    let alloc = serde_json::json!({
+        "ID": "181a2c2a-73bf", "DeploymentID": "f1cc2100-0000", "DeploymentStatus": null,
+    });
+    let facts = Facts::read(&alloc).expect("an allocation");
+    let rows = pairs(&facts.update.rows(false));
+    let expected = "Deployment ID     = f1cc2100\nDeployment Health = unset";
+    assert_eq!(rows, expected);
+    let canary = serde_json::json!({
+        "DeploymentID": "f1cc2100-0000", "DeploymentStatus": { "Healthy": true, "Canary": true },
+    });
+    let facts = Facts::read(&canary).expect("an allocation");
+    let rows = pairs(&facts.update.rows(false));
+    assert!(
+        rows.ends_with("healthy\nCanary            = true"),
+        "{rows}"
+    );
+}
+
+#[test]
 fn several_ports_have_a_line_each() {
     let network = Network {
         ip: "10.0.0.1".to_owned(),

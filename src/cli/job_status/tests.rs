@@ -16,6 +16,7 @@ fn facts() -> Option<Facts> {
         summary: golden::answer("nomad-api/GET_job_httpbackend_summary.json")?,
         evals: golden::answer("nomad-api/GET_job_httpbackend_evaluations.json")?,
         allocs,
+        deployment: None,
     })
 }
 
@@ -29,6 +30,28 @@ fn a_job_looks_as_the_anchor_shows_it() {
     let recorded_at = Time(1_795_526_029_500_000_000);
     let text = Shown::default().render(&facts, recorded_at, false, Style::PLAIN);
     assert_eq!(text, expected);
+}
+
+#[test]
+fn the_latest_deployment_is_shown_before_the_allocations() {
+    let (Some(latest), Some(expected)) = (
+        golden::answer("nomad-api/GET_deployment_ID.json"),
+        golden::output("85-rolling-status-done.out"),
+    ) else {
+        return;
+    };
+    let facts = Facts {
+        job: job(),
+        deployment: Some(latest),
+        ..Facts::default()
+    };
+    let text = Shown::default().render(&facts, Time(0), false, Style::PLAIN);
+    let section = |text: &str| {
+        let from = text.find("Latest Deployment").expect("the section");
+        let to = text.find("\n\nAllocations\n").expect("the next one");
+        text[from..to].to_owned()
+    };
+    assert_eq!(section(&text), section(&expected));
 }
 
 #[test]

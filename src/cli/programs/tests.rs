@@ -164,11 +164,11 @@ fn what_means_nothing_fails() {
 fn commands_to_come_are_told_from_mistakes() {
     let later = |program, typed: &str| {
         let arguments: Vec<_> = typed.split(' ').map(OsString::from).collect();
-        help::later(program, &arguments)
+        help::later(program, &arguments).map(|failure| failure.message)
     };
     assert_eq!(
-        later(Program::Nomad, "job history -verbose web"),
-        Some("`nomad job history` isn't supported yet".to_owned())
+        later(Program::Nomad, "job dispatch -verbose web"),
+        Some("`nomad job dispatch` isn't supported yet".to_owned())
     );
     assert_eq!(
         later(Program::Consul, "lock a date"),

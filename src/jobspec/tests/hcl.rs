@@ -237,17 +237,17 @@ fn a_group_has_networks_and_services_of_its_own() {
 fn what_is_not_acted_on_yet_is_said() {
     let text = job_with(
         "affinity {\n attribute = \"${meta.a}\"\n value = \"b\"\n weight = 10\n }\n\
-         update {\n max_parallel = 2\n }\n spread {\n attribute = \"${node.datacenter}\"\n }",
+         spread {\n attribute = \"${node.datacenter}\"\n }",
         "",
     );
     let told = warnings(&text);
-    for (warning, word) in told.iter().zip(["affinity", "update", "spread"]) {
+    for (warning, word) in told.iter().zip(["affinity", "spread"]) {
         assert!(
             warning.contains(&format!("`{word}` is not acted on yet")),
             "{warning}"
         );
     }
-    assert_eq!(told.len(), 3);
+    assert_eq!(told.len(), 2);
 }
 
 #[test]

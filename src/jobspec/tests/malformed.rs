@@ -112,3 +112,16 @@ fn what_is_a_matter_of_placement_is_accepted() {
         assert_eq!(parsed.job.id, "bad");
     }
 }
+
+/// A whole job on one line, as programs write JSON.
+#[test]
+fn of_a_long_line_only_the_part_in_question_is_shown() {
+    let filler = "\"x\": 1, ".repeat(40);
+    let text = format!("{{\"Job\": {{\"Meta\": {{{filler}\"y\": 1}}, \"Taskgroups\": []}}}}");
+    let errors = parse_job("long.json", text.as_bytes()).expect_err("a mistake");
+    let rendered = errors.render(&text);
+    assert!(rendered.contains("..."), "{rendered}");
+    for line in rendered.lines() {
+        assert!(line.chars().count() < 140, "{line}");
+    }
+}

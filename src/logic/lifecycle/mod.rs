@@ -3,6 +3,7 @@
 pub mod environment;
 pub mod health;
 pub mod restart;
+pub mod rollout;
 pub mod services;
 pub mod task;
 
@@ -37,6 +38,7 @@ pub fn report(alloc_id: &str, tasks: &BTreeMap<String, TaskState>) -> AllocRepor
         client_status: status.to_owned(),
         client_description: description.to_owned(),
         task_states: tasks.clone(),
+        health: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AllocState, Job, Network, Resources, TaskGroup};
+use super::{AllocDeploymentStatus, AllocState, HealthReport, Job, Network, Resources, TaskGroup};
 use crate::serial::lenient;
 use crate::time::Time;
 
@@ -66,9 +66,15 @@ pub struct Allocation {
     #[serde(rename = "FollowupEvalID")]
     pub follow_up_eval_id: String,
     pub reschedule_tracker: Option<RescheduleTracker>,
+    /// The deployment it is a part of; empty: none.
+    #[serde(rename = "DeploymentID")]
+    pub deployment_id: String,
+    pub deployment_status: Option<AllocDeploymentStatus>,
     /// When it was unknown and known again; empty if it never was.
     #[serde(deserialize_with = "lenient")]
     pub alloc_states: Vec<AllocState>,
+    /// It is to leave its node: another one takes its place.
+    pub migrate: bool,
     pub create_index: u64,
     pub modify_index: u64,
     /// Changes when the servers change it; what nodes watch.
@@ -144,6 +150,9 @@ pub struct AllocReport {
     pub client_status: String,
     pub client_description: String,
     pub task_states: BTreeMap<String, TaskState>,
+    /// Its health in its deployment, once that is known.
+    #[serde(default)]
+    pub health: Option<HealthReport>,
 }
 
 /// How a task fares.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AllocMetric, Allocation, EvalId, Job, NodeId};
+use super::{AllocMetric, Allocation, Deployment, DeploymentUpdate, EvalId, Job, NodeId};
 use crate::serial::lenient;
 use crate::time::Time;
 
@@ -20,6 +20,10 @@ pub const TRIGGER_NODE_UPDATE: &str = "node-update";
 pub const TRIGGER_ALLOC_FAILURE: &str = "alloc-failure";
 pub const TRIGGER_RETRY_FAILED: &str = "failed-follow-up";
 pub const TRIGGER_DISCONNECT_TIMEOUT: &str = "max-disconnect-timeout";
+pub const TRIGGER_DEPLOYMENT_WATCHER: &str = "deployment-watcher";
+pub const TRIGGER_ROLLING_UPDATE: &str = "rolling-update";
+pub const TRIGGER_NODE_DRAIN: &str = "node-drain";
+pub const TRIGGER_ALLOC_STOP: &str = "alloc-stop";
 pub const TRIGGER_QUEUED_ALLOCS: &str = "queued-allocs";
 
 /// One pass of the scheduler over one job: why, and with what result.
@@ -37,6 +41,9 @@ pub struct Evaluation {
     pub job_modify_index: u64,
     #[serde(rename = "NodeID")]
     pub node_id: NodeId,
+    /// The deployment it is a step of; empty: none.
+    #[serde(rename = "DeploymentID")]
+    pub deployment_id: String,
     /// `pending`, `blocked`, `complete`, `failed` or `canceled`.
     pub status: String,
     pub status_description: String,
@@ -84,11 +91,18 @@ pub struct Plan {
     pub places: Vec<Allocation>,
     /// What the scheduler says about each group, by group name; for people.
     pub annotations: BTreeMap<String, GroupChanges>,
+    /// A deployment that begins with this plan, or goes on with more groups.
+    pub deployment: Option<Deployment>,
+    /// Deployments that come to an end.
+    pub deployment_updates: Vec<DeploymentUpdate>,
 }
 
 impl Plan {
     pub fn is_empty(&self) -> bool {
-        self.stops.is_empty() && self.places.is_empty()
+        self.stops.is_empty()
+            && self.places.is_empty()
+            && self.deployment.is_none()
+            && self.deployment_updates.is_empty()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod allocation;
 mod catalog;
+mod deployment;
 mod disconnect;
 mod evaluation;
 mod event;
@@ -21,6 +22,7 @@ mod value;
 
 pub use allocation::*;
 pub use catalog::*;
+pub use deployment::*;
 pub use disconnect::*;
 pub use evaluation::*;
 pub use event::*;

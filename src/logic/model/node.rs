@@ -73,6 +73,8 @@ pub struct Node {
     pub reserved: Resources,
     pub drivers: BTreeMap<String, DriverInfo>,
     pub drain: bool,
+    /// How it is being emptied, if it is.
+    pub drain_strategy: Option<DrainStrategy>,
     /// `eligible` or `ineligible` for new allocations.
     pub scheduling_eligibility: String,
     /// `initializing`, `ready`, `down` or `disconnected`.
@@ -87,7 +89,33 @@ pub struct Node {
     pub modify_index: u64,
 }
 
+/// How a node is emptied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct DrainStrategy {
+    /// Nanoseconds after which whatever is left has to leave; 0: it may take as long as it takes;
+    /// negative: everything leaves at once.
+    pub deadline: i64,
+    /// System jobs stay.
+    pub ignore_system_jobs: bool,
+    /// When that deadline is.
+    pub force_deadline: Time,
+}
+
+impl DrainStrategy {
+    /// Whether what is left has to leave now, wherever it may go.
+    pub fn forces(&self, now: Time) -> bool {
+        !self.force_deadline.is_never() && self.force_deadline <= now
+    }
+}
+
 impl Node {
+    /// Whether what is left here has to leave now, wherever it may go.
+    pub fn forced_out(&self, now: Time) -> bool {
+        let strategy = self.drain_strategy.as_ref();
+        strategy.is_some_and(|strategy| strategy.forces(now))
+    }
+
     /// Whether new allocations may be placed here.
     pub fn ready(&self) -> bool {
         self.status == NODE_READY && self.scheduling_eligibility == NODE_ELIGIBLE && !self.drain

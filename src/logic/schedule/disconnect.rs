@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::reconcile::{History, Place, Reconciled, is_up_to_date};
+use super::reconcile::{Handover, History, Place, Reconciled, is_up_to_date};
 use crate::model::{
     Allocation, CLIENT_RUNNING, Job, KEEP_ORIGINAL, KEEP_REPLACEMENT, LONGEST_RUNNING, TaskGroup,
 };
@@ -64,13 +64,13 @@ pub(super) fn waits(job: &Job, alloc: &Allocation, now: Time) -> bool {
 
 fn replace(out: &mut Reconciled, original: &Arc<Allocation>) {
     out.changes.place += 1;
-    out.places.push(Place {
-        name: original.name.clone(),
-        previous: Some(Arc::clone(original)),
-        stop_previous: false,
-        reason: "alloc is unknown since its node is disconnected",
-        history: History::Keep,
-    });
+    let reason = "alloc is unknown since its node is disconnected";
+    out.places.push(Place::successor(
+        original,
+        Handover::Leave,
+        reason,
+        History::Keep,
+    ));
 }
 
 /// Which of several holders of a name stays; `None` if none of them is back from a silent node.

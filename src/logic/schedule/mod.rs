@@ -12,6 +12,8 @@ mod ports;
 mod rank;
 mod reconcile;
 pub mod reschedule;
+mod rolling;
+mod rollout;
 mod room;
 mod system;
 mod update;
@@ -23,14 +25,16 @@ use std::sync::Arc;
 
 use crate::id::Ids;
 use crate::model::{
-    AllocMetric, AllocStop, Allocation, CLIENT_LOST, CLIENT_PENDING, DESIRED_RUN, EVAL_BLOCKED,
-    EVAL_COMPLETE, EVAL_PENDING, Evaluation, GroupChanges, JOB_SYSTEM, Job, Plan,
-    TRIGGER_ALLOC_FAILURE, TRIGGER_QUEUED_ALLOCS, TaskGroup,
+    AllocDeploymentStatus, AllocMetric, AllocStop, Allocation, CLIENT_LOST, CLIENT_PENDING,
+    DESIRED_RUN, EVAL_BLOCKED, EVAL_COMPLETE, EVAL_PENDING, Evaluation, GroupChanges, JOB_SERVICE,
+    JOB_SYSTEM, Job, Plan, TRIGGER_ALLOC_FAILURE, TRIGGER_QUEUED_ALLOCS, TRIGGER_ROLLING_UPDATE,
+    TaskGroup,
 };
 use crate::state::Store;
 use crate::time::Time;
 use rank::Search;
-use reconcile::{History, Place, Reconciled};
+use reconcile::{Handover, History, Place, Reconciled};
+use rollout::Rollout;
 use room::Room;
 pub(crate) use update::changed;
 
@@ -56,6 +60,7 @@ pub fn schedule(store: &Store, eval: &Evaluation, now: Time, ids: &mut Ids) -> D
         ids,
         job: job.clone(),
         room: Room::new(store),
+        rollout: Rollout::of(store, job.as_deref()),
         plan: Plan {
             eval_id: eval.id.clone(),
             priority: eval.priority,
@@ -91,6 +96,7 @@ struct Run<'a> {
     /// `None`: stopped or gone.
     job: Option<Arc<Job>>,
     room: Room<'a>,
+    rollout: Rollout<'a>,
     plan: Plan,
     follow_ups: Vec<Evaluation>,
     failed: BTreeMap<String, AllocMetric>,
@@ -131,7 +137,7 @@ impl<'a> Run<'a> {
             places,
             later,
             changes,
-        } = reconcile::group(self.store, job, group, self.eval, self.now);
+        } = self.reconcile(job, group);
         *self.changes(&group.name) = changes;
         for (alloc, reason) in stops {
             self.stop(&alloc, reason);
@@ -144,8 +150,33 @@ impl<'a> Run<'a> {
         }
         let mut search = None;
         for place in places {
-            self.place(job, group, &mut search, &place);
+            match &place.job {
+                None => self.place(job, group, &mut search, &place),
+                Some(older) => {
+                    if let Some(group) = older.group(&group.name) {
+                        self.place(older, group, &mut None, &place);
+                    }
+                }
+            }
         }
+    }
+
+    fn reconcile(&mut self, job: &Arc<Job>, group: &TaskGroup) -> Reconciled {
+        let rolling = group.rolling().filter(|_| job.r#type == JOB_SERVICE);
+        let Some(update) = rolling else {
+            return reconcile::group(self.store, job, group, self.eval, self.now);
+        };
+        let rolled = rolling::group(rolling::Look {
+            store: self.store,
+            job,
+            group,
+            update,
+            current: self.rollout.current(),
+            eval: self.eval,
+            now: self.now,
+        });
+        self.rollout.note(&rolled, job, group, self.now, self.ids);
+        rolled.reconciled
     }
 
     fn changes(&mut self, group: &str) -> &mut GroupChanges {
@@ -169,6 +200,9 @@ impl<'a> Run<'a> {
         let mut alloc = alloc.clone();
         alloc.job = Some(Arc::clone(job));
         alloc.eval_id.clone_from(&self.eval.id);
+        if let Some(deployment) = self.rollout.member(&alloc.task_group) {
+            alloc.deployment_id = deployment;
+        }
         self.plan.places.push(alloc);
     }
 
@@ -197,6 +231,20 @@ impl<'a> Run<'a> {
         });
     }
 
+    /// The rest of a system job's allocations is replaced after a pause.
+    fn go_on_later(&mut self, job: &Job, pause: i64) {
+        let at = Time(self.now.0.saturating_add(pause));
+        if self.follow_ups.iter().any(|eval| eval.wait_until == at) {
+            return;
+        }
+        let next = Evaluation {
+            triggered_by: TRIGGER_ROLLING_UPDATE.to_owned(),
+            wait_until: at,
+            ..self.next_eval(job, EVAL_PENDING)
+        };
+        self.follow_ups.push(next);
+    }
+
     fn place<'g>(
         &mut self,
         job: &Arc<Job>,
@@ -207,7 +255,7 @@ impl<'a> Run<'a> {
         'a: 'g,
     {
         let previous = place.previous.as_deref();
-        let leaving = previous.filter(|_| place.stop_previous);
+        let leaving = previous.filter(|_| place.handover != Handover::Leave);
         if let Some(metric) = self.failed.get_mut(&group.name)
             && leaving.is_none_or(|leaving| brings_no_room(self.store, leaving))
         {
@@ -217,6 +265,12 @@ impl<'a> Run<'a> {
         }
         let search =
             search.get_or_insert_with(|| Search::new(&self.room, job, group, &self.eval.id));
+        if place.handover == Handover::Overlap
+            && !self.failed.contains_key(&group.name)
+            && self.place_beside(job, group, search, place)
+        {
+            return;
+        }
         if let Some(leaving) = leaving {
             self.room.release(leaving);
             search.left(&self.room, leaving);
@@ -224,16 +278,10 @@ impl<'a> Run<'a> {
         let avoid = avoided_nodes(place);
         match search.choose(&self.room, &avoid, self.ids) {
             Ok(chosen) => {
-                let mut alloc = self.allocation(job, group, place.name.clone(), chosen);
-                if let Some(previous) = previous {
-                    follow(&mut alloc, previous, place.history, self.now);
-                }
-                self.room.hold(&alloc);
-                search.joined(&self.room, &alloc);
+                self.take(job, group, search, place, chosen);
                 if let Some(leaving) = leaving {
                     self.stop(leaving, place.reason);
                 }
-                self.plan.places.push(alloc);
             }
             Err(metric) => {
                 if let Some(leaving) = leaving {
@@ -243,6 +291,61 @@ impl<'a> Run<'a> {
                 self.couldnt_place(group, *metric);
             }
         }
+    }
+
+    /// Places an allocation while the one it takes over from stays; `false` if there is no room
+    /// for both.
+    fn place_beside<'g>(
+        &mut self,
+        job: &Arc<Job>,
+        group: &'g TaskGroup,
+        search: &mut Search<'g>,
+        place: &Place,
+    ) -> bool
+    where
+        'a: 'g,
+    {
+        let Some(previous) = place.previous.as_deref() else {
+            return false;
+        };
+        // It goes where its predecessor is, if it can: that one will be gone.
+        search.crowds(&self.room, previous, false);
+        let avoid = avoided_nodes(place);
+        if let Ok(chosen) = search.choose(&self.room, &avoid, self.ids) {
+            self.take(job, group, search, place, chosen);
+            return true;
+        }
+        search.crowds(&self.room, previous, true);
+        false
+    }
+
+    /// The plan places an allocation on the node that was chosen.
+    fn take<'g>(
+        &mut self,
+        job: &Arc<Job>,
+        group: &'g TaskGroup,
+        search: &mut Search<'g>,
+        place: &Place,
+        chosen: rank::Chosen,
+    ) where
+        'a: 'g,
+    {
+        let mut alloc = self.allocation(job, group, place.name.clone(), chosen);
+        if let Some(previous) = place.previous.as_deref() {
+            follow(&mut alloc, previous, place.history, self.now);
+        }
+        if place.job.is_none()
+            && let Some(deployment) = self.rollout.member(&group.name)
+        {
+            alloc.deployment_id = deployment;
+            alloc.deployment_status = place.canary.then(|| AllocDeploymentStatus {
+                canary: true,
+                ..AllocDeploymentStatus::default()
+            });
+        }
+        self.room.hold(&alloc);
+        search.joined(&self.room, &alloc);
+        self.plan.places.push(alloc);
     }
 
     fn couldnt_place(&mut self, group: &TaskGroup, metric: AllocMetric) {
@@ -295,7 +398,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn finish(self) -> Decision {
+    fn finish(mut self) -> Decision {
+        let rollout = std::mem::take(&mut self.rollout);
+        let deployment_id = rollout.id();
+        (self.plan.deployment, self.plan.deployment_updates) = rollout.planned();
         let job = self.store.job(&self.eval.job_id);
         let groups = job.iter().flat_map(|job| &job.task_groups);
         let mut queued: BTreeMap<String, i64> =
@@ -304,10 +410,14 @@ impl<'a> Run<'a> {
             let waiting = i64::try_from(metric.coalesced_failures + 1).unwrap_or(i64::MAX);
             queued.insert(group.clone(), waiting);
         }
-        self.finish_with(queued)
+        self.finish_with(queued, deployment_id)
     }
 
-    fn finish_with(mut self, queued: BTreeMap<String, i64>) -> Decision {
+    fn finish_with(
+        mut self,
+        queued: BTreeMap<String, i64>,
+        deployment_id: Option<String>,
+    ) -> Decision {
         let blocked = match self.job.clone() {
             Some(job) if !self.failed.is_empty() => Some(Evaluation {
                 triggered_by: TRIGGER_QUEUED_ALLOCS.to_owned(),
@@ -328,6 +438,7 @@ impl<'a> Run<'a> {
                 .as_ref()
                 .map(|eval| eval.id.clone())
                 .unwrap_or_default(),
+            deployment_id: deployment_id.unwrap_or_else(|| self.eval.deployment_id.clone()),
             ..self.eval.clone()
         };
         Decision {

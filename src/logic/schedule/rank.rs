@@ -149,19 +149,24 @@ impl<'a> Search<'a> {
         if alloc.terminal() {
             return;
         }
+        self.crowds(room, alloc, more);
+        if let Some(node) = room.store().node(&alloc.node_id) {
+            for at in self.distinct.changed(node, more) {
+                self.look_at(room, at);
+            }
+        }
+    }
+
+    /// Whether others of the group keep away from an allocation's node for its sake.
+    pub(super) fn crowds(&mut self, room: &Room<'_>, alloc: &Allocation, yes: bool) {
         if let Some(at) = self.find(&alloc.node_id) {
             let same = &mut self.candidates[at].same;
-            *same = if more {
+            *same = if yes {
                 *same + 1
             } else {
                 same.saturating_sub(1)
             };
             self.look_at(room, at);
-        }
-        if let Some(node) = room.store().node(&alloc.node_id) {
-            for at in self.distinct.changed(node, more) {
-                self.look_at(room, at);
-            }
         }
     }
 

@@ -18,10 +18,55 @@ pub(super) struct Place {
     pub(super) name: String,
     /// The one it takes over from.
     pub(super) previous: Option<Arc<Allocation>>,
-    /// Whether that one stops as soon as this one has a place, and why.
-    pub(super) stop_previous: bool,
+    pub(super) handover: Handover,
+    /// Why that one stops.
     pub(super) reason: &'static str,
     pub(super) history: History,
+    /// The version it is of, if that isn't the newest one.
+    pub(super) job: Option<Arc<Job>>,
+    pub(super) canary: bool,
+}
+
+/// What becomes of the allocation that another one takes over from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handover {
+    /// Nothing: it isn't touched.
+    Leave,
+    /// It stops as soon as the other one has a place.
+    Stop,
+    /// It stays until the other one is healthy, if there is room for both; else it stops.
+    Overlap,
+}
+
+impl Place {
+    /// A first holder of a name.
+    pub(super) fn new(name: String) -> Self {
+        Self {
+            name,
+            previous: None,
+            handover: Handover::Leave,
+            reason: "",
+            history: History::Forget,
+            job: None,
+            canary: false,
+        }
+    }
+
+    pub(super) fn successor(
+        previous: &Arc<Allocation>,
+        handover: Handover,
+        reason: &'static str,
+        history: History,
+    ) -> Self {
+        Self {
+            previous: Some(Arc::clone(previous)),
+            handover,
+            reason,
+            history,
+            canary: previous.canary(),
+            ..Self::new(previous.name.clone())
+        }
+    }
 }
 
 /// What a new allocation knows of its predecessors' failures.
@@ -48,8 +93,8 @@ pub(super) struct Reconciled {
 }
 
 /// What one existing allocation calls for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
     /// It counts, and stays as it is.
     Keep,
     /// It counts for nothing any more and needs nothing.
@@ -96,20 +141,28 @@ pub(super) fn group(
     }
     for index in (0..count).filter(|index| !taken.contains(index)) {
         out.changes.place += 1;
-        out.places.push(Place {
-            name: format!("{}.{}[{index}]", job.id, group.name),
-            previous: None,
-            stop_previous: false,
-            reason: "",
-            history: History::Forget,
-        });
+        let name = format!("{}.{}[{index}]", job.id, group.name);
+        out.places.push(Place::new(name));
     }
-    // Replacements bring their predecessors' room with them, so they come first.
-    out.places.sort_by_key(|place| !place.stop_previous);
-    out
+    out.in_order()
 }
 
-fn fate(store: &Store, job: &Job, group: &TaskGroup, alloc: &Allocation, now: Time) -> Fate {
+impl Reconciled {
+    /// Replacements bring their predecessors' room with them, so they come first.
+    pub(super) fn in_order(mut self) -> Self {
+        self.places
+            .sort_by_key(|place| place.handover == Handover::Leave);
+        self
+    }
+}
+
+pub(super) fn fate(
+    store: &Store,
+    job: &Job,
+    group: &TaskGroup,
+    alloc: &Allocation,
+    now: Time,
+) -> Fate {
     if alloc.server_terminal() {
         return Fate::Gone;
     }
@@ -130,7 +183,7 @@ fn fate(store: &Store, job: &Job, group: &TaskGroup, alloc: &Allocation, now: Ti
         None => Fate::Lost,
         Some(node) if node.away() && still_stopping(node, alloc, now) => Fate::Keep,
         Some(node) if node.away() => Fate::Lost,
-        Some(node) if node.drain => Fate::Migrate,
+        Some(_) if alloc.migrate => Fate::Migrate,
         Some(_) if up_to_date => Fate::Keep,
         Some(_) if update::in_place(store, job, group, alloc) => Fate::UpdateInPlace,
         Some(_) => Fate::Replace,
@@ -156,7 +209,7 @@ fn asks_for_other(job: &Job, group: &TaskGroup, alloc: &Allocation) -> bool {
     job.r#type == JOB_BATCH || update::tasks_changed(alloc, group)
 }
 
-fn surplus(out: &mut Reconciled, alloc: &Arc<Allocation>) {
+pub(super) fn surplus(out: &mut Reconciled, alloc: &Arc<Allocation>) {
     if !alloc.client_terminal() {
         out.changes.stop += 1;
     }
@@ -168,7 +221,7 @@ fn surplus(out: &mut Reconciled, alloc: &Arc<Allocation>) {
     out.stops.push((Arc::clone(alloc), reason));
 }
 
-fn act(
+pub(super) fn act(
     out: &mut Reconciled,
     store: &Store,
     group: &TaskGroup,
@@ -177,14 +230,9 @@ fn act(
     eval: &Evaluation,
     now: Time,
 ) {
-    let replace = |out: &mut Reconciled, stop_previous, reason, history| {
-        out.places.push(Place {
-            name: alloc.name.clone(),
-            previous: Some(Arc::clone(alloc)),
-            stop_previous,
-            reason,
-            history,
-        });
+    let replace = |out: &mut Reconciled, handover, reason, history| {
+        let place = Place::successor(alloc, handover, reason, history);
+        out.places.push(place);
     };
     match fate {
         Fate::Gone => {}
@@ -196,27 +244,39 @@ fn act(
         Fate::Replace => {
             out.changes.destructive_update += 1;
             let reason = "alloc is being updated due to job update";
-            replace(out, true, reason, History::Forget);
+            replace(out, Handover::Stop, reason, History::Forget);
         }
         Fate::Migrate => {
             out.changes.migrate += 1;
-            replace(out, true, "alloc is being migrated", History::Keep);
+            let reason = "alloc is being migrated";
+            // Its time is over: it leaves whether there is room elsewhere or not.
+            let node = store.node(&alloc.node_id);
+            let forced = node.is_some_and(|node| node.forced_out(now));
+            if forced {
+                out.stops.push((Arc::clone(alloc), reason));
+            }
+            let handover = if forced {
+                Handover::Leave
+            } else {
+                Handover::Stop
+            };
+            replace(out, handover, reason, History::Keep);
         }
         Fate::Lost => {
             out.changes.place += 1;
             // Its node may be back before there is a place for another one.
             let reason = "alloc is lost since its node is down";
-            replace(out, true, reason, History::Keep);
+            replace(out, Handover::Stop, reason, History::Keep);
         }
         Fate::Expired => {
             out.changes.place += 1;
             let reason = "alloc is lost since its node was disconnected for too long";
             out.stops.push((Arc::clone(alloc), reason));
-            replace(out, false, reason, History::Keep);
+            replace(out, Handover::Leave, reason, History::Keep);
         }
         Fate::Ended => {
             out.changes.place += 1;
-            replace(out, true, "alloc has ended", History::Forget);
+            replace(out, Handover::Stop, "alloc has ended", History::Forget);
         }
         Fate::Failed => match verdict(store, group, alloc, eval, now) {
             Verdict::Never => out.changes.ignore += 1,
@@ -229,7 +289,7 @@ fn act(
             Verdict::Now => {
                 out.changes.place += 1;
                 let reason = "alloc was rescheduled because it failed";
-                replace(out, true, reason, History::Add);
+                replace(out, Handover::Stop, reason, History::Add);
             }
         },
     }

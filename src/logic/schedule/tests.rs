@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 mod disconnect;
 mod lost;
 pub(crate) mod random;
+mod rolling;
 
 use std::collections::BTreeSet;
 
@@ -402,6 +403,7 @@ fn a_port_taken_on_the_host_is_tried_elsewhere_at_once_but_not_for_ever() {
                 client_status: CLIENT_FAILED.into(),
                 client_description: String::new(),
                 task_states: [("t".to_owned(), state)].into(),
+                health: None,
             }],
         });
         cluster.settle();

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Allocation, JOB_SYSTEM, Plan, TaskGroup};
+use crate::model::{Allocation, JOB_SYSTEM, Job, Plan, TaskGroup};
 use crate::state::Store;
 
 /// What of a plan can be committed, and which nodes' parts can't.
@@ -21,6 +21,8 @@ pub fn verify(store: &Store, mut plan: Plan) -> Verified {
         let places = plan.places.drain(..).map(|alloc| alloc.node_id);
         let refused = stops.chain(places).map(|node| (node, why.to_owned()));
         let refused = refused.collect();
+        plan.deployment = None;
+        plan.deployment_updates.clear();
         return Verified { plan, refused };
     }
     let mut refused = BTreeMap::new();
@@ -39,7 +41,10 @@ fn outdated(store: &Store, plan: &Plan) -> Option<&'static str> {
     let wanted = |id: &str| store.job(id).filter(|job| !job.stop);
     if let Some(job) = &plan.job {
         let current = wanted(&job.id).map(|current| current.job_modify_index);
-        return (current != Some(job.job_modify_index)).then_some("the job was changed meanwhile");
+        if current != Some(job.job_modify_index) {
+            return Some("the job was changed meanwhile");
+        }
+        return outdated_rollout(store, job, plan);
     }
     let mut stopped = plan
         .stops
@@ -47,6 +52,25 @@ fn outdated(store: &Store, plan: &Plan) -> Option<&'static str> {
         .filter_map(|stop| store.alloc(&stop.alloc_id));
     let stops_wanted = stopped.any(|alloc| wanted(&alloc.job_id).is_some());
     stops_wanted.then_some("the job was registered again meanwhile")
+}
+
+/// What a plan places is part of a rollout that goes on, and that nobody else has begun.
+fn outdated_rollout(store: &Store, job: &Job, plan: &Plan) -> Option<&'static str> {
+    let begun = plan.deployment.as_ref().map(|planned| planned.id.as_str());
+    let is_new = begun.is_some_and(|id| store.deployment(id).is_none());
+    if is_new && store.deployment_of(job).is_some() {
+        return Some("another plan began the job's rollout");
+    }
+    let new = plan
+        .places
+        .iter()
+        .filter(|alloc| store.alloc(&alloc.id).is_none());
+    let mut of_rollouts = new
+        .map(|alloc| alloc.deployment_id.as_str())
+        .filter(|id| !id.is_empty() && !(is_new && begun == Some(id)));
+    let goes_on = |id: &str| store.deployment(id).is_some_and(|row| row.active());
+    let ended = of_rollouts.any(|id| !goes_on(id));
+    ended.then_some("the job's rollout has ended meanwhile")
 }
 
 fn leave_out(plan: &mut Plan, refused: &BTreeMap<String, String>) {
@@ -70,7 +94,7 @@ fn refusals(store: &Store, plan: &Plan) -> BTreeMap<String, String> {
         .iter()
         .filter(|stop| stop.follow_up_eval.is_none());
     let stopped: BTreeSet<&str> = stops.map(|stop| stop.alloc_id.as_str()).collect();
-    let live = live_names(store, plan, &stopped);
+    let holders = holders(store, plan, &stopped);
     let mut leaving: BTreeMap<&str, Vec<&Allocation>> = BTreeMap::new();
     for alloc in stopped.iter().filter_map(|id| store.alloc(id)) {
         leaving.entry(&alloc.node_id).or_default().push(alloc);
@@ -83,7 +107,7 @@ fn refusals(store: &Store, plan: &Plan) -> BTreeMap<String, String> {
     }
     let mut refused = BTreeMap::new();
     for (node_id, new) in by_node {
-        let twice = new.iter().find(|alloc| live.contains(&slot(alloc)));
+        let twice = new.iter().find(|alloc| !may_join(alloc, &holders));
         let checked = match twice {
             Some(alloc) => Err(format!("{} was placed by another plan", alloc.name)),
             None => node(store, node_id, &new, leaving.get(node_id)),
@@ -105,17 +129,35 @@ fn slot(alloc: &Allocation) -> (&str, &str) {
     (&alloc.name, node)
 }
 
-fn live_names<'a>(
-    store: &'a Store,
-    plan: &'a Plan,
-    stopped: &BTreeSet<&str>,
-) -> BTreeSet<(&'a str, &'a str)> {
+type Holders<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a Allocation>>;
+
+/// Who holds the names of the plan's job and goes on doing so.
+fn holders<'a>(store: &'a Store, plan: &'a Plan, stopped: &BTreeSet<&str>) -> Holders<'a> {
     let of_job = plan.job.iter().flat_map(|job| store.allocs_of_job(&job.id));
-    of_job
+    let staying = of_job
         .filter(|alloc| !alloc.terminal() && !stopped.contains(alloc.id.as_str()))
-        .filter(|alloc| !alloc.unknown() || !alloc.group().is_some_and(TaskGroup::replaces_unknown))
-        .map(|alloc| slot(alloc))
-        .collect()
+        .filter(|alloc| {
+            !alloc.unknown() || !alloc.group().is_some_and(TaskGroup::replaces_unknown)
+        });
+    let mut holders = Holders::new();
+    for alloc in staying {
+        holders.entry(slot(alloc)).or_default().push(alloc);
+    }
+    holders
+}
+
+/// Whether an allocation may be placed with this name: nobody else holds it, or one of another
+/// version that it takes over from in a deployment, or that it is a canary beside.
+fn may_join(alloc: &Allocation, holders: &Holders<'_>) -> bool {
+    let Some(others) = holders.get(&slot(alloc)) else {
+        return true;
+    };
+    let version = |alloc: &Allocation| alloc.job.as_ref().map(|job| job.job_modify_index);
+    let rolls = |other: &Allocation| {
+        let a_part = !alloc.deployment_id.is_empty() || !other.deployment_id.is_empty();
+        a_part && version(other) != version(alloc)
+    };
+    others.len() == 1 && others.iter().all(|other| rolls(other))
 }
 
 fn node(

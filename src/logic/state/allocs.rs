@@ -16,6 +16,7 @@ impl Store {
     pub(super) fn apply_plan(&mut self, plan: Plan, now: &mut Applying) -> Vec<(String, String)> {
         let Verified { plan, refused } = verify(self, plan);
         let mut touched = BTreeSet::new();
+        self.roll_out(plan.deployment, plan.deployment_updates, now);
         for stop in plan.stops {
             if let Some(job_id) = self.apply_stop(stop, now) {
                 touched.insert(job_id);
@@ -79,11 +80,15 @@ impl Store {
     fn apply_update(&mut self, planned: &Allocation, now: &mut Applying) {
         let current = self.allocs.get(&planned.id);
         if let Some(current) = current.filter(|current| !current.server_terminal()) {
-            let alloc = Allocation {
+            let mut alloc = Allocation {
                 job: planned.job.clone(),
                 eval_id: planned.eval_id.clone(),
                 ..(**current).clone()
             };
+            if alloc.deployment_id != planned.deployment_id {
+                alloc.deployment_id.clone_from(&planned.deployment_id);
+                alloc.deployment_status = None;
+            }
             self.put_alloc(alloc, true, now);
         }
     }
@@ -127,6 +132,7 @@ impl Store {
         let mut freed = false;
         let mut ended = BTreeSet::new();
         let mut touched = BTreeSet::new();
+        let mut judged = BTreeSet::new();
         for report in reports {
             let Some(old) = self.allocs.get(&report.alloc_id) else {
                 continue;
@@ -147,7 +153,13 @@ impl Store {
             }
             // What ended stays so, whatever a late report says; only a lost one may turn up again.
             let late = was_terminal && !alloc.client_terminal() && old.client_status != CLIENT_LOST;
-            if late || alloc == **old {
+            if late {
+                continue;
+            }
+            if Self::hear_health(&mut alloc, report.health.as_ref(), now) {
+                judged.insert(alloc.id.clone());
+            }
+            if alloc == **old {
                 continue;
             }
             freed |= alloc.client_terminal() && !was_terminal;
@@ -164,6 +176,7 @@ impl Store {
             let eval = Self::eval_for(&job, TRIGGER_ALLOC_FAILURE, now);
             self.put_eval(eval, now);
         }
+        self.follow_health(&judged, now);
         for job_id in touched {
             self.refresh_job(&job_id, now);
         }
@@ -184,6 +197,7 @@ impl Store {
         }
         let old = self.allocs.get(&alloc.id).cloned();
         self.account(old.as_deref(), Some(&alloc));
+        self.count_in_deployment(old.as_deref(), &alloc, now);
         self.allocs_by_job
             .insert((alloc.job_id.clone(), alloc.id.clone()), ());
         self.allocs_by_node

@@ -5,8 +5,8 @@ use thiserror::Error;
 
 use super::dump::Dump;
 use crate::model::{
-    AllocReport, CatalogChange, CatalogNode, Evaluation, External, Job, KvChange, Node, Plan,
-    Session, TxnDone, TxnOp, UserEvent, Withdrawal,
+    AllocReport, CatalogChange, CatalogNode, DeploymentChange, DrainStrategy, Evaluation, External,
+    Job, KvChange, Node, Plan, Session, TxnDone, TxnOp, UserEvent, Withdrawal,
 };
 use crate::time::Time;
 
@@ -57,6 +57,21 @@ pub enum Command {
     SetNodeEligibility {
         node_id: String,
         eligible: bool,
+    },
+    /// Begins to empty a node; with nothing, ends that.
+    SetNodeDrain {
+        node_id: String,
+        drain: Option<DrainStrategy>,
+        /// Whether new allocations may be placed there once it isn't drained.
+        eligible: bool,
+        /// It ends because the node is empty.
+        complete: bool,
+    },
+    /// Allocations have to leave their nodes.
+    MigrateAllocs {
+        alloc_ids: Vec<String>,
+        /// Why, as evaluations say it.
+        trigger: String,
     },
     /// What a node says of its allocations.
     ReportAllocs {
@@ -141,6 +156,30 @@ pub enum Command {
     FireEvent {
         event: UserEvent,
     },
+    /// Somebody acts on how versions of a job follow each other.
+    Rollout(Rollout),
+}
+
+/// What is asked about a job's versions and their rollouts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rollout {
+    Change {
+        deployment_id: String,
+        change: DeploymentChange,
+    },
+    /// Makes an earlier version of a job the newest one.
+    Revert {
+        job_id: String,
+        version: u64,
+        /// Only if the job is at this version.
+        prior: Option<u64>,
+    },
+    /// A user says whether a version of a job is one to go back to.
+    SetStability {
+        job_id: String,
+        version: u64,
+        stable: bool,
+    },
 }
 
 /// What an entry's proposer learns.
@@ -174,6 +213,13 @@ pub enum Reply {
     Fired {
         id: String,
     },
+    /// The evaluation that follows, the deployment's new index, and the version its job went back
+    /// to.
+    DeploymentChanged {
+        eval_id: String,
+        modify_index: u64,
+        reverted_to: Option<u64>,
+    },
 }
 
 /// Why an entry changed nothing.
@@ -191,8 +237,24 @@ pub enum Refusal {
     NoSuchJob(String),
     #[error("node \"{0}\" not found")]
     NoSuchNode(String),
+    #[error("allocation \"{0}\" has stopped, or is about to")]
+    AllocStopped(String),
     #[error("node secret ID does not match")]
     WrongSecret,
+    #[error("deployment \"{0}\" not found")]
+    NoSuchDeployment(String),
+    #[error("can't {0} terminal deployment")]
+    DeploymentEnded(String),
+    #[error("{0}")]
+    NotPromotable(String),
+    #[error("allocation \"{id}\" isn't part of deployment \"{deployment}\"")]
+    NotInDeployment { id: String, deployment: String },
+    #[error("job \"{job}\" has no version {version}")]
+    NoSuchVersion { job: String, version: u64 },
+    #[error("can't revert to current version")]
+    CurrentVersion,
+    #[error("Current job has version {actual}; enforcing version {asked}")]
+    OtherVersion { asked: u64, actual: u64 },
     #[error("another restore came in between, or this one took too long: nothing is changed")]
     RestoreInterrupted,
     #[error("invalid session \"{0}\"")]
@@ -201,6 +263,17 @@ pub enum Refusal {
     SessionCannotBe(String),
     #[error("{0}")]
     CatalogCannotBe(String),
+    #[error(
+        "the route \"{route}\" of service \"{service}\" belongs to service \"{other_service}\" of \
+         job \"{job}\": use another host or path, stop that job first, or add weight=0.5 to the \
+         tag if both are to share it"
+    )]
+    RouteTaken {
+        route: String,
+        service: String,
+        job: String,
+        other_service: String,
+    },
 }
 
 impl Refusal {
@@ -210,8 +283,18 @@ impl Refusal {
             Self::JobExists
             | Self::NoJobToCheck { .. }
             | Self::JobChanged { .. }
-            | Self::RestoreInterrupted => 409,
-            Self::NoSuchJob(_) | Self::NoSuchNode(_) => 404,
+            | Self::OtherVersion { .. }
+            | Self::AllocStopped(_)
+            | Self::RestoreInterrupted
+            | Self::RouteTaken { .. } => 409,
+            Self::NoSuchJob(_)
+            | Self::NoSuchNode(_)
+            | Self::NoSuchDeployment(_)
+            | Self::NoSuchVersion { .. } => 404,
+            Self::DeploymentEnded(_)
+            | Self::NotPromotable(_)
+            | Self::NotInDeployment { .. }
+            | Self::CurrentVersion => 400,
             Self::WrongSecret => 403,
             Self::NoSuchSession(_) | Self::SessionCannotBe(_) | Self::CatalogCannotBe(_) => 400,
         }

@@ -9,8 +9,8 @@ use super::kv::Kv;
 use super::staged::{Staged, StagedDump};
 use super::{Applying, Proposed, Store, Topic};
 use crate::model::{
-    Allocation, CatalogNode, Check, EVAL_BLOCKED, Evaluation, Job, KvPair, Node, ServiceInstance,
-    Session, UserEvent,
+    Allocation, CatalogNode, Check, Deployment, EVAL_BLOCKED, Evaluation, Job, KvPair, Node,
+    ServiceInstance, Session, UserEvent,
 };
 use crate::table::Table;
 use crate::time::Time;
@@ -29,6 +29,7 @@ pub struct Dump {
     pub allocs: Vec<Arc<Allocation>>,
     pub node_alloc_index: Vec<(String, u64)>,
     pub evals: Vec<Arc<Evaluation>>,
+    pub deployments: Vec<Arc<Deployment>>,
     pub catalog_nodes: Vec<Arc<CatalogNode>>,
     pub services: Vec<Arc<ServiceInstance>>,
     pub checks: Vec<Arc<Check>>,
@@ -74,6 +75,7 @@ impl Store {
             allocs: self.allocs.values().cloned().collect(),
             node_alloc_index: numbers(&self.node_alloc_index),
             evals: self.evals.values().cloned().collect(),
+            deployments: self.deployments.values().cloned().collect(),
             catalog_nodes: self.catalog_nodes.values().cloned().collect(),
             services: self.services.values().cloned().collect(),
             checks: self.checks.values().cloned().collect(),
@@ -137,6 +139,12 @@ impl Store {
             }
             store.evals.insert_shared(eval.id.clone(), eval);
         }
+        for row in dump.deployments {
+            store
+                .deployments_by_job
+                .insert((row.job_id.clone(), row.id.clone()), ());
+            store.deployments.insert_shared(row.id.clone(), row);
+        }
         for node in dump.catalog_nodes {
             store.catalog_nodes.insert_shared(node.node.clone(), node);
         }
@@ -198,6 +206,10 @@ impl Store {
             ),
             ("evals_by_job", self.evals_by_job == fresh.evals_by_job),
             ("evals_blocked", self.evals_blocked == fresh.evals_blocked),
+            (
+                "deployments_by_job",
+                self.deployments_by_job == fresh.deployments_by_job,
+            ),
         ];
         let stale = agreements.into_iter().filter(|(_, agrees)| !agrees);
         stale.map(|(table, _)| table).collect()

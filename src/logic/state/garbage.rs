@@ -18,6 +18,7 @@ impl Store {
         self.collect_allocs(evals_before, now);
         self.collect_evals(evals_before, now);
         self.collect_jobs(jobs_before, now);
+        self.collect_deployments(evals_before, now);
         self.collect_nodes(nodes_before, now);
     }
 
@@ -105,7 +106,28 @@ impl Store {
                 self.forget_eval(&eval, now);
             }
             self.forget_job(&id);
+            self.forget_deployments_of(&id, now);
             self.touch(Topic::Jobs, now);
+        }
+    }
+
+    /// Deployments that have ended, unless something of theirs runs, or they are of a job as it is
+    /// now: a rollout that failed isn't begun anew.
+    fn collect_deployments(&mut self, before: Time, now: &mut Applying) {
+        let live: BTreeSet<&str> = self
+            .allocs()
+            .filter(|alloc| !alloc.terminal())
+            .map(|alloc| alloc.deployment_id.as_str())
+            .collect();
+        let old: Vec<String> = self
+            .deployments()
+            .filter(|row| !row.active() && row.modify_time < before.0)
+            .filter(|row| !live.contains(row.id.as_str()))
+            .filter(|row| self.jobs.get(&row.job_id).is_none_or(|job| !row.is_of(job)))
+            .map(|row| row.id.clone())
+            .collect();
+        for id in old {
+            self.forget_deployment(&id, now);
         }
     }
 

@@ -9,11 +9,15 @@ use super::{Applying, Refusal, Reply, Store, Topic};
 use crate::model::{
     CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, CLIENT_PENDING, CLIENT_RUNNING, CLIENT_UNKNOWN,
     Evaluation, JOB_DEAD, JOB_PENDING, JOB_RUNNING, JOB_SYSTEM, Job, TRIGGER_JOB_DEREGISTER,
-    TRIGGER_JOB_REGISTER,
+    TRIGGER_JOB_REGISTER, described,
 };
+use crate::routes;
 
 /// How many versions of a job are kept to look at and go back to.
 const VERSIONS_KEPT: usize = 6;
+
+/// What marks a tag as a route.
+const TAG_PREFIX: &str = "urlprefix-";
 
 impl Store {
     pub(super) fn register_job(
@@ -24,6 +28,12 @@ impl Store {
     ) -> Result<Reply, Refusal> {
         let existing = self.jobs.get(&job.id).cloned();
         check(check_index, existing.as_deref())?;
+        if existing
+            .as_ref()
+            .is_none_or(|old| old.stop || !same_ask(old, &job))
+        {
+            self.check_routes(&job)?;
+        }
         job.create_index = existing.as_ref().map_or(now.index, |old| old.create_index);
         job.modify_index = now.index;
         job.submit_time = now.at.0;
@@ -37,11 +47,13 @@ impl Store {
             } else {
                 job.version = old.version + 1;
                 job.job_modify_index = now.index;
+                job.stable = false;
             }
             job.status.clone_from(&old.status);
         } else {
             job.version = 0;
             job.job_modify_index = now.index;
+            job.stable = false;
             JOB_PENDING.clone_into(&mut job.status);
         }
         let eval = Self::eval_for(&job, TRIGGER_JOB_REGISTER, now);
@@ -50,10 +62,105 @@ impl Store {
             job_modify_index: job.job_modify_index,
         };
         let job_id = job.id.clone();
+        if existing.is_none_or(|old| old.version != job.version) {
+            self.cancel_deployments(&job_id, described::NEWER_JOB, now);
+        }
         self.put_job(job, true, now);
         self.put_eval(eval, now);
         self.refresh_job(&job_id, now);
         Ok(reply)
+    }
+
+    /// Nobody else's route may be taken over by the way.
+    fn check_routes(&self, job: &Job) -> Result<(), Refusal> {
+        let others = self.jobs.values().map(AsRef::as_ref);
+        match routes::claimed(job, others, TAG_PREFIX) {
+            None => Ok(()),
+            Some(taken) => Err(Refusal::RouteTaken {
+                route: taken.source,
+                service: taken.service,
+                job: taken.job,
+                other_service: taken.other_service,
+            }),
+        }
+    }
+
+    /// Makes an earlier version of a job its newest one.
+    pub(super) fn revert_job(
+        &mut self,
+        job_id: &str,
+        version: u64,
+        prior: Option<u64>,
+        now: &mut Applying,
+    ) -> Result<Reply, Refusal> {
+        let current = self.jobs.get(job_id);
+        let current = current.ok_or_else(|| Refusal::NoSuchJob(job_id.to_owned()))?;
+        let actual = current.version;
+        if let Some(asked) = prior.filter(|asked| *asked != actual) {
+            return Err(Refusal::OtherVersion { asked, actual });
+        }
+        if version == actual && !current.stop {
+            return Err(Refusal::CurrentVersion);
+        }
+        let job = job_id.to_owned();
+        let wanted = self.versions.get(&(job.clone(), version)).cloned();
+        let wanted = wanted.ok_or(Refusal::NoSuchVersion { job, version })?;
+        self.register_job((*wanted).clone(), None, now)
+    }
+
+    /// The same, after a rollout that failed.
+    pub(super) fn go_back_to(&mut self, stable: &Job, now: &mut Applying) {
+        let Some(current) = self.jobs.get(&stable.id) else {
+            return;
+        };
+        let job = Job {
+            version: current.version + 1,
+            stable: false,
+            status: current.status.clone(),
+            modify_index: now.index,
+            job_modify_index: now.index,
+            submit_time: now.at.0,
+            stop: false,
+            ..stable.clone()
+        };
+        self.put_job(job, true, now);
+    }
+
+    pub(super) fn set_stability(
+        &mut self,
+        job_id: &str,
+        version: u64,
+        stable: bool,
+        now: &Applying,
+    ) -> Result<Reply, Refusal> {
+        if !self.jobs.contains(job_id) {
+            return Err(Refusal::NoSuchJob(job_id.to_owned()));
+        }
+        let job = job_id.to_owned();
+        if !self.versions.contains(&(job.clone(), version)) {
+            return Err(Refusal::NoSuchVersion { job, version });
+        }
+        self.set_stable(job_id, version, stable, now);
+        Ok(Reply::Done)
+    }
+
+    /// Notes whether a version of a job is one to go back to.
+    pub(super) fn set_stable(&mut self, job_id: &str, version: u64, stable: bool, now: &Applying) {
+        let key = (job_id.to_owned(), version);
+        if let Some(row) = self.versions.get(&key) {
+            let mut row = (**row).clone();
+            row.stable = stable;
+            row.modify_index = now.index;
+            self.versions.insert(key, row);
+            self.touch(Topic::Jobs, now);
+        }
+        let current = self.jobs.get(job_id);
+        if let Some(job) = current.filter(|job| job.version == version) {
+            let mut job = (**job).clone();
+            job.stable = stable;
+            job.modify_index = now.index;
+            self.put_job(job, false, now);
+        }
     }
 
     pub(super) fn deregister_job(
@@ -77,11 +184,14 @@ impl Store {
                 now.index
             },
         };
+        self.cancel_deployments(job_id, described::STOPPED_JOB, now);
         if purge {
             self.forget_job(job_id);
+            self.forget_deployments_of(job_id, now);
             self.touch(Topic::Jobs, now);
         } else if !job.stop {
             job.stop = true;
+            job.stable = false;
             job.version += 1;
             job.modify_index = now.index;
             job.job_modify_index = now.index;
@@ -131,17 +241,26 @@ impl Store {
         if new_version {
             self.versions
                 .insert_shared((job.id.clone(), job.version), Arc::clone(&job));
-            let kept: Vec<u64> = self
-                .job_versions(&job.id)
-                .iter()
-                .map(|job| job.version)
-                .collect();
-            for version in kept.into_iter().skip(VERSIONS_KEPT) {
-                self.versions.remove(&(job.id.clone(), version));
-            }
+            self.forget_old_versions(&job.id);
         }
         self.jobs.insert_shared(job.id.clone(), job);
         self.touch(Topic::Jobs, now);
+    }
+
+    /// The one to go back to is kept, however old it is.
+    fn forget_old_versions(&mut self, job_id: &str) {
+        let versions = self.job_versions(job_id);
+        let surplus = versions.len().saturating_sub(VERSIONS_KEPT);
+        let stable = versions.iter().find(|job| job.stable);
+        let stable = stable.map(|job| job.version);
+        let oldest_first = versions.iter().rev().map(|job| job.version);
+        let forgotten: Vec<u64> = oldest_first
+            .filter(|version| Some(*version) != stable)
+            .take(surplus)
+            .collect();
+        for version in forgotten {
+            self.versions.remove(&(job_id.to_owned(), version));
+        }
     }
 
     pub(super) fn forget_job(&mut self, job_id: &str) {
@@ -266,7 +385,7 @@ fn check(check_index: Option<u64>, existing: Option<&Job>) -> Result<(), Refusal
 }
 
 /// Whether two jobs ask for the same, whatever the servers have noted on them.
-fn same_ask(old: &Job, new: &Job) -> bool {
+pub(super) fn same_ask(old: &Job, new: &Job) -> bool {
     let bare = |job: &Job| Job {
         status: String::new(),
         status_description: String::new(),

@@ -7,7 +7,9 @@
 mod allocs;
 mod catalog;
 mod command;
+mod deployments;
 mod disconnect;
+mod drain;
 mod dump;
 mod evals;
 mod events;
@@ -17,6 +19,7 @@ mod jobs;
 mod kv;
 mod nodes;
 mod proposals;
+mod rollout;
 mod said;
 mod sessions;
 mod staged;
@@ -28,7 +31,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{Command, Entry, Outcome, Refusal, Reply};
+pub use command::{Command, Entry, Outcome, Refusal, Reply, Rollout};
 pub use dump::{Dump, KvDump};
 pub use jobs::{GroupSummary, JobSummary};
 pub use proposals::Proposed;
@@ -37,8 +40,8 @@ pub use usage::Usage;
 
 use crate::id::Ids;
 use crate::model::{
-    AllocId, Allocation, CatalogNode, Check, EvalId, Evaluation, Job, JobId, Node, NodeId,
-    ServiceInstance, Session, UserEvent,
+    AllocId, Allocation, CatalogNode, Check, Deployment, EvalId, Evaluation, Job, JobId, Node,
+    NodeId, ServiceInstance, Session, UserEvent,
 };
 use crate::table::Table;
 use crate::time::Time;
@@ -54,10 +57,11 @@ pub enum Topic {
     Kv,
     Sessions,
     Events,
+    Deployments,
 }
 
 impl Topic {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Jobs,
         Self::Nodes,
         Self::Allocs,
@@ -66,6 +70,7 @@ impl Topic {
         Self::Kv,
         Self::Sessions,
         Self::Events,
+        Self::Deployments,
     ];
 }
 
@@ -93,6 +98,8 @@ pub struct Store {
     evals: Table<EvalId, Evaluation>,
     evals_by_job: Table<(JobId, EvalId), ()>,
     evals_blocked: Table<EvalId, ()>,
+    deployments: Table<String, Deployment>,
+    deployments_by_job: Table<(JobId, String), ()>,
     catalog_nodes: Table<String, CatalogNode>,
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
@@ -171,6 +178,15 @@ impl Store {
             Command::SetNodeEligibility { node_id, eligible } => {
                 self.set_node_eligibility(&node_id, eligible, now)
             }
+            Command::SetNodeDrain {
+                node_id,
+                drain,
+                eligible,
+                complete,
+            } => self.set_node_drain(&node_id, drain, eligible, complete, now),
+            Command::MigrateAllocs { alloc_ids, trigger } => {
+                self.migrate_allocs(&alloc_ids, &trigger, now)
+            }
             Command::ReportAllocs {
                 node_id,
                 serial,
@@ -227,10 +243,8 @@ impl Store {
                 self.stage(id, *part, now);
                 Ok(Reply::Done)
             }
-            Command::Restore { id, staged, dump } => {
-                self.restore_staged(&id, staged, *dump, now)?;
-                Ok(Reply::Done)
-            }
+            Command::Restore { id, staged, dump } => self.restore_staged(&id, staged, *dump, now),
+            Command::Rollout(asked) => self.roll(asked, now),
         }
     }
 

@@ -26,6 +26,7 @@ impl Store {
             }
             node.create_index = old.create_index;
             node.drain = old.drain;
+            node.drain_strategy.clone_from(&old.drain_strategy);
             node.scheduling_eligibility
                 .clone_from(&old.scheduling_eligibility);
             node.events.clone_from(&old.events);
@@ -155,7 +156,7 @@ impl Store {
     }
 
     /// An evaluation for every job that has something on this node, and for every system job.
-    fn evaluate_node(&mut self, node_id: &str, now: &mut Applying) {
+    pub(super) fn evaluate_node(&mut self, node_id: &str, now: &mut Applying) {
         let mut job_ids: BTreeSet<String> = self
             .allocs_on_node(node_id)
             .filter(|alloc| !alloc.terminal())
@@ -200,9 +201,13 @@ fn offers_the_same(old: &Node, new: &Node) -> bool {
 }
 
 fn note(node: &mut Node, message: &str, now: &Applying) {
+    note_of("Cluster", node, message, now);
+}
+
+pub(super) fn note_of(subsystem: &str, node: &mut Node, message: &str, now: &Applying) {
     node.events.push(NodeEvent {
         message: message.to_owned(),
-        subsystem: "Cluster".to_owned(),
+        subsystem: subsystem.to_owned(),
         details: BTreeMap::new(),
         timestamp: now.at,
         create_index: now.index,

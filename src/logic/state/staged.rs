@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::dump::KvDump;
-use super::{Applying, Dump, Refusal, Store};
+use super::{Applying, Dump, Refusal, Reply, Store};
 use crate::table::Table;
 use crate::time::Time;
 
@@ -72,7 +72,7 @@ impl Store {
         count: usize,
         mut last: Dump,
         now: &Applying,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Reply, Refusal> {
         if count > 0 && (self.staged.id != id || self.staged.parts.len() != count) {
             return Err(Refusal::RestoreInterrupted);
         }
@@ -81,7 +81,7 @@ impl Store {
             last.take_rows_of((**part).clone());
         }
         self.take_over(last, now);
-        Ok(())
+        Ok(Reply::Done)
     }
 
     /// Forgets a restore that was given up.
@@ -101,6 +101,7 @@ impl Dump {
         self.allocs.extend(other.allocs);
         self.node_alloc_index.extend(other.node_alloc_index);
         self.evals.extend(other.evals);
+        self.deployments.extend(other.deployments);
         self.catalog_nodes.extend(other.catalog_nodes);
         self.services.extend(other.services);
         self.checks.extend(other.checks);
@@ -126,6 +127,7 @@ impl Dump {
         parts.add::<M, _>(self.allocs, |dump| &mut dump.allocs);
         parts.add::<M, _>(self.node_alloc_index, |dump| &mut dump.node_alloc_index);
         parts.add::<M, _>(self.evals, |dump| &mut dump.evals);
+        parts.add::<M, _>(self.deployments, |dump| &mut dump.deployments);
         parts.add::<M, _>(self.catalog_nodes, |dump| &mut dump.catalog_nodes);
         parts.add::<M, _>(self.services, |dump| &mut dump.services);
         parts.add::<M, _>(self.checks, |dump| &mut dump.checks);
@@ -184,7 +186,7 @@ mod tests {
     use crate::duration::SECOND;
     use crate::model::{KvChange, KvPair};
     use crate::schedule::tests::cluster::{Cluster, service};
-    use crate::state::{Command, Reply};
+    use crate::state::Command;
 
     struct Json;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{PATIENCE, done, ensure, soon};
 use crate::errors::ContainersError;
-use crate::{Exit, LogStream, TaskKey, TaskSpec, World};
+use crate::{Exit, Found, LogStream, TaskKey, TaskSpec, World};
 
 /// How often a task's output is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -32,6 +32,7 @@ pub async fn containers(world: &World, probe: &Probe) -> Result<(), String> {
     what_is_missing(world, probe).await?;
     a_life(world, probe).await?;
     after_the_end(world, &probe.runs).await?;
+    files(world, probe).await?;
     replacement(world, probe).await?;
     an_end_of_its_own(world, probe).await?;
     unknown_tasks(world).await?;
@@ -153,6 +154,43 @@ async fn after_the_end(world: &World, spec: &TaskSpec) -> Result<(), String> {
     ensure(!known, || "a removed task can be reattached".to_owned())?;
     done("reading a removed task's output", read(world, &spec.key, 0)).await?;
     Ok(())
+}
+
+/// An allocation's directory can be looked into, but for secrets and what is elsewhere.
+async fn files(world: &World, probe: &Probe) -> Result<(), String> {
+    let TaskKey { alloc_id, task } = &probe.runs.key;
+    let look =
+        |path: String| async move { soon("looking", world.containers.look(alloc_id, &path)).await };
+    let root = look("/".to_owned()).await?;
+    let Ok(Found::Folder(_, inside)) = &root else {
+        return Err(format!("an allocation's directory is {root:?}"));
+    };
+    for name in ["alloc", task] {
+        ensure(
+            inside.iter().any(|file| file.is_dir && file.name == name),
+            || format!("there is no {name} in {inside:?}"),
+        )?;
+    }
+    let path = format!("alloc/logs/{task}.stdout.0");
+    let log = look(path.clone()).await?;
+    let says = matches!(&log, Ok(Found::File(file)) if file.size >= probe.says.len() as u64);
+    ensure(says, || format!("a task's output is {log:?}"))?;
+    let reading = world.containers.read_file(alloc_id, &path, 0, 64 * 1024);
+    let chunk = done("reading a file", reading).await?;
+    ensure(
+        String::from_utf8_lossy(&chunk.data).contains(&probe.says),
+        || format!("the file of a task's output holds {chunk:?}"),
+    )?;
+    for path in ["../x".to_owned(), format!("{task}/secrets")] {
+        let refused = look(path.clone()).await?;
+        ensure(matches!(refused, Err(ContainersError::Refused(_))), || {
+            format!("{path} of an allocation is {refused:?}")
+        })?;
+    }
+    let missing = look("no/such/file".to_owned()).await?;
+    ensure(matches!(missing, Err(ContainersError::Missing(_))), || {
+        format!("a file that doesn't exist is {missing:?}")
+    })
 }
 
 /// The same key again takes the place of the task before; its output goes on where that one ended.

@@ -196,6 +196,24 @@ impl Containers for Tasks {
         })
     }
 
+    fn look<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+    ) -> Asked<'a, Result<ports::Found, ContainersError>> {
+        Box::pin(async { refused() })
+    }
+
+    fn read_file<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: u64,
+        _: usize,
+    ) -> Asked<'a, Result<LogChunk, ContainersError>> {
+        Box::pin(async { refused() })
+    }
+
     fn list(&self) -> Asked<'_, Result<Vec<TaskKey>, ContainersError>> {
         Box::pin(async { Ok(self.output.lock().unwrap().keys().cloned().collect()) })
     }

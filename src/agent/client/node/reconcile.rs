@@ -152,6 +152,7 @@ impl Client {
             client_status: model::CLIENT_COMPLETE.to_owned(),
             client_description: "stopped before it ran".to_owned(),
             task_states: alloc.task_states.clone(),
+            health: None,
         };
         self.reports.insert(alloc.id.clone(), report);
         self.report_soon(ctx);

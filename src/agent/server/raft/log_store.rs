@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
+use super::format;
 use super::on_disk::OnDisk;
 use super::position::Position;
 use super::types::{LogEntry, LogId, SnapshotMeta, StorageError, TypeConfig, Vote};
@@ -28,8 +29,8 @@ use crate::server::beside::beside;
 use crate::wire;
 
 const PATH: &str = "server/raft.redb";
-const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
-const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+pub(super) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const VOTE: &str = "vote";
 const PURGED: &str = "purged";
 const COMMITTED: &str = "committed";
@@ -41,7 +42,7 @@ const CACHE_BYTES: usize = 1 << 20;
 /// Entries that are sent together have at most so many bytes, unless one alone has more.
 const SENT_BYTES_MAX: u64 = 256 << 10;
 
-type Failed = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Clone)]
 pub(crate) struct LogStore(Rc<Shared>);
@@ -232,6 +233,7 @@ fn recover(database: &Database) -> Result<Position, Failed> {
     let transaction = database.begin_write()?;
     transaction.open_table(LOG)?;
     transaction.open_table(META)?;
+    format::check(&transaction)?;
     transaction.commit()?;
 
     let transaction = database.begin_read()?;

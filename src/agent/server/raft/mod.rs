@@ -1,5 +1,6 @@
 //! Agreement between servers: openraft over our log, our state machine, our network.
 
+mod format;
 pub(super) mod log_store;
 pub(super) mod machine;
 pub(super) mod network;

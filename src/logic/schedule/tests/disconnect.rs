@@ -43,6 +43,7 @@ fn runs_since(cluster: &mut Cluster, alloc: &Allocation, secs: i64) {
             client_status: CLIENT_RUNNING.into(),
             client_description: String::new(),
             task_states: [("t".to_owned(), state)].into(),
+            health: None,
         }],
     });
 }
