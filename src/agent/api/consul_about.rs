@@ -33,14 +33,6 @@ async fn no_access_control() -> Failure {
     Failure::new(StatusCode::UNAUTHORIZED, "ACL support disabled")
 }
 
-/// What a browser or a check finds at the root.
-pub(super) async fn index(State(api): State<Api>) -> String {
-    format!(
-        "Consul Agent: the catalog of Drover {}\n",
-        api.identity.version
-    )
-}
-
 /// The instances of a service that take part in a service mesh: there is none.
 pub(super) async fn no_mesh(State(api): State<Api>, query: Query) -> Result<Response, Failure> {
     query::consul(&api, &query, index_of_catalog, |_| Ok(json!([]))).await
@@ -125,11 +117,11 @@ fn gauges(api: &Api) -> BTreeMap<&'static str, u64> {
 async fn metrics(State(api): State<Api>, query: Query) -> Response {
     let gauges = gauges(&api);
     if query.get("format") == Some("prometheus") {
-        let mut text = String::new();
-        for (name, value) in gauges {
+        let lines = gauges.into_iter().map(|(name, value)| {
             let name = name.replace('.', "_");
-            text += &format!("# TYPE {name} gauge\n{name} {value}\n");
-        }
+            format!("# TYPE {name} gauge\n{name} {value}\n")
+        });
+        let text: String = lines.collect();
         let kind = "text/plain; version=0.0.4; charset=utf-8";
         return ([(header::CONTENT_TYPE, kind)], text).into_response();
     }

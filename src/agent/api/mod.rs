@@ -239,7 +239,6 @@ pub fn consul(api: Api) -> Router {
         forward::to_server,
     ));
     let of_any_agent = Router::new()
-        .route("/", get(consul_about::index))
         .route("/v1/agent/self", get(consul_agent::own))
         .route("/v1/agent/services", get(consul_local::services))
         .route("/v1/agent/checks", get(consul_local::checks))

@@ -154,10 +154,10 @@ impl Answering {
                 Some(None) => not_leading(),
                 None => stopping(),
             },
-            Request::TakeOver => {
-                self.ask(TakeOver).await;
-                Response::Done
-            }
+            Request::TakeOver => self
+                .ask(TakeOver)
+                .await
+                .map_or(Response::Done, |()| Response::Done),
             Request::RemoveServer(id) if self.leads() => {
                 done(Some(self.server.remove_peer(&id).await))
             }
