@@ -154,15 +154,23 @@ impl Answering {
                 Some(None) => not_leading(),
                 None => stopping(),
             },
-            Request::TakeOver => {
-                self.ask(TakeOver).await;
-                Response::Done
-            }
+            Request::TakeOver => self
+                .ask(TakeOver)
+                .await
+                .map_or(Response::Done, |()| Response::Done),
             Request::RemoveServer(id) if self.leads() => {
                 done(Some(self.server.remove_peer(&id).await))
             }
             Request::Health if self.leads() => self.health().await,
-            Request::RemoveServer(_) | Request::Health => not_leading(),
+            Request::RenewSession(id) if self.leads() => self.renew(id).await,
+            Request::RemoveServer(_) | Request::Health | Request::RenewSession(_) => not_leading(),
+        }
+    }
+
+    async fn renew(&self, session: String) -> Response {
+        match self.server.renew_session(session).await {
+            Ok(there) => Response::Renewed(there),
+            Err(why) => Response::NoLeader(why),
         }
     }
 
@@ -206,6 +214,9 @@ impl Answering {
                 | Reply::Evaluated { .. }
                 | Reply::Planned { .. }
                 | Reply::Kv { .. }
+                | Reply::Txn(_)
+                | Reply::Session { .. }
+                | Reply::Fired { .. }
                 | Reply::DeploymentChanged { .. } => Response::Done,
             },
             Ok(Err(ProposeError::Refused(refusal))) => Response::Refused(refusal.to_string()),
