@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod cli_args;
 #[cfg(test)]
 mod docker;
@@ -18,3 +20,5 @@ mod program;
 mod quickstart;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod webdriver;

@@ -9,6 +9,7 @@ mod flapping_node;
 mod follower_isolated;
 mod leader_isolated;
 mod lose_quorum;
+mod node_drain;
 mod node_loss;
 mod old_leader_restarts;
 mod rolling_restart;
@@ -130,6 +131,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: false,
         story: |user| Box::pin(node_loss::story(user)),
+    },
+    Scenario {
+        name: "node-drain",
+        about: "A machine is emptied while visitors come; they notice nothing.",
+        servers: &[1, 3],
+        clients: 3,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(node_drain::story(user)),
     },
     Scenario {
         name: "flapping-node",

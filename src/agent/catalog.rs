@@ -46,6 +46,11 @@ pub struct Withdraw {
     pub owner: String,
 }
 
+/// Answered when the servers know all that is offered here now, or can't be reached.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Tell;
+
 /// A check was run.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -170,6 +175,16 @@ impl Catalog {
         }
     }
 
+    /// When the servers have been told what differs.
+    fn told(&mut self, ctx: &mut Context<Self>) -> ResponseFuture<()> {
+        let (done, known) = oneshot::channel();
+        self.waiting.push(done);
+        self.send(ctx);
+        Box::pin(async move {
+            known.await.ok();
+        })
+    }
+
     /// Sends what differs, unless something is under way: then it goes with the next round.
     fn send(&mut self, ctx: &mut Context<Self>) {
         if self.restoring {
@@ -288,12 +303,15 @@ impl Handler<Withdraw> for Catalog {
             self.rebuild();
         }
         // Also who asks again is answered only when the servers know.
-        let (done, known) = oneshot::channel();
-        self.waiting.push(done);
-        self.send(ctx);
-        Box::pin(async move {
-            known.await.ok();
-        })
+        self.told(ctx)
+    }
+}
+
+impl Handler<Tell> for Catalog {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Tell, ctx: &mut Self::Context) -> Self::Result {
+        self.told(ctx)
     }
 }
 

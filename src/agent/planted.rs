@@ -31,10 +31,12 @@ pub enum Planted {
     WithdrawAfterKill,
     /// The instances of a node that is down stay passing.
     DownNodeKeepsPassing,
+    /// An allocation is reported healthy as soon as it is there.
+    HealthyUnseen,
 }
 
 impl Planted {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::SkippedFsync,
         Self::VoteNotPersisted,
         Self::LeaseWithoutGrace,
@@ -47,6 +49,7 @@ impl Planted {
         Self::RestartForgetsTasks,
         Self::WithdrawAfterKill,
         Self::DownNodeKeepsPassing,
+        Self::HealthyUnseen,
     ];
 
     pub fn name(self) -> &'static str {
@@ -63,6 +66,7 @@ impl Planted {
             Self::RestartForgetsTasks => "restart-forgets-tasks",
             Self::WithdrawAfterKill => "withdraw-after-kill",
             Self::DownNodeKeepsPassing => "down-node-keeps-passing",
+            Self::HealthyUnseen => "healthy-unseen",
         }
     }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::alloc_fs::AllocFs;
 use super::alloc_logs::AllocLogs;
+use super::alloc_stop::AllocStop;
 use super::api::{
     AllocHealth, AllocStub, AllocUsage, SharedResources, TaskUsage, newest_first, whole,
 };
@@ -28,6 +29,7 @@ pub(super) enum AllocCommand {
     Status(AllocStatus),
     Logs(AllocLogs),
     Fs(AllocFs),
+    Stop(AllocStop),
 }
 
 impl AllocCommand {
@@ -36,6 +38,7 @@ impl AllocCommand {
             Self::Status(command) => command.run().await,
             Self::Logs(command) => command.run().await,
             Self::Fs(command) => command.run().await,
+            Self::Stop(command) => command.run().await,
         }
     }
 }

@@ -71,7 +71,8 @@ struct File {
     name: String,
     is_dir: bool,
     size: u64,
-    file_mode: String,
+    #[serde(rename = "FileMode")]
+    mode: String,
     mod_time: Time,
 }
 
@@ -120,7 +121,7 @@ impl AllocFs {
             let [size, time] = self.size_and_time(file);
             let slash = if file.is_dir { "/" } else { "" };
             let name = format!("{}{slash}", file.name);
-            [file.file_mode.clone(), size, time, name]
+            [file.mode.clone(), size, time, name]
         };
         let header = ["Mode", "Size", "Modified Time", "Name"];
         table(header, files.iter().map(row).collect())
@@ -211,7 +212,7 @@ mod tests {
         let file = |name: &str, size| File {
             name: name.to_owned(),
             size,
-            file_mode: "-rw-r--r--".to_owned(),
+            mode: "-rw-r--r--".to_owned(),
             mod_time: Time::from_secs(1_795_526_179),
             ..File::default()
         };

@@ -130,7 +130,7 @@ impl DeploymentPromote {
     }
 }
 
-/// Fail a deployment by hand: nothing more is updated, and groups with auto_revert go back
+/// Fail a deployment by hand: nothing more is updated, and groups with `auto_revert` go back
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   $ drover deployment fail 384fcd6b")]

@@ -45,17 +45,20 @@ Jobs:
     stop          Stop a job
     status        Jobs, or whatever has an id
     logs          What a task wrote
-    job           init, validate, plan, run, status, stop, inspect
-    alloc         status, logs
-    eval          status
+    job           init, validate, plan, run, status, stop, inspect, history, revert, why, ...
+    deployment    list, status, promote, fail, pause, resume
+    alloc         status, logs, fs, stop
+    eval          list, status
 
 Cluster:
-    node          status, eligibility
+    node          status, drain, eligibility, config
     server        members, join, force-leave
     members       Members of the catalog's cluster
     catalog       services, nodes, datacenters
     kv            get, put, delete, export, import
     operator      raft, autopilot, snapshot: look after the servers
+    system        gc
+    ui            Where the web page is
     agent-info    Numbers about an agent
     keygen        A key for `encrypt`
 
@@ -73,15 +76,18 @@ Jobs:
     stop        Stop a job
     status      Jobs, or whatever has an id
     logs        What a task wrote
-    job         init, validate, plan, run, status, stop, inspect
-    alloc       status, logs
-    eval        status
+    job         init, validate, plan, run, status, stop, inspect, history, revert, why, ...
+    deployment  list, status, promote, fail, pause, resume
+    alloc       status, logs, fs, stop
+    eval        list, status
 
 Cluster:
     agent       Run an agent
-    node        status, eligibility
+    node        status, drain, eligibility, config
     server      members, join, force-leave
     operator    raft, autopilot, snapshot, gossip keyring generate
+    system      gc
+    ui          Where the web page is
     agent-info  Numbers about an agent
     version     The version spoken, and Drover's own
 
@@ -117,7 +123,7 @@ const SCHEDULED: &str = "cron and `drover job run` start work at set times";
 const KEYS: &str = "the key is `encrypt` in the configuration; change it with all agents stopped";
 
 /// Commands of Nomad that this build hasn't.
-const NOMAD_LATER: [Later; 47] = [
+const NOMAD_LATER: [Later; 51] = [
     (&["acl"], NONE_OF_THIS),
     (&["action"], NONE_OF_THIS),
     (
@@ -129,6 +135,22 @@ const NOMAD_LATER: [Later; 47] = [
         "`drover catalog services`, or /v1/health/checks/SERVICE on 8500",
     ),
     (&["alloc", "pause"], NONE_OF_THIS),
+    (
+        &["alloc", "restart"],
+        "`drover alloc stop` replaces the allocation",
+    ),
+    (
+        &["alloc", "signal"],
+        "on the node: `docker kill --signal SIGHUP CONTAINER`",
+    ),
+    (
+        &["operator", "api"],
+        "curl asks the API: see `drover agent-info`",
+    ),
+    (
+        &["system", "reconcile"],
+        "summaries are computed when they are asked for",
+    ),
     (&["check"], "ask `drover agent-info`, or /v1/agent/health"),
     (&["debug"], NONE_OF_THIS),
     (&["eval", "delete"], NONE_OF_THIS),

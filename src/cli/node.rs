@@ -12,6 +12,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::format::{NONE, bytes, instant, megabytes, or_none, pairs, shown_id, table, uptime};
 use super::http::{Client, RequestError};
 use super::node_config::NodeConfig;
+use super::node_drain::NodeDrain;
 use super::node_eligibility::NodeEligibility;
 use super::status::Asked;
 use super::terminal::{self, Style};
@@ -22,6 +23,7 @@ pub(super) enum NodeCommand {
     Status(NodeStatus),
     Eligibility(NodeEligibility),
     Config(NodeConfig),
+    Drain(NodeDrain),
 }
 
 impl NodeCommand {
@@ -30,6 +32,7 @@ impl NodeCommand {
             Self::Status(command) => command.run().await,
             Self::Eligibility(command) => command.run().await,
             Self::Config(command) => command.run().await,
+            Self::Drain(command) => command.run().await,
         }
     }
 }
@@ -284,7 +287,7 @@ fn render_head(facts: &Facts, verbose: bool) -> String {
         ("Name", node.name.clone()),
         ("Class", or_none(&node.node_class)),
         ("DC", node.datacenter.clone()),
-        ("Drain", node.drain.to_string()),
+        ("Drain", drain(node)),
         ("Eligibility", node.scheduling_eligibility.clone()),
         ("Status", node.status.clone()),
     ];
@@ -298,6 +301,24 @@ fn render_head(facts: &Facts, verbose: bool) -> String {
         head.push(("Driver Status", driver_status(&node.drivers)));
     }
     pairs(&head)
+}
+
+/// Whether a node is being emptied, and until when.
+fn drain(node: &Node) -> String {
+    let Some(strategy) = &node.drain_strategy else {
+        return node.drain.to_string();
+    };
+    let until = match strategy.deadline {
+        0 => "no deadline".to_owned(),
+        deadline if deadline < 0 => "force drain".to_owned(),
+        _ => format!("{} deadline", instant(strategy.force_deadline)),
+    };
+    let ignoring = if strategy.ignore_system_jobs {
+        "; ignoring system jobs"
+    } else {
+        ""
+    };
+    format!("true; {until}{ignoring}")
 }
 
 fn driver_status(drivers: &BTreeMap<String, DriverInfo>) -> String {

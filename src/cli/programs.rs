@@ -26,11 +26,13 @@ use super::kv::KvCommand;
 use super::membership::{ForceLeave, Join};
 use super::node::{NodeCommand, NodeStatus};
 use super::node_config::NodeConfig;
+use super::node_drain::NodeDrain;
 use super::operator::OperatorCommand;
 use super::quickstart::{self, QuickstartArgs};
 use super::server::{self, ServerCommand};
 use super::snapshot::SnapshotCommand;
 use super::status::Status;
+use super::system::SystemCommand;
 use super::ui::Ui;
 use super::version::Program;
 use super::{go_flags, help, terminal};
@@ -85,6 +87,7 @@ enum Command {
     Init(JobInit),
     JobStatus(JobStatus),
     NodeStatus(NodeStatus),
+    NodeDrain(NodeDrain),
     AllocStatus(AllocStatus),
     EvalStatus(EvalStatus),
     ServerMembers(server::Members),
@@ -93,6 +96,9 @@ enum Command {
     /// Look after the servers: who votes, how they are, snapshots
     #[command(subcommand)]
     Operator(OperatorCommand<OperatorConnection>),
+    /// Upkeep of the servers' state
+    #[command(subcommand)]
+    System(SystemCommand),
     Keygen(Keygen),
     AgentInfo(AgentInfo),
     Ui(Ui),
@@ -302,6 +308,8 @@ impl Command {
             Self::Inspect(command) => block_on(command.run()),
             Self::JobStatus(command) => block_on(command.run()),
             Self::NodeStatus(command) => block_on(command.run()),
+            Self::NodeDrain(command) => block_on(command.run()),
+            Self::System(command) => block_on(command.run()),
             Self::AllocStatus(command) => block_on(command.run()),
             Self::EvalStatus(command) => block_on(command.run()),
             Self::ServerMembers(command) => block_on(command.run()),

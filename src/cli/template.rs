@@ -58,7 +58,7 @@ mod tests {
             ),
             ("{{range .}}{{range .Tags}}{{.}},{{end}}{{end}}", "x,y,"),
             (
-                r#"{{range $i, $job := .}}{{$i}}={{$job.Priority}} {{end}}"#,
+                "{{range $i, $job := .}}{{$i}}={{$job.Priority}} {{end}}",
                 "0=50 1=70 ",
             ),
             (

@@ -126,7 +126,7 @@ pub const REPLICAS: &[Invariant<[Store]>] = &[Invariant {
 pub const LIVENESS: &[Invariant] = &[
     Invariant {
         id: "desired-count-held",
-        sentence: "Each group of a service job that isn't stopped has as many running allocations on ready nodes as it asks for, and no other live ones.",
+        sentence: "Each group of a service job that isn't stopped has as many running allocations on ready nodes as it asks for, and no other live ones (more, while a rollout goes on; anything, after one that failed).",
         check: desired_count_held,
     },
     Invariant {
@@ -321,7 +321,11 @@ fn desired_count_held(store: &Store) -> Result<(), String> {
             }
             let wanted = group.desired_count();
             // While a rollout goes on, two versions of some run.
-            let rolls = store.deployment_of(job).is_some_and(|row| row.active());
+            let rollout = store.deployment_of(job);
+            if rollout.is_some_and(|row| row.failed()) {
+                continue;
+            }
+            let rolls = rollout.is_some_and(|row| row.active());
             let more = if rolls { wanted } else { 0 };
             let counts = wanted..=wanted + more;
             if !counts.contains(&running) || !counts.contains(&live_count) {

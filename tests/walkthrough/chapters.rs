@@ -35,7 +35,7 @@ pub(crate) fn all(walk: &mut Walk) {
 /// Job files and folders are where the text has them.
 fn install(walk: &Walk) {
     let jobs = repository().join("docs/jobs/walkthrough");
-    for host in &walk.hosts.hosts {
+    for host in &walk.hosts.all {
         for file in fs::read_dir(&jobs).expect("the job files").flatten() {
             fs::copy(file.path(), host.root().join(file.file_name())).expect("a copy");
         }

@@ -235,7 +235,7 @@ const SITES: [&str; 4] = [
 /// The hosts, their bridge, and the registry beside it.
 pub(crate) struct Hosts {
     // Dropped first: the folder is empty of mounts then.
-    pub(crate) hosts: Vec<Host>,
+    pub(crate) all: Vec<Host>,
     switch: Holder,
     folder: Option<TempDir>,
 }
@@ -265,7 +265,7 @@ impl Hosts {
         }
         hosts.iter().for_each(Host::wait_for_engine);
         Self {
-            hosts,
+            all: hosts,
             switch,
             folder: Some(folder),
         }
@@ -287,7 +287,7 @@ impl Hosts {
     pub(crate) fn hold(&self) {
         let file = self.folder().join("hold");
         fs::write(&file, "").expect("written");
-        for host in &self.hosts {
+        for host in &self.all {
             let (pid, path) = (host.holder.pid, &host.path);
             println!(
                 "{}: nsenter -a -t {pid} env HOME=/root PATH={path} sh",
@@ -320,7 +320,7 @@ impl Hosts {
         };
         let until = Instant::now() + ENGINE_PATIENCE;
         loop {
-            let asked = self.hosts[0].shell(&format!("curl -sf http://{REGISTRY}/v2/"));
+            let asked = self.all[0].shell(&format!("curl -sf http://{REGISTRY}/v2/"));
             if asked.code == 0 {
                 return true;
             }
@@ -336,15 +336,15 @@ impl Hosts {
         if with_registry {
             let official = if tag.contains('/') { "" } else { "library/" };
             let there = format!("{REGISTRY}/{official}{tag}");
-            self.hosts[0].must(&format!(
+            self.all[0].must(&format!(
                 "docker tag {tag} {there} && docker push -q {there} && docker rmi {tag} {there}"
             ));
             return;
         }
         let file = self.folder().join("image.tar");
         let file = file.display();
-        self.hosts[0].must(&format!("docker save --output {file} {tag}"));
-        for host in &self.hosts[1..] {
+        self.all[0].must(&format!("docker save --output {file} {tag}"));
+        for host in &self.all[1..] {
             host.must(&format!("docker load --quiet --input {file}"));
         }
     }

@@ -23,7 +23,7 @@ pub(crate) fn provide(hosts: &Hosts) -> Vec<String> {
         notes.push("no docker-registry: images are loaded, nothing is pulled".to_owned());
     }
     let built = Command::new(repository().join("examples/images/build.sh"))
-        .env("DOCKER_HOST", hosts.hosts[0].engine())
+        .env("DOCKER_HOST", hosts.all[0].engine())
         .output()
         .expect("build.sh can be run");
     assert!(
@@ -89,7 +89,7 @@ fn import_busybox(hosts: &Hosts) -> bool {
 
 fn import(hosts: &Hosts, root: &Path, change: &str, tag: &str) {
     let root = root.display();
-    hosts.hosts[0].must(&format!(
+    hosts.all[0].must(&format!(
         "tar --create --directory {root} --owner=0 --group=0 . | \
          docker import --change '{change}' - {tag}"
     ));

@@ -157,11 +157,11 @@ impl Walk {
 
     pub(crate) fn host(&self, name: &str) -> &Host {
         let index = NAMES.iter().position(|known| *known == name);
-        &self.hosts.hosts[index.expect("one of the three hosts")]
+        &self.hosts.all[index.expect("one of the three hosts")]
     }
 
     pub(crate) fn first(&self) -> &Host {
-        &self.hosts.hosts[0]
+        &self.hosts.all[0]
     }
 
     fn recorded(&self, file: &str) -> String {

@@ -141,7 +141,11 @@ fn task_states(alloc: &Allocation) -> Value {
 fn alloc_outcome(alloc: &Allocation) -> Value {
     json!({
         "DeploymentStatus": alloc.deployment_status.as_ref().map(plain),
-        "DesiredTransition": { "ForceReschedule": null, "Migrate": null, "Reschedule": null },
+        "DesiredTransition": {
+            "ForceReschedule": null,
+            "Migrate": alloc.migrate.then_some(true),
+            "Reschedule": null,
+        },
         "TaskStates": task_states(alloc),
     })
 }
@@ -156,6 +160,7 @@ pub(super) fn alloc(alloc: &Allocation) -> Value {
     };
     let mut value = with(plain(alloc), alloc_outcome(alloc));
     remove(&mut value, "SharedNetworks");
+    remove(&mut value, "Migrate");
     with(
         value,
         json!({
@@ -234,7 +239,6 @@ pub(super) fn node(node: &Node) -> Value {
         json!({
             "SecretID": "",
             "ComputedClass": "",
-            "DrainStrategy": null,
             "Links": {},
             "TLSEnabled": false,
         }),

@@ -21,6 +21,7 @@ mod history;
 mod job;
 mod jobs;
 mod json;
+mod node_drain;
 mod node_proxy;
 mod nodes;
 mod operator;
@@ -132,7 +133,6 @@ pub fn nomad(api: Api) -> Router {
             "/v1/evaluation/{id}/allocations",
             get(evaluations::allocations),
         )
-        .route("/v1/deployments", get(deployments::list))
         .merge(of_deployments())
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/node/{id}", get(nodes::show))
@@ -140,6 +140,18 @@ pub fn nomad(api: Api) -> Router {
         .route(
             "/v1/node/{id}/eligibility",
             put(nodes::set_eligibility).post(nodes::set_eligibility),
+        )
+        .route(
+            "/v1/node/{id}/drain",
+            put(node_drain::set_drain).post(node_drain::set_drain),
+        )
+        .route(
+            "/v1/allocation/{id}/stop",
+            put(node_drain::stop_alloc).post(node_drain::stop_alloc),
+        )
+        .route(
+            "/v1/system/gc",
+            put(operator::collect_garbage).post(operator::collect_garbage),
         )
         .route("/v1/agent/members", get(agent::members))
         .route("/v1/regions", get(agent::regions))
@@ -179,6 +191,7 @@ pub fn nomad(api: Api) -> Router {
 
 fn of_deployments() -> Router<Api> {
     Router::new()
+        .route("/v1/deployments", get(deployments::list))
         .route("/v1/deployment/{id}", get(deployments::show))
         .route(
             "/v1/deployment/allocations/{id}",
@@ -251,11 +264,7 @@ fn finish(router: Router<Api>, api: Api) -> Router {
 }
 
 /// Paths of the anchors that this build doesn't answer, and what they are for.
-const NOMAD_LATER: [(&str, &str); 15] = [
-    (
-        "/v1/allocation/{id}/{*rest}",
-        "acting on an allocation over the API",
-    ),
+const NOMAD_LATER: [(&str, &str); 12] = [
     ("/v1/acl/{*rest}", "access control"),
     ("/v1/agent/keyring/{*rest}", "gossip keys"),
     (
@@ -273,11 +282,9 @@ const NOMAD_LATER: [(&str, &str); 15] = [
     ),
     ("/v1/event/stream", "the event stream"),
     ("/v1/metrics", "metrics"),
-    ("/v1/node/{id}/drain", "draining a node"),
     ("/v1/node/{id}/evaluate", "evaluating a node"),
     ("/v1/node/{id}/purge", "purging a node"),
     ("/v1/search", "search"),
-    ("/v1/system/gc", "garbage collection on demand"),
     ("/v1/system/reconcile/summaries", "reconciling summaries"),
 ];
 

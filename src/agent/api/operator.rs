@@ -5,11 +5,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use logic::state::Command;
 use serde_json::{Map, Value, json};
 
 use super::Api;
 use super::errors::Failure;
-use super::query::Query;
+use super::query::{self, Query};
 use crate::rpc::ApiKind;
 use crate::server::{Health, Peer, PeerHealth};
 
@@ -193,4 +194,18 @@ async fn autopilot_configuration(query: Query) -> Response {
 
 async fn no_autopilot_settings() -> Failure {
     Failure::not_yet("changing what the servers do of themselves")
+}
+/// `/v1/system/gc`: forgets now what ended, instead of after a while.
+pub(super) async fn collect_garbage(
+    State(api): State<Api>,
+    query: Query,
+) -> Result<Response, Failure> {
+    let now = api.world.clock.now();
+    let command = Command::CollectGarbage {
+        evals_before: now,
+        jobs_before: now,
+        nodes_before: now,
+    };
+    let (index, _) = api.propose(command).await?;
+    Ok(query::written(&query, index, &Value::Null))
 }

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod consul;
+mod deployments;
 mod fixture;
 mod golden;
 mod kv;

@@ -205,8 +205,8 @@ impl Handler<TaskChanged> for Allocation {
         self.follow(&task, &state);
         self.kept.insert(task.clone(), kept);
         let before = self.states.insert(task, state.clone());
-        let judged = self.judge(ctx);
-        self.tell(judged || before.as_ref() != Some(&state));
+        self.judge(ctx);
+        self.tell(before.as_ref() != Some(&state));
         let all_dead = self.states.values().all(|state| state.state == TASK_DEAD);
         if all_dead && !self.ended {
             self.ended = true;

@@ -3,6 +3,7 @@
 
 mod spec;
 mod take_up;
+mod unhealthy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use super::kept::KeptTask;
 use crate::catalog::{Catalog, Serve, Withdraw};
 use crate::planted::{self, Planted};
 use take_up::Known;
+pub use unhealthy::CheckGaveUp;
+pub(super) use unhealthy::Unhealthy;
 
 /// How long a stop waits for the servers to learn that the task is withdrawn: routes to it are
 /// gone then, so that it isn't killed under a request.
@@ -47,13 +50,6 @@ pub(super) struct Stop {
 pub(super) struct Update {
     pub(super) alloc: Arc<model::Allocation>,
     pub(super) task: model::Task,
-}
-
-/// A check has failed so often that the task should be started anew.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct CheckGaveUp {
-    pub check: String,
 }
 
 /// A check's status changed.
@@ -485,14 +481,5 @@ impl Handler<Update> for Task {
             self.serve(ctx);
             self.tell();
         }
-    }
-}
-
-impl Handler<CheckGaveUp> for Task {
-    type Result = ();
-
-    fn handle(&mut self, CheckGaveUp { check }: CheckGaveUp, ctx: &mut Self::Context) {
-        let reason = format!("healthcheck: check \"{check}\" unhealthy");
-        self.step(Input::Restart { reason }, ctx);
     }
 }

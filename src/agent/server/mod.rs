@@ -6,6 +6,7 @@ mod cluster;
 mod consensus;
 mod control;
 mod deployments;
+mod drainer;
 mod eval_broker;
 mod evaluation;
 mod garbage;
@@ -169,11 +170,13 @@ fn leaders_actors(
         garbage::Collector::new(world.clone(), state.clone(), consensus.clone()).start();
     let deployments =
         deployments::Deployments::new(world.clone(), state.clone(), consensus.clone()).start();
+    let drainer = drainer::Drainer::new(world.clone(), state.clone(), consensus.clone()).start();
     consensus.do_send(Follow(vec![
         broker,
         heartbeats.clone().recipient(),
         collector.recipient(),
         deployments.recipient(),
+        drainer.recipient(),
     ]));
     heartbeats
 }

@@ -6,30 +6,12 @@ use super::*;
 use crate::duration::{HOUR, SECOND};
 use crate::model::{
     AllocReport, CatalogChange, Check, DrainStrategy, NODE_ELIGIBLE, NODE_INELIGIBLE,
-    ServiceInstance, TRIGGER_ALLOC_STOP, TRIGGER_NODE_DRAIN, TaskState,
+    ServiceInstance, TRIGGER_ALLOC_STOP, TaskState,
 };
 use crate::schedule::tests::cluster::{Cluster, job, memory, service};
 use crate::state::{Command, Refusal, Reply};
 
 impl Cluster {
-    fn drain(&mut self, name: &str, deadline: i64) {
-        let drain = Some(DrainStrategy {
-            deadline,
-            ..DrainStrategy::default()
-        });
-        self.set_drain(name, drain);
-    }
-
-    fn set_drain(&mut self, name: &str, drain: Option<DrainStrategy>) {
-        let set = Command::SetNodeDrain {
-            node_id: self.node(name).id.clone(),
-            eligible: drain.is_none(),
-            drain,
-            complete: false,
-        };
-        assert_eq!(self.apply(set).reply, Ok(Reply::Done));
-    }
-
     /// What runs without anybody knowing since when has just been started.
     fn starts(&mut self) {
         let fresh = |alloc: &&Arc<Allocation>| {
@@ -61,18 +43,10 @@ impl Cluster {
         let Steps { migrate, drained } = steps(&self.store, self.now);
         let count = migrate.len();
         if count > 0 {
-            self.apply(Command::MigrateAllocs {
-                alloc_ids: migrate,
-                trigger: TRIGGER_NODE_DRAIN.into(),
-            });
+            self.send_away(migrate);
         }
         for node_id in drained {
-            self.apply(Command::SetNodeDrain {
-                node_id,
-                drain: None,
-                eligible: false,
-                complete: true,
-            });
+            self.emptied(node_id);
         }
         self.settle();
         self.starts();
@@ -98,7 +72,7 @@ fn crowded() -> Cluster {
 #[test]
 fn instances_leave_one_after_the_other_each_when_the_one_before_is_well_elsewhere() {
     let mut cluster = crowded();
-    cluster.drain("n1", HOUR);
+    cluster.set_drain("n1", Some(HOUR));
     assert_eq!(cluster.node("n1").scheduling_eligibility, NODE_INELIGIBLE);
     assert_eq!(cluster.step(), 1);
     assert_eq!(cluster.nodes_of("web").len(), 2);
@@ -135,7 +109,7 @@ fn as_many_leave_at_a_time_as_the_migrate_block_says() {
     cluster.starts();
     cluster.join(|_| {});
     cluster.later(60);
-    cluster.drain("n1", HOUR);
+    cluster.set_drain("n1", Some(HOUR));
     assert_eq!(cluster.step(), 2);
     cluster.later(10);
     assert_eq!(cluster.step(), 1);
@@ -148,7 +122,7 @@ fn what_has_no_room_elsewhere_runs_on_until_the_deadline() {
     cluster.starts();
     cluster.later(60);
     let old = cluster.ids_of("web");
-    cluster.drain("n1", 300 * SECOND);
+    cluster.set_drain("n1", Some(300 * SECOND));
     assert_eq!(cluster.step(), 1);
     assert_eq!(cluster.ids_of("web"), old, "there is no other node");
     cluster.later(299);
@@ -169,7 +143,7 @@ fn batch_work_may_end_by_itself_until_the_deadline() {
     cluster.run(&job("work", JOB_BATCH, 1));
     cluster.starts();
     cluster.join(|_| {});
-    cluster.drain("n1", 300 * SECOND);
+    cluster.set_drain("n1", Some(300 * SECOND));
     assert_eq!(cluster.step(), 0);
     assert_eq!(cluster.nodes_of("work"), ["n1"]);
     cluster.later(300);
@@ -180,7 +154,7 @@ fn batch_work_may_end_by_itself_until_the_deadline() {
 #[test]
 fn a_forced_drain_waits_for_nothing() {
     let mut cluster = crowded();
-    cluster.drain("n1", -1);
+    cluster.set_drain("n1", Some(-1));
     assert_eq!(cluster.step(), 2);
     assert_eq!(cluster.nodes_of("web"), ["n2", "n2"]);
 }
@@ -197,7 +171,12 @@ fn system_jobs_leave_last_or_stay_if_they_are_ignored() {
             ignore_system_jobs: ignored,
             ..DrainStrategy::default()
         };
-        cluster.set_drain("n1", Some(drain));
+        cluster.apply(Command::SetNodeDrain {
+            node_id: cluster.node("n1").id.clone(),
+            drain: Some(drain),
+            eligible: false,
+            complete: false,
+        });
         for _ in 0..2 {
             cluster.step();
             cluster.later(10);
@@ -243,7 +222,7 @@ fn what_fails_its_check_serves_nobody_and_leaves_at_once() {
         };
         cluster.apply(Command::ChangeCatalog { change });
     }
-    cluster.drain("n1", HOUR);
+    cluster.set_drain("n1", Some(HOUR));
     assert_eq!(cluster.step(), 2);
 }
 
@@ -253,7 +232,7 @@ fn a_drain_that_is_ended_lets_the_rest_stay() {
     cluster.run(&service("web", 1));
     cluster.starts();
     cluster.later(60);
-    cluster.drain("n1", HOUR);
+    cluster.set_drain("n1", Some(HOUR));
     cluster.step();
     assert!(cluster.only("web").migrate);
     cluster.set_drain("n1", None);

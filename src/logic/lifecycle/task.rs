@@ -54,6 +54,8 @@ pub enum Input {
     Stop { reason: String },
     /// It should be started anew, though it runs (a check keeps failing).
     Restart { reason: String },
+    /// Its allocation has not come up well, as its deployment expects.
+    Unhealthy { why: String },
 }
 
 /// What has to be done.
@@ -206,6 +208,10 @@ impl Machine {
             Input::WaitOver => Vec::new(),
             Input::Stop { reason } => self.stop(now, &reason),
             Input::Restart { reason } => self.restart(now, &reason),
+            Input::Unhealthy { why } => {
+                self.note(now, "Alloc Unhealthy", &why);
+                Vec::new()
+            }
         }
     }
 

@@ -27,7 +27,8 @@ use crate::id::Ids;
 use crate::model::{
     AllocDeploymentStatus, AllocMetric, AllocStop, Allocation, CLIENT_LOST, CLIENT_PENDING,
     DESIRED_RUN, EVAL_BLOCKED, EVAL_COMPLETE, EVAL_PENDING, Evaluation, GroupChanges, JOB_SERVICE,
-    JOB_SYSTEM, Job, Plan, TRIGGER_ALLOC_FAILURE, TRIGGER_QUEUED_ALLOCS, TaskGroup,
+    JOB_SYSTEM, Job, Plan, TRIGGER_ALLOC_FAILURE, TRIGGER_QUEUED_ALLOCS, TRIGGER_ROLLING_UPDATE,
+    TaskGroup,
 };
 use crate::state::Store;
 use crate::time::Time;
@@ -228,6 +229,20 @@ impl<'a> Run<'a> {
             client_status: None,
             follow_up_eval: Some(id),
         });
+    }
+
+    /// The rest of a system job's allocations is replaced after a pause.
+    fn go_on_later(&mut self, job: &Job, pause: i64) {
+        let at = Time(self.now.0.saturating_add(pause));
+        if self.follow_ups.iter().any(|eval| eval.wait_until == at) {
+            return;
+        }
+        let next = Evaluation {
+            triggered_by: TRIGGER_ROLLING_UPDATE.to_owned(),
+            wait_until: at,
+            ..self.next_eval(job, EVAL_PENDING)
+        };
+        self.follow_ups.push(next);
     }
 
     fn place<'g>(

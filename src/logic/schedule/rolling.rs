@@ -22,6 +22,7 @@ use crate::state::Store;
 use crate::time::Time;
 
 const UPDATED: &str = "alloc is being updated due to job update";
+const MIGRATED: &str = "alloc is being migrated";
 const SUPERSEDED: &str = "alloc not needed as a newer version of its job replaces it";
 const CANARY_OVER: &str = "alloc not needed as its deployment ended before it was promoted";
 const ROLLOUT_FAILED: &str = "alloc not needed as its deployment failed";
@@ -313,6 +314,10 @@ impl Rolling<'_> {
         stale: Option<(Arc<Allocation>, Fate)>,
     ) {
         let stale = match stale {
+            Some((alloc, Fate::Migrate)) if self.is_forced_out(&alloc) => {
+                self.stop(&alloc, MIGRATED);
+                None
+            }
             Some((alloc, fate)) if !stands(fate) => {
                 if fresh.canary() {
                     // Nobody has said yet that this one may take its place.
@@ -351,6 +356,12 @@ impl Rolling<'_> {
         } else {
             self.act(fresh, fate);
         }
+    }
+
+    /// Its node is being emptied, and waits no longer.
+    fn is_forced_out(&self, alloc: &Allocation) -> bool {
+        let node = self.look.store.node(&alloc.node_id);
+        node.is_some_and(|node| node.forced_out(self.look.now))
     }
 
     fn act(&mut self, alloc: &Arc<Allocation>, fate: Fate) {

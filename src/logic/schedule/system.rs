@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::reconcile::{History, is_up_to_date};
 use super::{Run, disconnect, feasible, follow, rank, update};
-use crate::model::{AllocMetric, Allocation, Job, Node, TaskGroup};
+use crate::model::{AllocMetric, Allocation, Job, Node, TRIGGER_ROLLING_UPDATE, TaskGroup};
 
 const NOT_NEEDED: &str = "alloc not needed due to job update";
 
@@ -17,6 +17,7 @@ pub(super) fn group(run: &mut Run<'_>, job: &Arc<Job>, group: &TaskGroup) {
     // The newest on a node is the one that counts.
     existing.sort_by_key(|alloc| Reverse(alloc.create_index));
     let mut covered = BTreeSet::new();
+    let mut steps = Steps::of(run, job, group);
     for alloc in existing {
         if group.desired_count() == 0 || covered.contains(&alloc.node_id) {
             run.stop_counted(alloc, NOT_NEEDED);
@@ -32,9 +33,12 @@ pub(super) fn group(run: &mut Run<'_>, job: &Arc<Job>, group: &TaskGroup) {
             run.stop_counted(alloc, "alloc is lost since its node is down");
             continue;
         };
-        if keep_or_replace(run, job, group, alloc, node) {
+        if keep_or_replace(run, job, group, alloc, node, &mut steps) {
             covered.insert(node.id.clone());
         }
+    }
+    if let Some(pause) = steps.pause {
+        run.go_on_later(job, pause);
     }
     if group.desired_count() == 0 {
         return;
@@ -50,6 +54,48 @@ pub(super) fn group(run: &mut Run<'_>, job: &Arc<Job>, group: &TaskGroup) {
     }
 }
 
+/// How many allocations may be replaced at once, and how long it is until the next ones.
+struct Steps {
+    /// `None`: all of them.
+    left: Option<i64>,
+    stagger: i64,
+    /// After it, the others follow.
+    pause: Option<i64>,
+    /// Another evaluation goes on with it already.
+    goes_on: bool,
+}
+
+impl Steps {
+    fn of(run: &Run<'_>, job: &Job, group: &TaskGroup) -> Self {
+        let rolling = group.rolling().filter(|update| update.stagger > 0);
+        let mut others = run
+            .store
+            .evals_of_job(&job.id)
+            .filter(|eval| eval.id != run.eval.id && !eval.terminal() && eval.wait_until > run.now);
+        let goes_on = others.any(|eval| eval.triggered_by == TRIGGER_ROLLING_UPDATE);
+        Self {
+            left: rolling.map(|update| if goes_on { 0 } else { update.max_parallel }),
+            stagger: rolling.map_or(0, |update| update.stagger),
+            pause: None,
+            goes_on,
+        }
+    }
+
+    fn one_more(&mut self) -> bool {
+        match &mut self.left {
+            None => true,
+            Some(0) => {
+                self.pause = (!self.goes_on).then_some(self.stagger);
+                false
+            }
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
+    }
+}
+
 fn allowed(job: &Job, group: &TaskGroup, node: &Node) -> bool {
     feasible::in_datacenter(job, node) && feasible::check(job, group, node).is_ok()
 }
@@ -61,6 +107,7 @@ fn keep_or_replace(
     group: &TaskGroup,
     alloc: &Arc<Allocation>,
     node: &Arc<Node>,
+    steps: &mut Steps,
 ) -> bool {
     let up_to_date = is_up_to_date(job, alloc);
     if alloc.migrate && !alloc.client_terminal() {
@@ -84,6 +131,8 @@ fn keep_or_replace(
     } else if update::in_place(run.store, job, group, alloc) {
         run.changes(&group.name).in_place_update += 1;
         run.update_in_place(alloc, job);
+    } else if !steps.one_more() {
+        run.changes(&group.name).ignore += 1;
     } else {
         run.changes(&group.name).destructive_update += 1;
         place(run, job, group, node, Some(alloc));

@@ -314,7 +314,7 @@ fn events(seen: &Seen, alloc: &Allocation) -> Markup {
             @if events.is_empty() { p.dim { "The client hasn't said anything of it yet." } }
             @else {
                 div.scroll {
-                    table.rows {
+                    table.rows.timeline {
                         thead {
                             tr {
                                 th { "When" } @if many { th { "Task" } } th { "Event" }

@@ -222,7 +222,7 @@ fn events(seen: &Seen, node: &Node) -> Markup {
             section aria-labelledby="events" {
                 h2 #events { "Events" }
                 div.scroll {
-                    table.rows {
+                    table.rows.timeline {
                         (columns(&["When", "Subsystem", "What happened"]))
                         tbody {
                             @for event in node.events.iter().rev() {

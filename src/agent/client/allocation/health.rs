@@ -2,12 +2,19 @@
 //! decides; here its tasks and timers are.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use actix::{AsyncContext, Context, SpawnHandle};
+use actix::{ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
 use logic::lifecycle::rollout::{self, Verdict, Watch};
 use logic::model::HealthReport;
 
 use super::Allocation;
+use crate::catalog::Tell;
+use crate::client::task::Unhealthy;
+use crate::planted::{self, Planted};
+
+/// How long a verdict waits until the servers know the instances it is about.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is known of the allocation's health.
 #[derive(Default)]
@@ -45,18 +52,16 @@ impl Allocation {
         // Its checks may be others now: the tasks tell.
         self.vitals.passing.clear();
         self.vitals.watch = Watch::begin(&self.alloc, self.world.clock.now());
-        if self.judge(ctx) {
-            self.tell(true);
-        }
+        self.judge(ctx);
     }
 
-    /// Looks at the allocation's health; whether there is a verdict that there wasn't before.
-    pub(super) fn judge(&mut self, ctx: &mut Context<Self>) -> bool {
+    /// Looks at the allocation's health, and tells as soon as there is a verdict.
+    pub(super) fn judge(&mut self, ctx: &mut Context<Self>) {
         if let Some(timer) = self.vitals.timer.take() {
             ctx.cancel_future(timer);
         }
         let Some(watch) = &mut self.vitals.watch else {
-            return false;
+            return;
         };
         let now = self.world.clock.now();
         let checks_pass = self
@@ -67,26 +72,44 @@ impl Allocation {
             tasks: &self.states,
             checks_pass,
         };
-        let healthy = match watch.look(now, vitals) {
+        let mut verdict = watch.look(now, vitals);
+        if planted::is(Planted::HealthyUnseen) {
+            verdict = Verdict::Healthy;
+        }
+        let report = match verdict {
             Verdict::Wait(until) => {
-                self.vitals.timer = Some(ctx.run_later(until.since(now), |alloc, ctx| {
-                    if alloc.judge(ctx) {
-                        alloc.tell(true);
-                    }
-                }));
-                return false;
+                let timer = ctx.run_later(until.since(now), Self::judge);
+                self.vitals.timer = Some(timer);
+                return;
             }
             Verdict::Healthy => {
                 tracing::info!(alloc = self.alloc.id, "healthy in its deployment");
-                true
+                watch.report(true, now)
             }
             Verdict::Unhealthy(why) => {
                 tracing::warn!(alloc = self.alloc.id, why, "unhealthy in its deployment");
-                false
+                for task in self.tasks.values() {
+                    task.do_send(Unhealthy { why: why.clone() });
+                }
+                watch.report(false, now)
             }
         };
-        self.vitals.verdict = Some(watch.report(healthy, now));
         self.vitals.watch = None;
-        true
+        self.say(report, ctx);
+    }
+
+    /// Reports a verdict. Whoever this one takes over from is stopped then: its instance has to be
+    /// in the catalog before.
+    fn say(&mut self, report: HealthReport, ctx: &mut Context<Self>) {
+        let telling = self.catalog.send(Tell);
+        let knowing = async move {
+            tokio::time::timeout(KNOWN_WITHIN, telling).await.ok();
+        };
+        ctx.spawn(knowing.into_actor(self).map(|(), alloc, _| {
+            if alloc.alloc.deployment_id == report.deployment_id {
+                alloc.vitals.verdict = Some(report);
+                alloc.tell(true);
+            }
+        }));
     }
 }

@@ -7,8 +7,9 @@ use crate::id::{Ids, uuid};
 use crate::invariants;
 use crate::model::{
     AllocReport, Allocation, CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_PENDING, CLIENT_RUNNING,
-    CatalogNode, DriverInfo, EVAL_FAILED, EVAL_PENDING, Evaluation, JOB_SERVICE, Job, NODE_DOWN,
-    NODE_READY, Network, Node, Port, Resources, Service, Task, TaskGroup, Value,
+    CatalogNode, DrainStrategy, DriverInfo, EVAL_FAILED, EVAL_PENDING, Evaluation, JOB_SERVICE,
+    Job, NODE_DOWN, NODE_READY, Network, Node, Port, Resources, Service, TRIGGER_NODE_DRAIN, Task,
+    TaskGroup, Value,
 };
 use crate::schedule::verify::{Verified, verify};
 use crate::schedule::{Decision, schedule};
@@ -122,6 +123,35 @@ impl Cluster {
     pub(crate) fn eligible(&mut self, name: &str, eligible: bool) {
         let node_id = self.node(name).id.clone();
         self.apply(Command::SetNodeEligibility { node_id, eligible });
+    }
+
+    /// A node is to be emptied, with this deadline; or not any more.
+    pub(crate) fn set_drain(&mut self, name: &str, deadline: Option<i64>) {
+        self.apply(Command::SetNodeDrain {
+            node_id: self.node(name).id.clone(),
+            drain: deadline.map(|deadline| DrainStrategy {
+                deadline,
+                ..DrainStrategy::default()
+            }),
+            eligible: true,
+            complete: false,
+        });
+    }
+
+    pub(crate) fn emptied(&mut self, node_id: String) {
+        self.apply(Command::SetNodeDrain {
+            node_id,
+            drain: None,
+            eligible: false,
+            complete: true,
+        });
+    }
+
+    pub(crate) fn send_away(&mut self, alloc_ids: Vec<String>) {
+        self.apply(Command::MigrateAllocs {
+            alloc_ids,
+            trigger: TRIGGER_NODE_DRAIN.into(),
+        });
     }
 
     /// Appends an entry to the log, applies it, and looks whether everything is in order.

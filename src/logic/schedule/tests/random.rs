@@ -4,12 +4,15 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::cluster::{Cluster, but, image, job, on_port, service};
+use super::rolling::rolling;
+use crate::drain::{Steps, steps};
 use crate::duration::SECOND;
 use crate::model::{
-    BEST_SCORE, CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_RUNNING, DisconnectStrategy, JOB_BATCH,
-    JOB_SYSTEM, Job, KEEP_ORIGINAL, KEEP_REPLACEMENT,
+    BEST_SCORE, CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_RUNNING, DEPLOYMENT_SUCCESSFUL,
+    DeploymentChange, DisconnectStrategy, JOB_BATCH, JOB_SYSTEM, Job, KEEP_ORIGINAL,
+    KEEP_REPLACEMENT,
 };
-use crate::state::Command;
+use crate::state::{Command, Rollout};
 use crate::time::Time;
 
 const NODES: u8 = 4;
@@ -17,7 +20,7 @@ const NODES: u8 = 4;
 const LITTLE: i64 = 600;
 const ENOUGH: i64 = 4_096;
 const STRATEGIES: [&str; 3] = [KEEP_ORIGINAL, KEEP_REPLACEMENT, BEST_SCORE];
-const JOBS: [&str; 5] = ["web", "api", "fixed", "sums", "logs"];
+const JOBS: [&str; 6] = ["web", "api", "fixed", "sums", "logs", "shop"];
 
 /// Something that happens. Numbers choose one of what there is.
 #[derive(Clone, Debug)]
@@ -35,11 +38,32 @@ pub(crate) enum Event {
     Down(u8),
     Up(u8),
     Eligible(u8, bool),
+    /// A node is to be emptied, within so many seconds, or not any more.
+    Drain(u8, bool, u8),
+    /// The allocations that have to leave drained nodes do.
+    Leave,
+    /// Users move allocations away.
+    Migrate(u16),
     /// A node says that it has more or less memory than before.
     Resize(u8, bool),
     Report {
         alloc: u16,
         status: u8,
+    },
+    /// A node says how an allocation is in its deployment.
+    Judge {
+        alloc: u8,
+        healthy: bool,
+    },
+    /// Somebody acts on a deployment.
+    Change {
+        deployment: u8,
+        what: u8,
+    },
+    /// A job goes back to an earlier version.
+    Revert {
+        job: u8,
+        back: u8,
     },
     /// The nodes do what they are told.
     Obey,
@@ -75,9 +99,18 @@ fn events() -> impl Strategy<Value = Event> {
         2 => any::<u8>().prop_map(Event::Down),
         3 => any::<u8>().prop_map(Event::Up),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(node, yes)| Event::Eligible(node, yes)),
+        1 => (any::<u8>(), any::<bool>(), any::<u8>())
+            .prop_map(|(node, begins, within)| Event::Drain(node, begins, within)),
+        2 => Just(Event::Leave),
+        1 => any::<u16>().prop_map(Event::Migrate),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(node, less)| Event::Resize(node, less)),
         5 => (any::<u16>(), any::<u8>())
             .prop_map(|(alloc, status)| Event::Report { alloc, status }),
+        6 => (any::<u8>(), 0..4u8)
+            .prop_map(|(alloc, kind)| Event::Judge { alloc, healthy: kind > 0 }),
+        2 => (any::<u8>(), 0..6u8)
+            .prop_map(|(deployment, what)| Event::Change { deployment, what }),
+        1 => (any::<u8>(), 1..4u8).prop_map(|(job, back)| Event::Revert { job, back }),
         3 => Just(Event::Obey),
         2 => any::<u8>().prop_map(Event::Wait),
         9 => any::<u8>().prop_map(Event::Schedule),
@@ -131,6 +164,25 @@ fn happen(cluster: &mut Cluster, event: &Event) {
         Event::Resize(node, less) => with_node(cluster, node, |cluster, name| {
             cluster.resize(name, if less { LITTLE } else { ENOUGH });
         }),
+        Event::Drain(node, begins, within) => with_node(cluster, node, |cluster, name| {
+            cluster.set_drain(name, begins.then(|| i64::from(within) * SECOND));
+        }),
+        Event::Leave => {
+            let Steps { migrate, drained } = steps(&cluster.store, cluster.now);
+            cluster.send_away(migrate);
+            for node_id in drained {
+                cluster.emptied(node_id);
+            }
+        }
+        Event::Migrate(alloc) => {
+            let ids: Vec<_> = cluster.store.allocs().map(|row| row.id.clone()).collect();
+            cluster.send_away(
+                pick(&ids, usize::from(alloc))
+                    .cloned()
+                    .into_iter()
+                    .collect(),
+            );
+        }
         Event::Report { alloc, status } => {
             let ids: Vec<_> = cluster.store.allocs().map(|row| row.id.clone()).collect();
             let statuses = [CLIENT_RUNNING, CLIENT_FAILED, CLIENT_COMPLETE];
@@ -138,6 +190,28 @@ fn happen(cluster: &mut Cluster, event: &Event) {
             if let (Some(id), Some(status)) = (pick(&ids, usize::from(alloc)), status) {
                 cluster.report(id, status);
             }
+        }
+        Event::Judge { alloc, healthy } => {
+            let unjudged = cluster.unjudged();
+            if let Some(alloc) = pick(&unjudged, usize::from(alloc)) {
+                cluster.judge(alloc, healthy);
+            }
+        }
+        Event::Change { deployment, what } => {
+            let all: Vec<_> = cluster.store.deployments().cloned().collect();
+            if let Some(row) = pick(&all, usize::from(deployment)) {
+                act_on(cluster, &row.id, what);
+            }
+        }
+        Event::Revert { job, back } => {
+            let job_id = JOBS[usize::from(job) % JOBS.len()].to_owned();
+            let current = cluster.store.job(&job_id).map_or(0, |job| job.version);
+            // Refused, if there is no such version.
+            cluster.apply(Command::Rollout(Rollout::Revert {
+                job_id,
+                version: current.saturating_sub(u64::from(back)),
+                prior: None,
+            }));
         }
         Event::Obey => {
             cluster.obey();
@@ -153,6 +227,25 @@ fn happen(cluster: &mut Cluster, event: &Event) {
         }
         Event::Schedule(_) | Event::HandIn(_) => {}
     }
+}
+
+/// Whether it may be done or not: ended deployments refuse everything.
+fn act_on(cluster: &mut Cluster, deployment_id: &str, what: u8) {
+    let row = cluster.store.deployment(deployment_id);
+    let due = row.and_then(|row| row.progress_due());
+    let change = match what {
+        0 => DeploymentChange::Pause,
+        1 => DeploymentChange::Resume,
+        2 => DeploymentChange::Fail,
+        3 => DeploymentChange::Overdue {
+            required_by: due.unwrap_or(cluster.now),
+        },
+        _ => DeploymentChange::Promote { groups: Vec::new() },
+    };
+    cluster.apply(Command::Rollout(Rollout::Change {
+        deployment_id: deployment_id.to_owned(),
+        change,
+    }));
 }
 
 fn pick<T>(from: &[T], which: usize) -> Option<&T> {
@@ -171,6 +264,7 @@ fn asked(job_number: u8, count: u8, version: u8, tag: u8) -> Job {
         "fixed" => on_port(&service(name, count.min(2)), 8080),
         "sums" => job(name, JOB_BATCH, count),
         "logs" => job(name, JOB_SYSTEM, 1),
+        "shop" => rolling(&service(name, count), 1 + i64::from(tag)),
         _ => service(name, count),
     };
     let job = image(&job, &format!("{name}:{version}"));
@@ -183,6 +277,13 @@ fn asked(job_number: u8, count: u8, version: u8, tag: u8) -> Job {
                 reconcile: STRATEGIES[usize::from(version)].into(),
                 ..DisconnectStrategy::default()
             });
+        }
+        if let Some(update) = &mut group.update {
+            update.canary = i64::from(version / 2);
+            update.auto_revert = tag == 1;
+            update.auto_promote = version == 2 && tag == 0;
+            // An unhealthy one fails its deployment at once, or by its deadline.
+            update.progress_deadline = if tag == 1 { 0 } else { 600 * SECOND };
         }
         group.tasks[0].services[0].tags = vec![format!("tag-{tag}")];
         group.tasks[0].resources.cpu = 300;
@@ -197,6 +298,7 @@ pub(crate) fn heal(cluster: &mut Cluster) {
             cluster.up(&name);
         }
         cluster.resize(&name, ENOUGH);
+        cluster.set_drain(&name, None);
         cluster.eligible(&name, true);
     }
     cluster.settle();
@@ -204,4 +306,29 @@ pub(crate) fn heal(cluster: &mut Cluster) {
     for _ in 0..3 {
         cluster.wait(3_700);
     }
+    roll_out_a_good_one(cluster);
+}
+
+/// Whatever became of earlier versions, one that is well is rolled out to the end.
+fn roll_out_a_good_one(cluster: &mut Cluster) {
+    let wanted = cluster.store.job("shop").filter(|job| !job.stop).cloned();
+    let Some(shop) = wanted else { return };
+    cluster.run(&image(&shop, "shop:good"));
+    for _ in 0..50 {
+        for alloc in cluster.unjudged() {
+            cluster.judge(&alloc, true);
+        }
+        let newest = cluster.store.deployments_of_job("shop").into_iter().next();
+        let waits = newest.filter(|row| row.running() && row.requires_promotion());
+        if let Some(id) = waits.map(|row| row.id.clone()) {
+            act_on(cluster, &id, 4);
+        }
+        cluster.settle();
+    }
+    let shop = cluster.store.job("shop").expect("it runs").clone();
+    let of_it = cluster.store.deployment_of(&shop);
+    let done = of_it.is_none_or(|row| row.status == DEPLOYMENT_SUCCESSFUL);
+    assert!(done || shop.task_groups[0].count == Some(0), "{of_it:?}");
+    let live = cluster.live("shop");
+    assert!(live.iter().all(|alloc| alloc.job_version() == shop.version));
 }

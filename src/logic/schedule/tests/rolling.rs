@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::cluster::{Cluster, but, image, memory, on_port, service};
+use super::cluster::{Cluster, but, image, job, memory, on_port, service};
 use crate::duration::{MINUTE, SECOND};
 use crate::model::{
     AllocReport, Allocation, CLIENT_FAILED, CLIENT_RUNNING, Constraint, DEPLOYMENT_CANCELLED,
     DEPLOYMENT_FAILED, DEPLOYMENT_PAUSED, DEPLOYMENT_RUNNING, DEPLOYMENT_SUCCESSFUL, Deployment,
-    DeploymentChange, HealthReport, Job, TRIGGER_DEPLOYMENT_WATCHER, UpdateStrategy,
+    DeploymentChange, HealthReport, JOB_SYSTEM, Job, TRIGGER_DEPLOYMENT_WATCHER,
+    TRIGGER_ROLLING_UPDATE, UpdateStrategy,
 };
 use crate::state::{Command, Refusal, Reply, Rollout};
 use crate::time::Time;
@@ -649,4 +650,32 @@ fn ended_deployments_are_forgotten_unless_they_are_of_the_job_as_it_is() {
     });
     assert_eq!(cluster.store.deployments().count(), 1);
     assert_eq!(cluster.deployment("web").job_version, 1);
+}
+
+#[test]
+fn a_system_job_is_replaced_a_few_nodes_at_a_time() {
+    let agent = updated(&job("agent", JOB_SYSTEM, 1), |update| {
+        (update.max_parallel, update.stagger) = (2, 30 * SECOND);
+    });
+    let mut cluster = Cluster::of(5);
+    cluster.run(&agent);
+    assert_eq!(cluster.versions("agent"), [0; 5]);
+    assert_eq!(
+        cluster.store.deployments().count(),
+        0,
+        "it has no deployment"
+    );
+    cluster.run(&image(&agent, "agent:2"));
+    let new = |cluster: &mut Cluster, secs| {
+        cluster.wait(secs);
+        cluster.newest("agent").len()
+    };
+    assert_eq!(new(&mut cluster, 0), 2);
+    cluster.evaluate_again("agent");
+    assert_eq!(new(&mut cluster, 29), 2, "whoever else looks at it");
+    assert_eq!(new(&mut cluster, 1), 4);
+    assert_eq!(new(&mut cluster, 30), 5);
+    let follow_ups = cluster.store.evals_of_job("agent");
+    let follow_ups = follow_ups.filter(|eval| eval.triggered_by == TRIGGER_ROLLING_UPDATE);
+    assert_eq!(follow_ups.count(), 2);
 }
