@@ -111,9 +111,29 @@ const CONSUL: &str = "Usage: consul <command> [flags] [arguments]
 
 This is Drover, called consul: `consul <command> -h` says more.";
 
-const FABIO: &str = "Usage: fabio -v | -version
+const FABIO: &str = "Usage: fabio [options]
 
-The edge proxy on its own isn't supported yet: it runs in every agent (`drover agent -dev`).";
+The edge proxy on its own, beside any catalog with Consul's API. Options are fabio's: also as
+variables of the environment (FABIO_PROXY_ADDR) and as lines of a file (-cfg=fabio.properties).
+
+    -proxy.addr=LIST                where it listens for what: `:9999;proto=http,:9997;proto=tcp`
+                                    (http, https, tcp, tcp+sni, https+tcp+sni, grpc, grpcs)
+    -proxy.cs=LIST                  certificates: `cs=NAME;type=file;cert=PATH;key=PATH`
+    -proxy.strategy=rnd|rr          who gets the next request
+    -proxy.matcher=prefix|glob|iprefix
+    -registry.backend=consul|static|file
+    -registry.consul.addr=HOST:PORT the catalog, localhost:8500
+    -registry.consul.token=TOKEN    what it is asked with
+    -registry.consul.tagprefix=TEXT what marks a tag as a route, urlprefix-
+    -registry.consul.register.enabled=false
+                                    doesn't register itself
+    -ui.addr=:9998                  routes, overrides, /health and /metrics
+    -log.level=TRACE|DEBUG|INFO|WARN|ERROR
+    -log.access.target=stdout       a line for each request
+    -cfg=PATH                       a file of options
+    -v                              the version
+
+docs/MIGRATING.md tells what becomes of each of the others.";
 
 /// A command that this build hasn't, and what can be done instead.
 type Later = (&'static [&'static str], &'static str);

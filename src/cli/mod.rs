@@ -16,6 +16,7 @@ mod deployment_change;
 mod eval;
 mod example_backend;
 mod exit;
+mod fabio;
 mod format;
 mod go_flags;
 mod help;

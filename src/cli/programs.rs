@@ -17,6 +17,7 @@ use super::deployment::DeploymentCommand;
 use super::eval::{EvalCommand, EvalStatus};
 use super::example_backend::{self, ExampleBackendArgs};
 use super::exit::{Exit, Failure, Outcome};
+use super::fabio;
 use super::job::{JobCommand, JobInit, JobInspect, JobStop, JobValidate};
 use super::job_plan::JobPlan;
 use super::job_run::JobRun;
@@ -202,10 +203,7 @@ fn dispatch(program: Program, arguments: Vec<OsString>) -> Outcome {
             Ok(consul) => consul.command.run(),
             Err(exit) => Ok(exit),
         },
-        Program::Fabio => {
-            let text = "the edge proxy on its own isn't supported yet: it runs in every agent";
-            Err(Failure::new(text).hint("start one with `drover agent -dev`"))
-        }
+        Program::Fabio => fabio::run(&arguments),
     }
 }
 

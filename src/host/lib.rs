@@ -14,6 +14,8 @@ mod network;
 mod process;
 mod random;
 mod raw_exec;
+#[cfg(target_os = "linux")]
+mod splice;
 mod workers;
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! The `edge` block: where the proxy listens, for what, and what it logs.
 
-use logic::config::{AccessFormat, AgentConfig, EdgeListener};
+use logic::config::{AccessFormat, AgentConfig, CertSource, EdgeListener, ProxyOptions, Strategy};
+use logic::routes::Matcher;
 
 use crate::agent::port;
 use crate::decode::{Decoder, Fields};
@@ -10,9 +11,16 @@ pub(crate) fn edge(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, config: &
     let edge = &mut config.edge;
     edge.enabled = true;
     decoder.flag(fields, "enabled", &mut edge.enabled);
-    if let Some(listeners) = listeners(decoder, fields) {
+    if let Some((data, _)) = decoder.get(fields, "proxy_cs") {
+        match text(data, "proxy_cs").and_then(|text| CertSource::parse_list(&text)) {
+            Ok(sources) => edge.sources = sources,
+            Err(why) => decoder.findings.error(data.at, why),
+        }
+    }
+    if let Some(listeners) = listeners(decoder, fields, &edge.sources) {
         edge.listeners = listeners;
     }
+    matching(decoder, fields, &mut edge.proxy);
     port(decoder, fields, "ui_port", &mut edge.ui_port);
     decoder.string(fields, "tag_prefix", &mut edge.tag_prefix);
     if let Some((data, _)) = decoder.get(fields, "access_log") {
@@ -36,7 +44,11 @@ pub(crate) fn edge(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, config: &
 }
 
 /// `proxy_addr`, written as fabio's flag, or `ports`, which are all HTTP.
-fn listeners(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>) -> Option<Vec<EdgeListener>> {
+fn listeners(
+    decoder: &mut Decoder<'_, '_>,
+    fields: &Fields<'_>,
+    sources: &[CertSource],
+) -> Option<Vec<EdgeListener>> {
     let ports = ports(decoder, fields);
     let Some((data, _)) = decoder.get(fields, "proxy_addr") else {
         return ports;
@@ -46,12 +58,38 @@ fn listeners(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>) -> Option<Vec<E
         decoder.findings.error(data.at, message);
         return None;
     }
-    let read = text(data, "proxy_addr").and_then(|text| EdgeListener::parse_list(&text));
+    let mut warnings = Vec::new();
+    let read = text(data, "proxy_addr")
+        .and_then(|text| EdgeListener::parse_list_with(&text, sources, &mut warnings));
+    for warning in warnings {
+        decoder.findings.warn(data.at, warning);
+    }
     match read {
         Ok(listeners) => Some(listeners),
         Err(why) => {
             decoder.findings.error(data.at, why);
             None
+        }
+    }
+}
+
+/// Who gets the next request, and how paths are compared.
+fn matching(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, proxy: &mut ProxyOptions) {
+    if let Some((data, _)) = decoder.get(fields, "proxy_strategy") {
+        match text(data, "proxy_strategy").as_deref() {
+            Ok("rnd") => proxy.strategy = Strategy::Random,
+            Ok("rr") => proxy.strategy = Strategy::RoundRobin,
+            _ => decoder.findings.error(data.at, "write \"rnd\" or \"rr\""),
+        }
+    }
+    if let Some((data, _)) = decoder.get(fields, "proxy_matcher") {
+        let read = text(data, "proxy_matcher").ok();
+        match read.and_then(|text| Matcher::parse(&text)) {
+            Some(matcher) => proxy.matcher = matcher,
+            None => {
+                let message = "write \"prefix\", \"glob\" or \"iprefix\"";
+                decoder.findings.error(data.at, message);
+            }
         }
     }
 }

@@ -1,11 +1,15 @@
 //! What an agent is told to be. Read from files by `jobspec`, from flags by the command line.
 
+mod certificates;
+mod edge;
 mod listeners;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-pub use self::listeners::{EdgeListener, EdgeProtocol};
+pub use self::certificates::{CertKind, CertSource};
+pub use self::edge::{AccessFormat, EdgeConfig, ProxyOptions, Strategy, UiOptions};
+pub use self::listeners::{EdgeListener, EdgeProtocol, ListenerOptions, ListenerTls};
 
 /// An agent's whole configuration, defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -192,58 +196,6 @@ impl Default for CatalogConfig {
             domain: "consul".to_owned(),
             service_ttl: 0,
             enabled: true,
-        }
-    }
-}
-
-/// The fabio-compatible part: the edge proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EdgeConfig {
-    pub enabled: bool,
-    pub listeners: Vec<EdgeListener>,
-    /// Where `/api/routes` and `/health` are served.
-    pub ui_port: u16,
-    /// What marks a tag as a route.
-    pub tag_prefix: String,
-    /// What a request without a route is answered with.
-    pub no_route_status: u16,
-    /// Unset: requests aren't logged.
-    pub access_log: Option<AccessFormat>,
-}
-
-/// How a request is written to the access log: the formats of Apache and nginx.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessFormat {
-    Common,
-    /// With the referrer and the user agent.
-    Combined,
-}
-
-impl AccessFormat {
-    /// An error is a sentence.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "common" => Ok(Self::Common),
-            "combined" => Ok(Self::Combined),
-            _ if text.contains('$') => Err(format!(
-                "the access log's format \"{text}\" isn't supported yet; write common or combined"
-            )),
-            _ => Err(format!(
-                "the access log's format \"{text}\" is unknown; write common or combined"
-            )),
-        }
-    }
-}
-
-impl Default for EdgeConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            listeners: vec![EdgeListener::http(9999)],
-            ui_port: 9998,
-            tag_prefix: "urlprefix-".to_owned(),
-            no_route_status: 404,
-            access_log: None,
         }
     }
 }

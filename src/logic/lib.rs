@@ -13,6 +13,7 @@ pub mod dns;
 pub mod drain;
 pub mod duration;
 pub mod election;
+pub mod fabio;
 pub mod id;
 pub mod invariants;
 pub mod lifecycle;

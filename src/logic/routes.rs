@@ -3,22 +3,35 @@
 //! A [`Table`] is made from the catalog and never changes; a new catalog gives a new table.
 //! Only instances that pass their checks, and have one, get into it.
 
+mod access;
+mod claims;
+mod command;
 mod glob;
+mod instance;
+mod overrides;
+mod rules;
 mod shares;
 mod tag;
 mod target;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub use self::access::Access;
+pub use self::claims::{Claimed, claimed};
+pub use self::command::BadLine;
 use self::glob::Glob;
+use self::instance::Found;
+pub use self::rules::{Health, Matcher, Overrides, Rules};
 use self::shares::Shares;
 use self::tag::RouteTag;
 pub use self::target::{Protocol, Target, Tls};
+use self::turn::Turn;
 use crate::catalog::{Instance, View};
 
 /// All upstreams for one host and path.
@@ -32,16 +45,36 @@ pub struct Route {
     requests: Shares,
     /// Who takes connections that are passed on as they are.
     connections: Shares,
+    /// Who answers gRPC calls.
+    calls: Shares,
+    paths: Paths,
+    turn: Turn,
+}
+
+/// How a route's path is compared with a request's.
+#[derive(Clone, Debug, PartialEq)]
+enum Paths {
+    Prefix,
+    /// The path in lower case.
+    AnyCase(String),
+    Pattern(Glob),
 }
 
 impl Route {
-    fn new(host: &str, path: &str) -> Self {
+    fn new(host: &str, path: &str, matcher: Matcher) -> Self {
         Self {
+            paths: match matcher {
+                Matcher::Prefix => Paths::Prefix,
+                Matcher::PrefixInAnyCase => Paths::AnyCase(path.to_lowercase()),
+                Matcher::Glob => Paths::Pattern(Glob::new(path)),
+            },
+            turn: Turn::default(),
             host: host.to_owned(),
             path: path.to_owned(),
             targets: Vec::new(),
             requests: Shares::default(),
             connections: Shares::default(),
+            calls: Shares::default(),
         }
     }
 
@@ -49,6 +82,33 @@ impl Route {
     /// requests, such as if all want gRPC.
     pub fn pick(&self, n: u64) -> Option<&Target> {
         self.requests.pick(&self.targets, n)
+    }
+
+    /// The upstream for a gRPC call: one that speaks it, or any if none says so.
+    pub fn pick_for_call(&self, n: u64) -> Option<&Target> {
+        let call = self.calls.pick(&self.targets, n);
+        call.or_else(|| self.pick(n))
+    }
+
+    /// The targets that answer gRPC calls, beginning with the one after `first`.
+    pub fn others_for_call<'a>(&'a self, first: &'a Target) -> impl Iterator<Item = &'a Target> {
+        self.calls.others(&self.targets, first)
+    }
+
+    /// Whether a tag asks for connections to be passed on as they are.
+    pub fn takes_connections(&self) -> bool {
+        self.targets.iter().any(|t| t.protocol.takes_connections())
+    }
+
+    /// The upstream whose turn it is: each gets its share, spread out evenly.
+    pub fn pick_in_turn(&self) -> Option<&Target> {
+        self.requests.pick_spread(&self.targets, self.turn.next())
+    }
+
+    /// The same for a connection that is passed on as it is.
+    pub fn pick_in_turn_for_connection(&self) -> Option<&Target> {
+        self.connections
+            .pick_spread(&self.targets, self.turn.next())
     }
 
     /// The targets that can serve requests, beginning with the one after `first`.
@@ -72,9 +132,12 @@ impl Route {
     fn answers(&self, path: &str) -> bool {
         let takes_requests =
             |target: &Target| target.redirect.is_some() || target.protocol.takes_requests();
-        !self.path.is_empty()
-            && path.starts_with(&self.path)
-            && self.targets.iter().any(takes_requests)
+        let meant = match &self.paths {
+            Paths::Prefix => path.starts_with(&self.path),
+            Paths::AnyCase(lower) => path.to_lowercase().starts_with(lower),
+            Paths::Pattern(glob) => glob.matches(path),
+        };
+        !self.path.is_empty() && meant && self.targets.iter().any(takes_requests)
     }
 
     /// Shares out the route: fixed weights first, the rest evenly among the others.
@@ -89,6 +152,7 @@ impl Route {
         }
         self.requests = Shares::new(&self.targets, Target::servable);
         self.connections = Shares::new(&self.targets, |t| t.protocol.takes_connections());
+        self.calls = Shares::new(&self.targets, |t| t.protocol.takes_calls());
         if self.connections.is_empty() {
             // As in fabio, a route needs no `proto` to be reached over TCP or by server name.
             self.connections = Shares::new(&self.targets, |t| t.redirect.is_none());
@@ -119,6 +183,15 @@ pub struct Row {
     pub pct99: u64,
 }
 
+/// Whether what follows a tag's prefix is a route; otherwise a sentence about what is wrong.
+pub fn check_tag(text: &str) -> Result<(), String> {
+    let route = RouteTag::parse(text, "dc1")?;
+    if route.redirect.is_none() && route.redirect_status.is_some() {
+        return Err("redirect: write redirect=STATUS,URL".to_owned());
+    }
+    Ok(())
+}
+
 /// Every route there is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
@@ -126,23 +199,26 @@ pub struct Table {
     hosts: BTreeMap<String, Vec<Route>>,
     /// Patterns among those hosts, the most specific domain first.
     patterns: Vec<(Glob, String)>,
+    matcher: Matcher,
     rejected: Vec<Rejected>,
+    bad_lines: Vec<BadLine>,
+    no_route_page: String,
 }
 
 impl Table {
     /// Routes from the tags that begin with `prefix`.
     pub fn new(view: &View, prefix: &str) -> Self {
+        Self::build(view, &Rules::new(prefix), &Overrides::default())
+    }
+
+    /// Routes from tags, then whatever the operator's commands make of them.
+    pub fn build(view: &View, rules: &Rules, overrides: &Overrides) -> Self {
         let mut rejected = Vec::new();
         let mut found = Vec::new();
         for instance in view.services.values().flatten() {
-            if instance.passing() && instance.checked() {
-                read_instance(
-                    instance,
-                    prefix,
-                    &view.datacenter,
-                    &mut found,
-                    &mut rejected,
-                );
+            if rules.health.routes(instance) {
+                let (prefix, datacenter) = (&rules.tag_prefix, &view.datacenter);
+                instance::read(instance, prefix, datacenter, &mut found, &mut rejected);
             }
         }
         rejected.sort();
@@ -152,6 +228,8 @@ impl Table {
         found.dedup_by(|a, b| a.command == b.command);
         let mut table = Self {
             rejected,
+            matcher: rules.matcher,
+            no_route_page: overrides.no_route_page.clone(),
             ..Self::default()
         };
         for Found {
@@ -160,28 +238,30 @@ impl Table {
         {
             table.add(&host, &path, target);
         }
-        table.finish();
+        table.obey(&overrides.commands, &view.datacenter);
+        table.finish(rules.host_patterns);
         table
     }
 
     fn add(&mut self, host: &str, path: &str, target: Target) {
+        let matcher = self.matcher;
         let routes = self.hosts.entry(comparable(host).to_owned()).or_default();
         let at = routes.iter().position(|route| route.path == path);
         let at = at.unwrap_or_else(|| {
-            routes.push(Route::new(host, path));
+            routes.push(Route::new(host, path, matcher));
             routes.len() - 1
         });
         routes[at].targets.push(target);
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, host_patterns: bool) {
         for (host, routes) in &mut self.hosts {
             let order = |route: &Route| (std::cmp::Reverse(route.path.len()), route.path.clone());
             routes.sort_by_key(order);
             for route in routes {
                 route.weigh();
             }
-            if Glob::is_pattern(host) {
+            if host_patterns && Glob::is_pattern(host) {
                 self.patterns.push((Glob::new(host), host.clone()));
             }
         }
@@ -288,6 +368,16 @@ impl Table {
         &self.rejected
     }
 
+    /// Lines of the operator's commands that were skipped, and why.
+    pub fn bad_lines(&self) -> &[BadLine] {
+        &self.bad_lines
+    }
+
+    /// What is answered where there is no route; empty: nothing.
+    pub fn no_route_page(&self) -> &str {
+        &self.no_route_page
+    }
+
     pub fn is_empty(&self) -> bool {
         self.hosts.is_empty()
     }
@@ -299,8 +389,8 @@ impl Table {
             .rev()
             .flatten()
             .flat_map(|route| {
-                let command = |target| command(&route.host, &route.path, target);
-                route.targets.iter().map(command)
+                let line = |target| command_line(&route.host, &route.path, target);
+                route.targets.iter().map(line)
             })
             .collect()
     }
@@ -327,7 +417,7 @@ fn row(route: &Route, target: &Target) -> Row {
     }
 }
 
-fn command(host: &str, path: &str, target: &Target) -> String {
+fn command_line(host: &str, path: &str, target: &Target) -> String {
     let Target {
         service,
         destination,
@@ -344,101 +434,6 @@ fn command(host: &str, path: &str, target: &Target) -> String {
         line = format!("{line} opts \"{}\"", target.shown_options);
     }
     line
-}
-
-struct Found {
-    command: String,
-    host: String,
-    path: String,
-    target: Target,
-}
-
-fn read_instance(
-    instance: &Instance,
-    prefix: &str,
-    datacenter: &str,
-    found: &mut Vec<Found>,
-    rejected: &mut Vec<Rejected>,
-) {
-    let service = &instance.service;
-    let others: Vec<&String> = service
-        .tags
-        .iter()
-        .filter(|t| !t.starts_with(prefix))
-        .collect();
-    for tag in &service.tags {
-        let Some(text) = tag.strip_prefix(prefix) else {
-            continue;
-        };
-        let read = RouteTag::parse(text, datacenter).and_then(|route| {
-            if service.port == 0 && route.redirect.is_none() {
-                return Err("the service has no port".to_owned());
-            }
-            Ok(route)
-        });
-        match read {
-            Ok(route) => {
-                let target = target(instance, &route, &others);
-                found.push(Found {
-                    command: command(&route.host, &route.path, &target),
-                    host: route.host,
-                    path: route.path,
-                    target,
-                });
-            }
-            Err(reason) => rejected.push(Rejected {
-                service: service.service.clone(),
-                tag: tag.clone(),
-                reason,
-            }),
-        }
-    }
-}
-
-fn target(instance: &Instance, route: &RouteTag, tags: &[&String]) -> Target {
-    let (host, port) = (instance.address(), instance.service.port);
-    let address = if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
-    let destination = match &route.redirect {
-        Some((_, url)) => url.clone(),
-        None => route.protocol.destination(&address),
-    };
-    Target {
-        service: instance.service.service.clone(),
-        tls: tls(route, host),
-        address,
-        protocol: route.protocol,
-        weight: 0.0,
-        redirect: route.redirect.clone(),
-        strip: route.strip.clone(),
-        prepend: route.prepend.clone(),
-        host_header: route.host_header.clone(),
-        fixed_weight: route.weight,
-        tags: tags.iter().map(|tag| (*tag).clone()).collect(),
-        shown_options: route.shown.join(" "),
-        destination,
-    }
-}
-
-/// How the upstream's certificate is checked, if it has one.
-fn tls(route: &RouteTag, address: &str) -> Option<Tls> {
-    if route.protocol != Protocol::Https || route.redirect.is_some() {
-        return None;
-    }
-    let named = route.host_header.rsplit_once(':');
-    let named = named.map_or(route.host_header.as_str(), |(name, _)| name);
-    let name = if matches!(named, "" | "dst") {
-        address
-    } else {
-        named
-    };
-    Some(Tls {
-        name: name.to_owned(),
-        verified: !route.tls_skip_verify,
-    })
 }
 
 fn lower(host: &str) -> Cow<'_, str> {

@@ -79,6 +79,12 @@ impl Time {
         at.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string()
     }
 
+    /// As Go programs begin the lines of their logs: `2026/11/24 13:13:50`.
+    pub fn go_log(self) -> String {
+        let at = jiff::Timestamp::from_nanosecond(i128::from(self.0)).unwrap_or_default();
+        at.strftime("%Y/%m/%d %H:%M:%S").to_string()
+    }
+
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         if text == NEVER {
             return Some(Self::NEVER);

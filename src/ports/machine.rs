@@ -39,4 +39,15 @@ pub trait Machine: Send + Sync {
     fn trusted_certificates(&self) -> Vec<Vec<u8>> {
         Vec::new()
     }
+
+    /// What is in a small file that the operator names; an error is a sentence. A machine without
+    /// files of its own has none.
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        Err(format!("{path}: no such file"))
+    }
+
+    /// The names of the files in a folder, in order.
+    fn folder(&self, path: &str) -> Result<Vec<String>, String> {
+        Err(format!("{path}: no such folder"))
+    }
 }

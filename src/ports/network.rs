@@ -1,5 +1,6 @@
 //! Connections, listeners and datagrams.
 
+use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
@@ -24,8 +25,8 @@ pub enum Error {
 }
 
 /// A connection: bytes both ways. Dropping it closes it.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Any {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Any> Stream for T {}
 
 pub trait Network: Send + Sync {
     /// Listens on a TCP port.
@@ -39,6 +40,18 @@ pub trait Network: Send + Sync {
 
     /// Receives and sends UDP datagrams on a port.
     fn datagrams(&self, address: SocketAddr) -> Asked<'_, Result<Box<dyn Datagrams>, Error>>;
+
+    /// Passes everything on between two connections, both ways, until both directions have ended
+    /// or one has failed; what one side closes is closed on the other. None where the network
+    /// knows no better way than reading and writing.
+    fn pass<'a>(
+        &'a self,
+        one: &'a mut dyn Stream,
+        other: &'a mut dyn Stream,
+    ) -> Option<Asked<'a, ()>> {
+        let _ = (one, other);
+        None
+    }
 
     /// The addresses of a host, given by name or address; at least one. A network without names
     /// knows addresses only.

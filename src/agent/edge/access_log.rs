@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{REFERER, USER_AGENT};
-use hyper::{HeaderMap, Request, StatusCode};
+use hyper::{HeaderMap, Request, StatusCode, Version};
 use logic::config::AccessFormat;
 use logic::time::Time;
 
@@ -25,10 +25,13 @@ impl Entry {
     pub(super) fn new<B>(request: &Request<B>, from: SocketAddr, format: AccessFormat) -> Self {
         let method = request.method();
         let mut line = String::new();
-        put_quoted(
-            &mut line,
-            format!("{method} {} {:?}", request.uri(), request.version()).as_bytes(),
-        );
+        let path = request.uri().path_and_query();
+        let asked = match (request.version(), path) {
+            // HTTP/2 tells the host and the path apart, as a Host header does.
+            (version @ Version::HTTP_2, Some(path)) => format!("{method} {path} {version:?}"),
+            (version, _) => format!("{method} {} {version:?}", request.uri()),
+        };
+        put_quoted(&mut line, asked.as_bytes());
         let sender = match format {
             AccessFormat::Common => String::new(),
             AccessFormat::Combined => {

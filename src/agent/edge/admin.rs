@@ -2,22 +2,24 @@
 //! `/health`, and counters for Prometheus.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderName, StatusCode};
-use axum::response::{Html, IntoResponse};
+use axum::http::{HeaderName, StatusCode, Uri};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use logic::config::{EdgeConfig, EdgeListener};
-use logic::routes::{Row, Table};
-use serde_json::json;
+use logic::config::UiOptions;
+use logic::routes::Table;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::Counters;
+use super::consul::Manual;
+use super::{Counters, pages};
 
 const TEXT: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
 const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json; charset=utf-8")];
@@ -26,7 +28,9 @@ const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json; charset
 pub(super) struct Shown {
     pub(super) table: Arc<ArcSwap<Table>>,
     pub(super) counters: Arc<Counters>,
-    pub(super) config: EdgeConfig,
+    pub(super) config: Value,
+    pub(super) ui: UiOptions,
+    pub(super) manual: Option<Manual>,
 }
 
 pub(super) fn router(shown: Shown) -> Router {
@@ -41,6 +45,11 @@ pub(super) fn router(shown: Shown) -> Router {
             "/api/version",
             get(|| async { (TEXT, env!("CARGO_PKG_VERSION")) }),
         )
+        .route("/api/paths", get(paths))
+        .route("/api/manual", get(read_manual).put(write_manual))
+        .route("/api/manual/{*path}", get(read_manual).put(write_manual))
+        .route("/manual", get(manual_page))
+        .route("/manual/{*path}", get(manual_page))
         .with_state(shown)
 }
 
@@ -67,27 +76,7 @@ async fn routes(State(shown): State<Shown>, RawQuery(query): RawQuery) -> impl I
 }
 
 async fn config(State(shown): State<Shown>) -> impl IntoResponse {
-    let EdgeConfig {
-        listeners,
-        ui_port,
-        tag_prefix,
-        no_route_status,
-        ..
-    } = shown.config;
-    let listener = |listener: EdgeListener| {
-        let EdgeListener { address, port, .. } = listener;
-        let address = address.map(|address| SocketAddr::new(address, port));
-        let address = address.map_or_else(|| format!(":{port}"), |address| address.to_string());
-        json!({ "Addr": address, "Proto": listener.protocol.name() })
-    };
-    let listeners: Vec<_> = listeners.into_iter().map(listener).collect();
-    let config = json!({
-        "Proxy": { "Strategy": "rnd", "Matcher": "prefix", "NoRouteStatus": no_route_status },
-        "Registry": { "Consul": { "TagPrefix": tag_prefix } },
-        "Listen": listeners,
-        "UI": { "Listen": listener(EdgeListener::http(ui_port)) },
-    });
-    (JSON, Json(config))
+    (JSON, Json(shown.config))
 }
 
 async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
@@ -133,44 +122,84 @@ async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
 }
 
 async fn routes_page(State(shown): State<Shown>) -> Html<String> {
-    Html(page(&shown.table.load_full().rows()))
+    let table = shown.table.load_full();
+    Html(pages::routes(&table, &shown.ui.title, shown.writable()))
 }
 
-fn page(rows: &[Row]) -> String {
-    let mut page = String::from(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <title>Routes</title>\n<style>\n\
-         body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em;\n\
-         padding: 0 1em }\n\
-         table { border-collapse: collapse; width: 100% }\n\
-         th, td { border-bottom: 1px solid #ccc; padding: .3em .6em; text-align: left }\n\
-         </style>\n</head>\n<body>\n<h1>Routes</h1>\n",
-    );
-    if rows.is_empty() {
-        page.push_str("<p>No service has a route: tag one with <code>urlprefix-HOST/PATH</code> and give it a check.</p>\n");
-    } else {
-        page.push_str(
-            "<table>\n<tr><th>Service</th><th>Source</th><th>Destination</th><th>Options</th><th>Weight</th></tr>\n",
-        );
-        for row in rows {
-            let cells = [&row.service, &row.src, &row.dst, &row.opts].map(|cell| escape(cell));
-            let weight = row.weight * 100.0;
-            // Writing to a string can't fail.
-            let _ = writeln!(
-                page,
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{weight:.2}%</td></tr>",
-                cells[0], cells[1], cells[2], cells[3],
-            );
-        }
-        page.push_str("</table>\n");
+/// As fabio's clients know it: the version is text.
+#[derive(Serialize, Deserialize)]
+struct Override {
+    value: String,
+    version: String,
+}
+
+type Refused = (StatusCode, [(HeaderName, &'static str); 1], String);
+
+fn refuse(status: StatusCode, why: impl Into<String>) -> Refused {
+    (status, TEXT, format!("{}\n", why.into()))
+}
+
+impl Shown {
+    fn writable(&self) -> bool {
+        self.ui.writable && self.manual.is_some()
     }
-    page.push_str("</body>\n</html>\n");
-    page
+
+    /// Where overrides are, if they may be looked at.
+    fn manual(&self) -> Result<&Manual, Refused> {
+        match &self.manual {
+            Some(manual) if self.ui.writable => Ok(manual),
+            Some(_) => Err(refuse(StatusCode::FORBIDDEN, "Forbidden")),
+            None => Err(refuse(
+                StatusCode::NOT_FOUND,
+                "routes of this edge can't be overridden here",
+            )),
+        }
+    }
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+/// What follows `/manual` or `/api/manual`.
+fn below(uri: &Uri) -> String {
+    let path = uri.path();
+    let path = path.strip_prefix("/api").unwrap_or(path);
+    path.strip_prefix("/manual").unwrap_or_default().to_owned()
+}
+
+async fn read_manual(State(shown): State<Shown>, uri: Uri) -> Result<Response, Refused> {
+    let read = shown.manual()?.read(&below(&uri)).await;
+    let (value, version) = read.map_err(|why| refuse(StatusCode::BAD_GATEWAY, why))?;
+    let version = version.to_string();
+    Ok((JSON, Json(Override { value, version })).into_response())
+}
+
+async fn write_manual(
+    State(shown): State<Shown>,
+    uri: Uri,
+    body: Bytes,
+) -> Result<StatusCode, Refused> {
+    let manual = shown.manual()?;
+    let bad = |why: String| refuse(StatusCode::BAD_REQUEST, why);
+    let Override { value, version } =
+        serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
+    let version = version
+        .parse()
+        .map_err(|_| bad("version: not a number".to_owned()))?;
+    match manual.write(&below(&uri), value, version).await {
+        Ok(true) => Ok(StatusCode::OK),
+        Ok(false) => Err(refuse(StatusCode::CONFLICT, "version mismatch")),
+        Err(why) => Err(refuse(StatusCode::BAD_GATEWAY, why)),
+    }
+}
+
+async fn paths(State(shown): State<Shown>) -> Result<Response, Refused> {
+    let paths = shown.manual()?.paths().await;
+    let paths = paths.map_err(|why| refuse(StatusCode::BAD_GATEWAY, why))?;
+    // Clients of fabio expect null, not an empty list.
+    let paths = (!paths.is_empty()).then_some(paths);
+    Ok((JSON, Json(paths)).into_response())
+}
+
+async fn manual_page(State(shown): State<Shown>, uri: Uri) -> Result<Html<String>, Refused> {
+    let read = shown.manual()?.read(&below(&uri)).await;
+    let (value, version) = read.map_err(|why| refuse(StatusCode::BAD_GATEWAY, why))?;
+    Ok(Html(pages::manual(&value, version, &shown.ui.title)))
 }

@@ -10,6 +10,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::access_log::Entry;
 use super::client::Client;
+use super::http2::Open;
 use super::pool::Lease;
 use super::worker::Worker;
 
@@ -75,6 +76,8 @@ pub(super) struct ReplyBody {
     /// How much has gone to the client.
     bytes: u64,
     logged: Option<(Entry, StatusCode)>,
+    /// The request, if it is one of several on its connection.
+    open: Option<Open>,
 }
 
 impl ReplyBody {
@@ -86,7 +89,13 @@ impl ReplyBody {
             worker,
             bytes: 0,
             logged: None,
+            open: None,
         }
+    }
+
+    /// Counts the request as open until the answer is over.
+    pub(super) fn hold(&mut self, open: Open) {
+        self.open = Some(open);
     }
 
     pub(super) fn upstream(
@@ -101,6 +110,7 @@ impl ReplyBody {
             worker,
             bytes: 0,
             logged: None,
+            open: None,
         };
         reply.give_back_at_end();
         reply

@@ -15,17 +15,22 @@ enum Phase {
     AwaitingRequest,
     /// Asked; the upstream hasn't begun to answer.
     AwaitingUpstream,
-    /// The answer is on its way, or bytes flow both ways after an upgrade.
+    /// The answer is on its way.
     Streaming,
+    /// Bytes flow both ways, or several requests are being answered: for as long as it takes.
+    Passing,
 }
 
 /// How many ticks a connection may spend where.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "the unit is part of the name")]
 pub(super) struct Limits {
     /// From accepting, or the last answer, to a whole request head.
     pub(super) idle_ticks: u64,
     /// From a request's last byte to its answer's first.
     pub(super) upstream_ticks: u64,
+    /// From an answer's first byte to its last.
+    pub(super) answer_ticks: Option<u64>,
 }
 
 pub(super) struct Client {
@@ -81,6 +86,10 @@ impl Client {
         self.enter(Phase::Streaming, now);
     }
 
+    pub(super) fn passes(&self, now: u64) {
+        self.enter(Phase::Passing, now);
+    }
+
     pub(super) fn answered(&self, now: u64) {
         self.enter(Phase::AwaitingRequest, now);
     }
@@ -105,7 +114,11 @@ impl Client {
                 self.late.set(true);
                 self.wake();
             }
-            Phase::AwaitingRequest | Phase::AwaitingUpstream | Phase::Streaming => {}
+            Phase::Streaming if limits.answer_ticks.is_some_and(|most| age > most) => self.cut(),
+            Phase::AwaitingRequest
+            | Phase::AwaitingUpstream
+            | Phase::Streaming
+            | Phase::Passing => {}
         }
     }
 
@@ -185,13 +198,13 @@ impl Client {
         ended
     }
 
-    /// Runs something until it ends by itself or the connection is cut.
-    pub(super) async fn until_cut(&self, work: impl Future<Output = ()>) {
+    /// Runs something until it ends by itself, or the connection is cut: then there is nothing.
+    pub(super) async fn until_cut<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         poll_fn(|context| match self.order(context) {
-            Order::Cut => Poll::Ready(()),
-            Order::Go | Order::Finish => work.as_mut().poll(context),
+            Order::Cut => Poll::Ready(None),
+            Order::Go | Order::Finish => work.as_mut().poll(context).map(Some),
         })
-        .await;
+        .await
     }
 }

@@ -10,9 +10,9 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, TE};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
-use logic::routes::{Route, Target};
+use logic::routes::{Route, Table, Target};
 
 use super::access_log::Entry;
 use super::body::{ReplyBody, RequestBody};
@@ -24,6 +24,10 @@ use super::worker::Worker;
 use crate::http_listener::put_date;
 
 const TRACE: HeaderName = HeaderName::from_static("trace");
+
+/// gRPC's own statuses.
+const GRPC_NOT_FOUND: &str = "5";
+const GRPC_UNAVAILABLE: &str = "14";
 
 /// How many connections an upstream may have closed under us before a fresh one is made.
 const STALE_MAX: usize = 2;
@@ -44,7 +48,7 @@ pub(super) struct Forwarder {
     pub(super) worker: Rc<Worker>,
     pub(super) client: Rc<Client>,
     pub(super) from: SocketAddr,
-    pub(super) sender: headers::Sender,
+    pub(super) sender: Rc<headers::Sender>,
 }
 
 /// What a request was before it was changed for an upstream.
@@ -66,6 +70,7 @@ impl Forwarder {
             let status = reply.status();
             reply.body_mut().log_at_end(entry, status);
         }
+        self.sender.seal(reply.headers_mut());
         put_date(reply.headers_mut(), self.worker.shared.clock.as_ref());
         self.client.streams(self.worker.now());
         Ok(reply)
@@ -78,18 +83,24 @@ impl Forwarder {
         };
         let table = self.worker.shared.table.load_full();
         let trace = Trace::of(&request);
+        let call = is_call(&request);
         trace.tell_all(|| table.trace(&asked.host, asked.uri.path()));
         let Some(mut route) = table.find(&asked.host, asked.uri.path()) else {
-            return self.no_route();
+            return self.no_route(&table, call);
         };
         let mut others = None;
         loop {
-            let Some(target) = self.worker.choose(route) else {
+            let Some(target) = self.worker.choose(route, call) else {
                 return self.say(
                     StatusCode::BAD_GATEWAY,
-                    "the upstreams of this route want gRPC, which this proxy doesn't speak yet",
+                    "the upstreams of this route answer gRPC calls only, over HTTP/2",
                 );
             };
+            let forwarded_for = headers::forwarded_for(request.headers());
+            if !target.admits(self.from.ip(), forwarded_for) {
+                tracing::info!(from = %self.from, service = target.service, "access denied");
+                return self.say(StatusCode::FORBIDDEN, "access denied");
+            }
             trace.tell_all(|| {
                 let (service, to) = (&target.service, target.destination());
                 vec![format!("Routing to service {service} on {to}")]
@@ -105,7 +116,7 @@ impl Forwarder {
                 others.get_or_insert_with(|| table.matching(&asked.host, asked.uri.path()).skip(1));
             match others.next() {
                 Some(other) => route = other,
-                None => return self.no_route(),
+                None => return self.no_route(&table, call),
             }
         }
     }
@@ -120,12 +131,25 @@ impl Forwarder {
         let protocol = headers::upgrade(request.headers());
         let upgraded = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
         let (mut head, body) = request.into_parts();
+        let trailers = target.protocol.takes_calls();
         headers::strip_hop_by_hop(&mut head.headers);
+        if head.version == Version::HTTP_2 {
+            headers::from_http2(&mut head.headers, &asked.host_header);
+        }
+        if trailers {
+            head.headers
+                .insert(TE, HeaderValue::from_static("trailers"));
+        }
         if let Some(protocol) = protocol {
             headers::ask_upgrade(&mut head.headers, protocol);
         }
         self.sender.introduce(&mut head);
-        head.version = Version::HTTP_11;
+        self.sender.number(&mut head.headers, || self.worker.draw());
+        head.version = if trailers {
+            Version::HTTP_2
+        } else {
+            Version::HTTP_11
+        };
         let body = if body.is_end_stream() {
             RequestBody::Empty
         } else {
@@ -159,7 +183,7 @@ impl Forwarder {
             target = chosen;
             asked.address_to(&mut request, target);
             let again = repeatable(&request);
-            let answer = lease.sender.try_send_request(request);
+            let answer = lease.sender.send(request);
             let mut error = match self.client.unless_lost(lease.address.clone(), answer).await {
                 Ok(Ok(response)) => return Ok((response, lease)),
                 Ok(Err(error)) => error,
@@ -243,7 +267,7 @@ impl Forwarder {
         // A proxy before us may have taken TLS off.
         let scheme = headers.get(X_FORWARDED_PROTO);
         let scheme = scheme.and_then(|scheme| scheme.to_str().ok());
-        let scheme = scheme.unwrap_or("http");
+        let scheme = scheme.unwrap_or(self.sender.scheme());
         let (status, url) = target.redirect_for(scheme, &asked.host, path, query)?;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
         let location = HeaderValue::from_str(&url).ok()?;
@@ -252,11 +276,34 @@ impl Forwarder {
         Some(reply)
     }
 
-    fn no_route(&self) -> Reply {
+    fn no_route(&self, table: &Table, call: bool) -> Reply {
         let shared = &self.worker.shared;
         shared.counters.no_route.fetch_add(1, Ordering::Relaxed);
+        if call {
+            return self.refuse_call(GRPC_NOT_FOUND, "no route");
+        }
         let status = StatusCode::from_u16(shared.settings.no_route_status);
-        self.say(status.unwrap_or(StatusCode::NOT_FOUND), "")
+        let status = status.unwrap_or(StatusCode::NOT_FOUND);
+        let page = table.no_route_page();
+        if page.is_empty() {
+            return self.say(status, "");
+        }
+        let (client, worker) = (self.client.clone(), self.worker.clone());
+        let mut reply = Response::new(ReplyBody::own(page.to_owned(), client, worker));
+        *reply.status_mut() = status;
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        reply.headers_mut().insert(CONTENT_TYPE, html);
+        reply
+    }
+
+    /// What a gRPC client understands: its own status, in the headers.
+    fn refuse_call(&self, status: &'static str, message: &'static str) -> Reply {
+        let mut reply = self.say(StatusCode::OK, "");
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from_static(status));
+        headers.insert("grpc-message", HeaderValue::from_static(message));
+        reply
     }
 
     fn fail(&self, failure: &Failure, asked: &Asked, target: &Target) -> Reply {
@@ -293,6 +340,9 @@ impl Forwarder {
             ),
         };
         tracing::debug!(host = asked.host, service = target.service, why, "{said}");
+        if target.protocol.takes_calls() {
+            return self.refuse_call(GRPC_UNAVAILABLE, said);
+        }
         self.say(status, said)
     }
 
@@ -370,6 +420,28 @@ impl Asked {
     /// Makes the request one for this target: its path and `Host`.
     fn address_to(&self, request: &mut Request<RequestBody>, target: &Target) {
         let path = target.rewrite(self.uri.path());
+        if target.protocol.takes_calls() {
+            // HTTP/2 wants the whole address.
+            let scheme = if target.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            };
+            let query = self
+                .uri
+                .query()
+                .map_or_else(String::new, |q| format!("?{q}"));
+            let authority = match target.host_header.as_str() {
+                "" => self.host.as_str(),
+                "dst" => target.address.as_str(),
+                name => name,
+            };
+            if let Ok(uri) = Uri::try_from(format!("{scheme}://{authority}{path}{query}")) {
+                *request.uri_mut() = uri;
+            }
+            request.headers_mut().remove(HOST);
+            return;
+        }
         if path != self.uri.path() || self.uri.authority().is_some() {
             let query = self
                 .uri
@@ -393,6 +465,13 @@ impl Asked {
             headers.insert(X_FORWARDED_PREFIX, prefix);
         }
     }
+}
+
+/// Whether it is a gRPC call.
+fn is_call(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE);
+    let grpc = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/grpc");
+    request.version() == Version::HTTP_2 && kind.is_some_and(grpc)
 }
 
 /// The same request once more, if asking twice is as good as asking once.

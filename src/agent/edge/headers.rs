@@ -3,11 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, STRICT_TRANSPORT_SECURITY, TE, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use hyper::http::request;
 use hyper::{HeaderMap, Version};
+use logic::config::ProxyOptions;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -77,31 +79,113 @@ pub(super) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(UPGRADE, protocol);
 }
 
+/// Everyone that earlier proxies say a request is for.
+pub(super) fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = IpAddr> + '_ {
+    let values = headers.get_all(X_FORWARDED_FOR).into_iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    texts.flat_map(|text| text.split(',').filter_map(|item| item.trim().parse().ok()))
+}
+
+/// Makes the headers of an HTTP/2 request ones that HTTP/1.1 knows: a host, and one cookie header.
+pub(super) fn from_http2(headers: &mut HeaderMap, host: &HeaderValue) {
+    headers.entry(HOST).or_insert_with(|| host.clone());
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let mut cookies = Vec::new();
+        for cookie in headers.get_all(COOKIE) {
+            if !cookies.is_empty() {
+                cookies.extend_from_slice(b"; ");
+            }
+            cookies.extend_from_slice(cookie.as_bytes());
+        }
+        if let Ok(cookies) = HeaderValue::from_bytes(&cookies) {
+            headers.insert(COOKIE, cookies);
+        }
+    }
+}
+
+/// How a client came over TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TlsFacts {
+    pub(super) version: &'static str,
+    pub(super) cipher: u16,
+}
+
 /// What upstreams are told about one client connection, made once for all its requests.
 pub(super) struct Sender {
     address: HeaderValue,
     forwarded_11: HeaderValue,
     forwarded_10: HeaderValue,
+    /// What `Forwarded` says of this hop: ourselves, and TLS.
+    hop: Hop,
+    tls: bool,
+    /// The configured headers, if they are names of headers.
+    client_ip: Option<HeaderName>,
+    tls_header: Option<(HeaderName, HeaderValue)>,
+    request_id: Option<HeaderName>,
+    strict_transport: Option<HeaderValue>,
+}
+
+struct Hop {
     by: Option<IpAddr>,
+    tls: Option<TlsFacts>,
 }
 
 impl Sender {
     /// `by` is our own address, if it is known.
-    pub(super) fn new(client: SocketAddr, by: Option<IpAddr>) -> Self {
+    pub(super) fn new(
+        client: SocketAddr,
+        by: Option<IpAddr>,
+        tls: Option<TlsFacts>,
+        options: &ProxyOptions,
+    ) -> Self {
         let ip = client.ip().to_canonical();
-        let forwarded = |version| {
-            text(forwarded(
-                &format!("for={}; proto=http", node(ip)),
-                by,
-                version,
-            ))
-        };
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let hop = Hop { by, tls };
+        let start = format!("for={}; proto={scheme}", node(ip));
+        let named = |name: &str| HeaderName::try_from(name).ok().filter(|_| !name.is_empty());
+        let client_ip = named(&options.client_ip_header);
+        let strict = options.strict_transport.as_str();
         Self {
             address: text(ip.to_string()),
-            forwarded_11: forwarded(Version::HTTP_11),
-            forwarded_10: forwarded(Version::HTTP_10),
-            by,
+            forwarded_11: text(hop.told(&start, Version::HTTP_11)),
+            forwarded_10: text(hop.told(&start, Version::HTTP_10)),
+            client_ip: client_ip.filter(|n| *n != X_FORWARDED_FOR && *n != X_REAL_IP),
+            tls_header: named(&options.tls_header)
+                .zip(HeaderValue::from_str(&options.tls_header_value).ok()),
+            request_id: named(&options.request_id_header),
+            strict_transport: HeaderValue::from_str(strict)
+                .ok()
+                .filter(|_| tls.is_some() && !strict.is_empty()),
+            tls: tls.is_some(),
+            hop,
         }
+    }
+
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+
+    /// Adds what answers over TLS are to carry.
+    pub(super) fn seal(&self, headers: &mut HeaderMap) {
+        if let Some(strict) = &self.strict_transport {
+            headers.insert(STRICT_TRANSPORT_SECURITY, strict.clone());
+        }
+    }
+
+    /// Gives the request an id of its own, if it is to have one.
+    pub(super) fn number(&self, headers: &mut HeaderMap, mut draw: impl FnMut() -> u64) {
+        let Some(name) = &self.request_id else { return };
+        let (high, low) = (draw(), draw());
+        // A random UUID, version 4.
+        let id = format!(
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+            high >> 32,
+            (high >> 16) & 0xffff,
+            high & 0xfff,
+            0x8000 | ((low >> 48) & 0x3fff),
+            low & 0xffff_ffff_ffff,
+        );
+        headers.insert(name.clone(), text(id));
     }
 
     /// Adds the `X-Forwarded-*` headers and their relatives; what a proxy before us said stays.
@@ -116,23 +200,81 @@ impl Sender {
         headers
             .entry(X_REAL_IP)
             .or_insert_with(|| self.address.clone());
-        headers
-            .entry(X_FORWARDED_PROTO)
-            .or_insert(HeaderValue::from_static("http"));
         if let Some(host) = headers.get(HOST).cloned() {
             if !headers.contains_key(X_FORWARDED_PORT) {
-                headers.insert(X_FORWARDED_PORT, port(&host));
+                headers.insert(X_FORWARDED_PORT, port(&host, self.tls));
             }
             headers.entry(X_FORWARDED_HOST).or_insert(host);
         }
         let known = headers.get(FORWARDED).and_then(|value| value.to_str().ok());
-        let told = match known {
-            Some(known) => text(forwarded(known, self.by, version)),
-            None if version == Version::HTTP_10 => self.forwarded_10.clone(),
-            None => self.forwarded_11.clone(),
+        let proto = headers.get(X_FORWARDED_PROTO);
+        let told = match (known, proto.and_then(|proto| proto.to_str().ok())) {
+            (Some(known), _) => text(self.hop.told(known, version)),
+            // What a proxy before us said of the one, it meant for the other too.
+            (None, Some(proto)) if proto != self.scheme() => {
+                let address = self.address.to_str().unwrap_or("unknown");
+                let start = address.parse().map_or_else(|_| address.to_owned(), node);
+                text(
+                    self.hop
+                        .told(&format!("for={start}; proto={proto}"), version),
+                )
+            }
+            (None, _) if version == Version::HTTP_10 => self.forwarded_10.clone(),
+            (None, _) if version == Version::HTTP_2 => {
+                let address = self.address.to_str().unwrap_or("unknown");
+                let start = address.parse().map_or_else(|_| address.to_owned(), node);
+                let scheme = self.scheme();
+                text(
+                    self.hop
+                        .told(&format!("for={start}; proto={scheme}"), version),
+                )
+            }
+            (None, _) => self.forwarded_11.clone(),
         };
+        if proto.is_none() {
+            let proto = known.and_then(proto_of).map(|proto| text(proto.to_owned()));
+            let proto = proto.unwrap_or(HeaderValue::from_static(self.scheme()));
+            headers.insert(X_FORWARDED_PROTO, proto);
+        }
         headers.insert(FORWARDED, told);
+        if let Some(name) = &self.client_ip {
+            headers.insert(name.clone(), self.address.clone());
+        }
+        if let Some((name, value)) = &self.tls_header {
+            if self.tls {
+                headers.insert(name.clone(), value.clone());
+            } else {
+                headers.remove(name);
+            }
+        }
     }
+}
+
+impl Hop {
+    fn told(&self, start: &str, version: Version) -> String {
+        let mut told = start.to_owned();
+        if let Some(by) = self.by {
+            told = format!("{told}; by={}", node(by));
+        }
+        let version = match version {
+            Version::HTTP_10 => "1.0",
+            Version::HTTP_2 => "2.0",
+            _ => "1.1",
+        };
+        told = format!("{told}; httpproto=http/{version}");
+        if let Some(TlsFacts { version, cipher }) = self.tls {
+            told = format!("{told}; tlsver={version}; tlscipher=0x{cipher:04x}");
+        }
+        told
+    }
+}
+
+/// The `proto` that a `Forwarded` header tells first.
+fn proto_of(forwarded: &str) -> Option<&str> {
+    let (_, rest) = forwarded.split_once("proto=")?;
+    let end = rest.find([';', ',', ' ']).unwrap_or(rest.len());
+    let proto = &rest[..end];
+    matches!(proto, "http" | "https").then_some(proto)
 }
 
 /// Everything earlier proxies said, and the address they spoke from.
@@ -147,23 +289,13 @@ fn chain(headers: &HeaderMap, address: &HeaderValue) -> HeaderValue {
 }
 
 /// The port in a `Host` header; the default one if there is none.
-fn port(host: &HeaderValue) -> HeaderValue {
+fn port(host: &HeaderValue, tls: bool) -> HeaderValue {
     let bytes = host.as_bytes();
     let colon = bytes.iter().rposition(|byte| *byte == b':');
     let port = colon.map(|at| &bytes[at + 1..]);
     port.filter(|port| !port.is_empty() && port.iter().all(u8::is_ascii_digit))
         .and_then(|port| HeaderValue::from_bytes(port).ok())
-        .unwrap_or(HeaderValue::from_static("80"))
-}
-
-fn forwarded(start: &str, by: Option<IpAddr>, version: Version) -> String {
-    let by = by.map_or_else(String::new, |by| format!("; by={}", node(by)));
-    let version = if version == Version::HTTP_10 {
-        "1.0"
-    } else {
-        "1.1"
-    };
-    format!("{start}{by}; httpproto=http/{version}")
+        .unwrap_or(HeaderValue::from_static(if tls { "443" } else { "80" }))
 }
 
 /// An address as RFC 7239 wants it.
@@ -192,12 +324,20 @@ mod tests {
     }
 
     fn introduced(lines: &[(&str, &str)]) -> HeaderMap {
+        introduced_by(lines, None, ProxyOptions::default())
+    }
+
+    fn introduced_by(
+        lines: &[(&str, &str)],
+        tls: Option<TlsFacts>,
+        options: ProxyOptions,
+    ) -> HeaderMap {
         let mut request = hyper::Request::new(());
         *request.headers_mut() = headers(lines);
         let (mut head, ()) = request.into_parts();
         let client = "10.1.2.3:4567".parse().expect("an address");
         let by = "10.0.0.1".parse().ok();
-        Sender::new(client, by).introduce(&mut head);
+        Sender::new(client, by, tls, &options).introduce(&mut head);
         head.headers
     }
 
@@ -235,6 +375,46 @@ mod tests {
         ] {
             assert_eq!(headers[name], value, "{name}");
         }
+    }
+
+    #[test]
+    fn over_tls_they_learn_that_too_and_the_configured_headers() {
+        let tls = TlsFacts {
+            version: "tls13",
+            cipher: 0x1301,
+        };
+        let options = ProxyOptions {
+            client_ip_header: "x-client".into(),
+            tls_header: "x-tls".into(),
+            tls_header_value: "yes".into(),
+            ..ProxyOptions::default()
+        };
+        let host = ("host", "mysite.com");
+        let headers = introduced_by(&[host, ("x-tls", "forged")], Some(tls), options.clone());
+        for (name, value) in [
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-port", "443"),
+            ("x-client", "10.1.2.3"),
+            ("x-tls", "yes"),
+            (
+                "forwarded",
+                "for=10.1.2.3; proto=https; by=10.0.0.1; httpproto=http/1.1; tlsver=tls13; \
+                 tlscipher=0x1301",
+            ),
+        ] {
+            assert_eq!(headers[name], value, "{name}");
+        }
+        let plain = introduced_by(&[host, ("x-tls", "forged")], None, options);
+        assert!(!plain.contains_key("x-tls"));
+    }
+
+    #[test]
+    fn the_two_ways_to_tell_the_scheme_agree() {
+        let headers = introduced(&[("host", "a"), ("x-forwarded-proto", "https")]);
+        let told = "for=10.1.2.3; proto=https; by=10.0.0.1; httpproto=http/1.1";
+        assert_eq!(headers["forwarded"], told);
+        let headers = introduced(&[("host", "a"), ("forwarded", "for=1.1.1.1;proto=https")]);
+        assert_eq!(headers["x-forwarded-proto"], "https");
     }
 
     #[test]

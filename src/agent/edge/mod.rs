@@ -7,15 +7,23 @@
 pub mod access_log;
 mod admin;
 mod body;
+mod certificates;
 mod client;
+mod consul;
 mod forward;
 mod headers;
+mod http2;
 #[cfg(test)]
 pub(crate) mod loopback;
+mod pages;
 mod passing;
 mod pool;
+mod proxy_header;
 mod proxy_listener;
+mod registry;
 mod route_table;
+mod shown_config;
+pub mod standalone;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -30,8 +38,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use arc_swap::ArcSwap;
 use logic::catalog::View;
-use logic::config::{AccessFormat, EdgeConfig};
-use logic::routes::Table;
+use logic::config::{AccessFormat, EdgeConfig, ListenerOptions, ProxyOptions};
+use logic::routes::{Overrides, Rules, Table};
 use ports::errors::NetworkError;
 use ports::{Clock, Listener, World};
 use tokio::sync::watch;
@@ -39,10 +47,12 @@ use tokio::sync::watch;
 pub use self::proxy_listener::{ProxyListener, Stop};
 pub use self::route_table::{DescribeRoutes, RouteTable};
 
+use self::certificates::Certificates;
+use self::consul::Manual;
 use self::proxy_listener::Means;
 use self::tls::TlsClient;
 use crate::http_listener;
-use crate::published::Subscriber;
+use crate::published::{Subscriber, publish};
 
 /// What the proxy counts, since the agent started.
 #[derive(Debug, Default)]
@@ -55,8 +65,8 @@ pub struct Counters {
     pub connections: AtomicU64,
 }
 
-/// How patient the proxy is.
-#[derive(Clone, Copy, Debug)]
+/// How the proxy passes on, and how patient it is.
+#[derive(Clone, Debug)]
 struct Settings {
     no_route_status: u16,
     access_log: Option<AccessFormat>,
@@ -64,6 +74,9 @@ struct Settings {
     client_idle: Duration,
     /// How long an upstream may take to begin its answer; long polls must fit in.
     upstream_answer: Duration,
+    /// How long an answer may take once it has begun.
+    whole_answer: Option<Duration>,
+    options: Arc<ProxyOptions>,
 }
 
 impl Settings {
@@ -72,7 +85,18 @@ impl Settings {
             no_route_status: config.no_route_status,
             access_log: config.access_log,
             client_idle: Duration::from_secs(75),
-            upstream_answer: Duration::from_secs(15 * 60),
+            upstream_answer: config.proxy.answer_within,
+            whole_answer: None,
+            options: Arc::new(config.proxy.clone()),
+        }
+    }
+
+    fn of_listener(&self, options: &ListenerOptions) -> Self {
+        let idle = options.idle_timeout.or(options.read_timeout);
+        Self {
+            client_idle: idle.unwrap_or(self.client_idle),
+            whole_answer: options.write_timeout.or(self.whole_answer),
+            ..self.clone()
         }
     }
 }
@@ -102,6 +126,30 @@ impl Edge {
     }
 }
 
+/// What routes are made from.
+struct Source {
+    view: Subscriber<Arc<View>>,
+    overrides: Subscriber<Arc<Overrides>>,
+    rules: Rules,
+    /// Where overrides can be looked at and changed.
+    manual: Option<Manual>,
+    /// What `/api/config` shows of it.
+    shown: serde_json::Value,
+}
+
+impl Source {
+    fn catalog(view: Subscriber<Arc<View>>, config: &EdgeConfig) -> Self {
+        let (_, overrides) = publish(Arc::default());
+        Self {
+            view,
+            overrides,
+            rules: config.rules(),
+            manual: None,
+            shown: shown_config::catalog(&config.tag_prefix),
+        }
+    }
+}
+
 /// Binds all ports and begins to serve; nothing is left behind if one can't be bound. Must be
 /// called where local tasks can be spawned.
 pub async fn start(
@@ -110,46 +158,68 @@ pub async fn start(
     bind: IpAddr,
     view: Subscriber<Arc<View>>,
 ) -> Result<Edge, NetworkError> {
-    start_with(world, config, bind, view, Settings::new(config)).await
+    let source = Source::catalog(view, config);
+    start_with(world, config, bind, source, Settings::new(config)).await
 }
 
 async fn start_with(
     world: &World,
     config: &EdgeConfig,
     bind: IpAddr,
-    view: Subscriber<Arc<View>>,
+    source: Source,
     settings: Settings,
 ) -> Result<Edge, NetworkError> {
-    let routes = RouteTable::new(view, &config.tag_prefix);
+    let shown = source.shown.clone();
+    let manual = source.manual.clone();
+    let routes = RouteTable::new(source);
     let (table, counters) = (routes.table(), Arc::new(Counters::default()));
-    let by = if bind.is_unspecified() {
+    let own = if bind.is_unspecified() {
         world.machine.fingerprint().address
     } else {
         Some(bind)
     };
+    let by = config.proxy.local_ip.or(own);
     let mut proxies = Vec::new();
     let tls = Arc::new(TlsClient::new(world));
     for listener in &config.listeners {
+        let address = SocketAddr::new(listener.address.unwrap_or(bind), listener.port);
+        let certificates = match &listener.options.tls {
+            None => None,
+            Some(tls) => {
+                let failed = |reason| NetworkError::Failed {
+                    address: format!("{address}, certificates \"{}\"", tls.source.name),
+                    reason,
+                };
+                let begun = Certificates::begin(world, tls, listener.protocol).await;
+                Some(begun.map_err(failed)?)
+            }
+        };
         let means = Means {
             table: table.clone(),
             lost: routes.lost(),
             counters: counters.clone(),
-            settings,
+            settings: settings.of_listener(&listener.options),
             by,
             protocol: listener.protocol,
+            proxy_header: listener.options.proxy_header,
+            certificates,
             tls: tls.clone(),
         };
-        let address = SocketAddr::new(listener.address.unwrap_or(bind), listener.port);
         proxies.push(ProxyListener::bind(world, address, means).await?);
     }
     let admin = world
         .network
-        .listen(SocketAddr::new(bind, config.ui_port))
+        .listen(SocketAddr::new(
+            config.ui.address.unwrap_or(bind),
+            config.ui_port,
+        ))
         .await?;
     let shown = admin::Shown {
         table: table.clone(),
         counters: counters.clone(),
-        config: config.clone(),
+        config: shown_config::whole(config, by, &shown),
+        ui: config.ui.clone(),
+        manual,
     };
     let (admin_lives, admin_address) = (watch::Sender::new(()), admin.local_addr());
     let clock = world.clock.clone();

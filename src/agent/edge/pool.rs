@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::http1;
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use logic::routes::{Target, Tls};
 use ports::errors::NetworkError;
@@ -15,16 +17,51 @@ use thiserror::Error;
 use tokio::time::error::Elapsed;
 
 use super::body::RequestBody;
+use super::http2::Local;
 use super::tls::{TlsClient, TlsFailure};
 
-/// Long enough for a lost first packet to be sent again.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const IDLE_PER_UPSTREAM_MAX: usize = 256;
 const IDLE_TICKS_MAX: u64 = 15;
 /// How long an upstream that couldn't be connected to is only tried if there is no other.
 const AVOIDED_TICKS: u64 = 2;
 
-pub(super) type Sender = http1::SendRequest<RequestBody>;
+/// Where requests go in: one after the other, or many at once.
+pub(super) enum Sender {
+    One(http1::SendRequest<RequestBody>),
+    Many(http2::SendRequest<RequestBody>),
+}
+
+impl Sender {
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match self {
+            Self::One(sender) => sender.try_send_request(request).await,
+            Self::Many(sender) => sender.try_send_request(request).await,
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::One(sender) => sender.is_ready(),
+            Self::Many(sender) => sender.is_ready(),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::One(sender) => sender.is_closed(),
+            Self::Many(sender) => sender.is_closed(),
+        }
+    }
+}
+
+/// The connection to an upstream that takes many requests at once.
+struct Many {
+    tls: Option<Rc<Tls>>,
+    sender: http2::SendRequest<RequestBody>,
+}
 
 /// Why there is no connection to an upstream.
 #[derive(Clone, Debug, Error)]
@@ -59,13 +96,21 @@ pub(super) struct Pool {
     network: Arc<dyn Network>,
     tls: Arc<TlsClient>,
     idle: RefCell<BTreeMap<Rc<str>, VecDeque<Idle>>>,
+    many: RefCell<BTreeMap<Rc<str>, Many>>,
+    connect_within: Duration,
     avoided: RefCell<BTreeMap<String, u64>>,
     now: Cell<u64>,
 }
 
 impl Pool {
-    pub(super) fn new(network: Arc<dyn Network>, tls: Arc<TlsClient>) -> Self {
+    pub(super) fn new(
+        network: Arc<dyn Network>,
+        tls: Arc<TlsClient>,
+        connect_within: Duration,
+    ) -> Self {
         Self {
+            many: RefCell::new(BTreeMap::new()),
+            connect_within,
             network,
             tls,
             idle: RefCell::new(BTreeMap::new()),
@@ -80,6 +125,9 @@ impl Pool {
 
     /// An idle connection; the one used last, so that others can age.
     pub(super) fn take(&self, target: &Target) -> Option<Lease> {
+        if target.protocol.takes_calls() {
+            return self.take_many(target);
+        }
         let mut idle = self.idle.borrow_mut();
         let (address, _) = idle.get_key_value(target.address.as_str())?;
         let address = address.clone();
@@ -105,32 +153,55 @@ impl Pool {
         None
     }
 
+    fn take_many(&self, target: &Target) -> Option<Lease> {
+        let many = self.many.borrow();
+        let (address, Many { tls, sender }) = many.get_key_value(target.address.as_str())?;
+        if sender.is_closed() || tls.as_deref() != target.tls.as_ref() {
+            return None;
+        }
+        Some(Lease {
+            address: address.clone(),
+            tls: tls.clone(),
+            sender: Sender::Many(sender.clone()),
+            used: true,
+        })
+    }
+
     /// A connection for requests.
     pub(super) async fn connect(&self, target: &Target) -> Result<Lease, Unreachable> {
         let address = target.address.as_str();
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, async {
+        let many = target.protocol.takes_calls();
+        let connected = tokio::time::timeout(self.connect_within, async {
             let mut stream = self.network.connect(address.to_owned()).await?;
             if let Some(tls) = &target.tls {
-                let begun = self.tls.begin(stream, tls).await;
+                let begun = self.tls.begin(stream, tls, many).await;
                 stream = begun.map_err(|failure| Unreachable::Tls {
                     address: address.to_owned(),
                     failure,
                 })?;
             }
-            let handshake = http1::handshake(TokioIo::new(stream)).await;
-            handshake.map_err(|error| Unreachable::Http {
+            let begun = if many {
+                begin_many(stream).await.map(Sender::Many)
+            } else {
+                begin_one(stream).await.map(Sender::One)
+            };
+            begun.map_err(|error| Unreachable::Http {
                 address: address.to_owned(),
                 reason: error.to_string(),
             })
         });
-        let (sender, connection) = self.or_avoid(address, flat(address, connected.await))?;
-        tokio::task::spawn_local(async move {
-            // How it ended, the request in flight is told.
-            let _ = connection.with_upgrades().await;
-        });
+        let sender = self.or_avoid(address, flat(address, connected.await))?;
+        let (address, tls) = (Rc::from(address), target.tls.clone().map(Rc::new));
+        if let Sender::Many(sender) = &sender {
+            let known = Many {
+                tls: tls.clone(),
+                sender: sender.clone(),
+            };
+            self.many.borrow_mut().insert(Rc::clone(&address), known);
+        }
         Ok(Lease {
-            address: Rc::from(address),
-            tls: target.tls.clone().map(Rc::new),
+            address,
+            tls,
             sender,
             used: false,
         })
@@ -138,7 +209,7 @@ impl Pool {
 
     /// A connection that is nobody else's.
     pub(super) async fn reach(&self, address: &str) -> Result<Box<dyn Stream>, Unreachable> {
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, async {
+        let connected = tokio::time::timeout(self.connect_within, async {
             Ok(self.network.connect(address.to_owned()).await?)
         });
         self.or_avoid(address, flat(address, connected.await))
@@ -163,7 +234,7 @@ impl Pool {
     }
 
     pub(super) fn give_back(&self, lease: Lease) {
-        if lease.sender.is_closed() {
+        if lease.sender.is_closed() || matches!(lease.sender, Sender::Many(_)) {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -188,6 +259,9 @@ impl Pool {
         let now = self.now.get() + 1;
         self.now.set(now);
         self.avoided.borrow_mut().retain(|_, until| *until > now);
+        self.many
+            .borrow_mut()
+            .retain(|_, many| !many.sender.is_closed());
         self.idle.borrow_mut().retain(|_, connections| {
             connections
                 .retain(|idle| now - idle.since <= IDLE_TICKS_MAX && !idle.sender.is_closed());
@@ -198,11 +272,35 @@ impl Pool {
     /// Closes the idle connections of an upstream that is lost.
     pub(super) fn forget(&self, address: &str) {
         self.idle.borrow_mut().remove(address);
+        self.many.borrow_mut().remove(address);
     }
 
     pub(super) fn close_idle(&self) {
         self.idle.borrow_mut().clear();
+        self.many.borrow_mut().clear();
     }
+}
+
+async fn begin_one(
+    stream: Box<dyn Stream>,
+) -> Result<http1::SendRequest<RequestBody>, hyper::Error> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::task::spawn_local(async move {
+        // How it ended, the request in flight is told.
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(sender)
+}
+
+async fn begin_many(
+    stream: Box<dyn Stream>,
+) -> Result<http2::SendRequest<RequestBody>, hyper::Error> {
+    let (sender, connection) = http2::handshake(Local, TokioIo::new(stream)).await?;
+    tokio::task::spawn_local(async move {
+        // How it ended, the requests in flight are told.
+        let _ = connection.await;
+    });
+    Ok(sender)
 }
 
 fn flat<T>(

@@ -17,6 +17,7 @@ use ports::World;
 use ports::errors::NetworkError;
 use tokio::sync::{mpsc, watch};
 
+use super::certificates::Certificates;
 use super::route_table::Lost;
 use super::tls::TlsClient;
 use super::worker::{Shared, Worker};
@@ -44,6 +45,8 @@ pub(super) struct Means {
     pub(super) settings: Settings,
     pub(super) by: Option<IpAddr>,
     pub(super) protocol: EdgeProtocol,
+    pub(super) proxy_header: Option<Duration>,
+    pub(super) certificates: Option<Certificates>,
     pub(super) tls: Arc<TlsClient>,
 }
 
@@ -68,7 +71,9 @@ impl ProxyListener {
             settings: means.settings,
             by: means.by,
             protocol: means.protocol,
-            port: address.port(),
+            address,
+            proxy_header: means.proxy_header,
+            certificates: means.certificates,
             tls: means.tls,
         });
         let random = world.random.clone();

@@ -10,8 +10,9 @@ use arc_swap::ArcSwap;
 use futures_util::stream;
 use logic::catalog::{Instance, View};
 use logic::model::{CHECK_CRITICAL, SERF_HEALTH};
-use logic::routes::{Rejected, Row, Table};
+use logic::routes::{BadLine, Overrides, Rejected, Row, Rules, Table};
 
+use super::Source;
 use crate::published::Subscriber;
 
 /// Tells the routes there are, in the order of `/api/routes`.
@@ -23,31 +24,40 @@ pub struct DescribeRoutes;
 #[rtype(result = "()")]
 struct CatalogChanged(Arc<View>);
 
+#[derive(Message)]
+#[rtype(result = "()")]
+struct OverridesChanged(Arc<Overrides>);
+
 /// Addresses of the instances whose nodes can't be reached, as targets write them. An instance
 /// that was withdrawn, such as one that ends its last requests, isn't among them.
 pub(super) type Lost = Arc<ArcSwap<BTreeSet<String>>>;
 
 pub struct RouteTable {
-    prefix: String,
+    rules: Rules,
     view: Subscriber<Arc<View>>,
+    overrides: Subscriber<Arc<Overrides>>,
     table: Arc<ArcSwap<Table>>,
     lost: Lost,
     /// Tags already complained about; one that was mended and broken again is told again.
     told: BTreeSet<Rejected>,
+    told_lines: BTreeSet<BadLine>,
 }
 
 impl RouteTable {
     /// The table is filled from the start with what the catalog holds.
-    pub fn new(mut view: Subscriber<Arc<View>>, prefix: &str) -> Self {
-        let first = view.borrow_and_update().clone();
+    pub(super) fn new(source: Source) -> Self {
         let mut routes = Self {
-            prefix: prefix.to_owned(),
-            view,
+            rules: source.rules,
+            view: source.view,
+            overrides: source.overrides,
             table: Arc::default(),
             lost: Lost::default(),
             told: BTreeSet::new(),
+            told_lines: BTreeSet::new(),
         };
-        routes.rebuild(&first);
+        let first = routes.view.borrow_and_update().clone();
+        let overrides = routes.overrides.borrow_and_update().clone();
+        routes.rebuild(&first, &overrides);
         routes
     }
 
@@ -60,12 +70,12 @@ impl RouteTable {
         self.lost.clone()
     }
 
-    fn rebuild(&mut self, view: &View) {
+    fn rebuild(&mut self, view: &View, overrides: &Overrides) {
         let lost = lost(view);
         if **self.lost.load() != lost {
             self.lost.store(Arc::new(lost));
         }
-        let table = Table::new(view, &self.prefix);
+        let table = Table::build(view, &self.rules, overrides);
         self.complain(&table);
         let old = self.table.load_full();
         if *old == table {
@@ -86,6 +96,21 @@ impl RouteTable {
             tracing::warn!(service, tag, reason, "a tag is no route");
         }
         self.told = rejected;
+        let bad: BTreeSet<BadLine> = table.bad_lines().iter().cloned().collect();
+        for BadLine {
+            number,
+            line,
+            reason,
+        } in bad.difference(&self.told_lines)
+        {
+            tracing::warn!(
+                number,
+                line,
+                reason,
+                "a line of the overrides is no route command"
+            );
+        }
+        self.told_lines = bad;
     }
 }
 
@@ -132,6 +157,12 @@ impl Actor for RouteTable {
             Some((CatalogChanged(changed), view))
         });
         ctx.add_message_stream(changes);
+        let changes = stream::unfold(self.overrides.clone(), |mut overrides| async move {
+            overrides.changed().await.ok()?;
+            let new = overrides.borrow_and_update().clone();
+            Some((OverridesChanged(new), overrides))
+        });
+        ctx.add_message_stream(changes);
     }
 }
 
@@ -139,7 +170,17 @@ impl Handler<CatalogChanged> for RouteTable {
     type Result = ();
 
     fn handle(&mut self, CatalogChanged(view): CatalogChanged, _: &mut Context<Self>) {
-        self.rebuild(&view);
+        let overrides = self.overrides.borrow().clone();
+        self.rebuild(&view, &overrides);
+    }
+}
+
+impl Handler<OverridesChanged> for RouteTable {
+    type Result = ();
+
+    fn handle(&mut self, OverridesChanged(overrides): OverridesChanged, _: &mut Context<Self>) {
+        let view = self.view.borrow().clone();
+        self.rebuild(&view, &overrides);
     }
 }
 

@@ -3,7 +3,10 @@
 mod https;
 mod logs;
 mod lost_node;
+mod options;
 mod passing;
+mod standalone;
+mod tls_listeners;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -89,7 +92,8 @@ async fn edge_with(routes: &[(&str, SocketAddr)], settings: Settings, workers: u
         ui_port: 0,
         ..EdgeConfig::default()
     };
-    let edge = start_with(&world(workers), &config, LOCALHOST, view, settings).await;
+    let source = Source::catalog(view, &config);
+    let edge = start_with(&world(workers), &config, LOCALHOST, source, settings).await;
     Running {
         edge: edge.expect("free ports"),
         catalog,

@@ -68,13 +68,17 @@ impl TlsClient {
         &self,
         stream: Box<dyn Stream>,
         tls: &Tls,
+        http2: bool,
     ) -> Result<Box<dyn Stream>, TlsFailure> {
         let config = if tls.verified {
             self.verifying.get_or_init(|| self.verifying())
         } else {
             self.trusting.get_or_init(|| self.trusting())
         };
-        let config = config.as_ref().map_err(TlsFailure::of)?.clone();
+        let mut config = config.as_ref().map_err(TlsFailure::of)?.clone();
+        if http2 {
+            Arc::make_mut(&mut config).alpn_protocols = vec![b"h2".to_vec()];
+        }
         let name = ServerName::try_from(tls.name.clone()).map_err(|_| {
             TlsFailure::plain(format!("\"{}\" is no name for a certificate", tls.name))
         })?;
@@ -86,6 +90,23 @@ impl TlsClient {
                 Err(inner.map_or_else(|| TlsFailure::plain(error.to_string()), TlsFailure::of))
             }
         }
+    }
+
+    /// A client that trusts these authorities alone.
+    pub(super) fn trusting_only(
+        world: &World,
+        authorities: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, Error> {
+        let client = Self::new(world);
+        let mut roots = RootCertStore::empty();
+        for authority in authorities {
+            roots.add(authority)?;
+        }
+        let builder = client.builder(crypto::ring::default_provider())?;
+        let config = over_http1(builder.with_root_certificates(roots).with_no_client_auth());
+        // Nothing else has had time to set it.
+        let _ = client.verifying.set(Ok(config));
+        Ok(client)
     }
 
     fn verifying(&self) -> Result<Arc<ClientConfig>, Error> {
@@ -126,7 +147,7 @@ fn over_http1(mut config: ClientConfig) -> Arc<ClientConfig> {
 }
 
 /// Certificates are valid by the clock of the world they are looked at in.
-struct WorldTime(Arc<dyn Clock>);
+pub(super) struct WorldTime(pub(super) Arc<dyn Clock>);
 
 impl fmt::Debug for WorldTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,7 +14,7 @@ pub(super) fn join(worker: &Rc<Worker>, client: OnUpgrade, upstream: OnUpgrade) 
     let worker = worker.clone();
     tokio::task::spawn_local(async move {
         let watched = worker.admit();
-        watched.streams();
+        watched.passes();
         let copied = watched.until_cut(async {
             let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else {
                 return;

@@ -19,19 +19,21 @@ use arc_swap::ArcSwap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use logic::config::EdgeProtocol;
+use logic::config::{EdgeProtocol, Strategy};
 use logic::routes::{Route, Table, Target};
 use ports::{Accepted, Clock, Listener, Network, Stream};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::certificates::Certificates;
 use super::client::{Client, Limits, Order};
 use super::forward::Forwarder;
-use super::headers;
+use super::headers::{Sender, TlsFacts};
 use super::pool::{Pool, Unreachable};
 use super::route_table::Lost;
 use super::tls::TlsClient;
 use super::{Counters, Settings, passing};
+use super::{http2, proxy_header};
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -52,8 +54,11 @@ pub(super) struct Shared {
     /// Our own address, for `Forwarded: by=`.
     pub(super) by: Option<IpAddr>,
     pub(super) protocol: EdgeProtocol,
-    /// The port that clients connect to.
-    pub(super) port: u16,
+    /// Where clients connect to.
+    pub(super) address: SocketAddr,
+    /// Connections begin with a PROXY header, within this time.
+    pub(super) proxy_header: Option<Duration>,
+    pub(super) certificates: Option<Certificates>,
     pub(super) tls: Arc<TlsClient>,
 }
 
@@ -70,7 +75,8 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, seed: u64) -> Self {
-        let pool = Pool::new(shared.network.clone(), shared.tls.clone());
+        let connect_within = shared.settings.options.connect_within;
+        let pool = Pool::new(shared.network.clone(), shared.tls.clone(), connect_within);
         Self {
             shared,
             pool,
@@ -88,8 +94,13 @@ impl Worker {
     }
 
     /// A target for the next request: by chance, but one that could be reached lately.
-    pub(super) fn choose<'t>(&self, route: &'t Route) -> Option<&'t Target> {
-        let target = route.pick(self.draw())?;
+    pub(super) fn choose<'t>(&self, route: &'t Route, call: bool) -> Option<&'t Target> {
+        let target = match self.shared.settings.options.strategy {
+            _ if call => route.pick_for_call(self.draw()),
+            Strategy::Random => route.pick(self.draw()),
+            Strategy::RoundRobin => route.pick_in_turn(),
+        };
+        let target = target?;
         if target.redirect.is_none() && self.pool.avoids(&target.address) {
             return Some(self.instead_of(route, target).unwrap_or(target));
         }
@@ -102,18 +113,23 @@ impl Worker {
         route: &'t Route,
         target: &'t Target,
     ) -> Option<&'t Target> {
-        self.usable(route.others(target))
+        if target.protocol.takes_calls() {
+            return self.usable(route.others_for_call(target), target);
+        }
+        self.usable(route.others(target), target)
     }
 
-    /// The first that could be reached lately.
+    /// The first that could be reached lately; open to the same as the one it stands in for.
     pub(super) fn usable<'t>(
         &self,
         mut targets: impl Iterator<Item = &'t Target>,
+        first: &Target,
     ) -> Option<&'t Target> {
         let lost = self.shared.lost.load();
         targets.find(|target| {
             let address = &target.address;
-            target.redirect.is_none() && !self.pool.avoids(address) && !lost.contains(address)
+            let same = target.redirect.is_none() && target.access == first.access;
+            same && !self.pool.avoids(address) && !lost.contains(address)
         })
     }
 
@@ -178,6 +194,7 @@ impl Worker {
         let limits = Limits {
             idle_ticks: settings.client_idle.as_secs(),
             upstream_ticks: settings.upstream_answer.as_secs(),
+            answer_ticks: settings.whole_answer.map(|most| most.as_secs()),
         };
         for client in self.clients.borrow().values() {
             client.tick(self.now(), limits);
@@ -219,23 +236,86 @@ impl Worker {
         }
     }
 
+    /// What the upstreams are told about a connection.
+    pub(super) fn sender(&self, from: SocketAddr, tls: Option<TlsFacts>) -> Sender {
+        let options = &self.shared.settings.options;
+        Sender::new(from, self.shared.by, tls, options)
+    }
+
     fn begin(self: &Rc<Self>, (stream, from): Accepted) {
+        let Some(within) = self.shared.proxy_header else {
+            return self.begin_plain(stream, from);
+        };
         let worker = self.clone();
         tokio::task::spawn_local(async move {
-            match worker.shared.protocol {
-                EdgeProtocol::Http => worker.serve(stream, from).await,
-                EdgeProtocol::Tcp => passing::by_port(&worker, stream).await,
-                EdgeProtocol::TcpSni => passing::by_server_name(&worker, stream).await,
+            let mut stream = stream;
+            let told = timeout(within, proxy_header::read(&mut stream)).await;
+            match told {
+                Ok(Ok(client)) => worker.begin_plain(stream, client.unwrap_or(from)),
+                Ok(Err(why)) => tracing::debug!(%from, why, "a connection without a PROXY header"),
+                Err(_) => tracing::debug!(%from, "a PROXY header didn't come in time"),
             }
         });
     }
 
-    async fn serve(self: Rc<Self>, stream: Box<dyn Stream>, from: SocketAddr) {
+    fn begin_plain(self: &Rc<Self>, stream: Box<dyn Stream>, from: SocketAddr) {
+        let worker = self.clone();
+        let begun = async move {
+            match worker.shared.protocol {
+                EdgeProtocol::Http => worker.serve(stream, from, None).await,
+                EdgeProtocol::Tcp if worker.shared.certificates.is_none() => {
+                    passing::by_port(&worker, stream, from).await;
+                }
+                EdgeProtocol::TcpSni => passing::by_server_name(&worker, stream, from).await,
+                EdgeProtocol::HttpsTcpSni => {
+                    let left = passing::by_server_name_if_routed(&worker, stream, from).await;
+                    if let Some(stream) = left {
+                        worker.begin_tls(stream, from).await;
+                    }
+                }
+                EdgeProtocol::Grpc => http2::serve(worker, stream, from, None).await,
+                EdgeProtocol::Https | EdgeProtocol::Tcp | EdgeProtocol::Grpcs => {
+                    worker.begin_tls(stream, from).await;
+                }
+            }
+        };
+        tokio::task::spawn_local(begun);
+    }
+
+    /// Takes TLS off, and serves what is inside.
+    async fn begin_tls(self: Rc<Self>, stream: Box<dyn Stream>, from: SocketAddr) {
+        let Some(certificates) = &self.shared.certificates else {
+            return;
+        };
+        let watched = self.admit();
+        let begun = watched.until_cut(certificates.accept(stream)).await;
+        drop(watched);
+        let accepted = match begun {
+            Some(Ok(accepted)) => accepted,
+            Some(Err(why)) => return tracing::debug!(%from, why, "no TLS with a client"),
+            None => return,
+        };
+        if self.shared.protocol == EdgeProtocol::Tcp {
+            passing::by_port(&self, accepted.stream, from).await;
+        } else if accepted.http2 {
+            http2::serve(self, accepted.stream, from, Some(accepted.facts)).await;
+        } else {
+            self.serve(accepted.stream, from, Some(accepted.facts))
+                .await;
+        }
+    }
+
+    async fn serve(
+        self: Rc<Self>,
+        stream: Box<dyn Stream>,
+        from: SocketAddr,
+        tls: Option<TlsFacts>,
+    ) {
         let watched = self.admit();
         let forwarder = Rc::new(Forwarder {
             client: watched.client.clone(),
             from,
-            sender: headers::Sender::new(from, self.shared.by),
+            sender: Rc::new(self.sender(from, tls)),
             worker: self,
         });
         let service = service_fn(move |request| {
@@ -302,8 +382,16 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn streams(&self) {
-        self.client.streams(self.worker.now());
+    pub(super) fn passes(&self) {
+        self.client.passes(self.worker.now());
+    }
+
+    pub(super) fn answered(&self) {
+        self.client.answered(self.worker.now());
+    }
+
+    pub(super) fn client(&self) -> Rc<Client> {
+        self.client.clone()
     }
 }
 

@@ -103,9 +103,12 @@ fn proxy(config: &AgentConfig) -> String {
         let address = SocketAddr::new(address, listener.port);
         match listener.protocol {
             EdgeProtocol::Http => address.to_string(),
-            EdgeProtocol::Tcp | EdgeProtocol::TcpSni => {
-                format!("{address} ({})", listener.protocol.name())
-            }
+            EdgeProtocol::Https
+            | EdgeProtocol::Tcp
+            | EdgeProtocol::TcpSni
+            | EdgeProtocol::HttpsTcpSni
+            | EdgeProtocol::Grpc
+            | EdgeProtocol::Grpcs => format!("{address} ({})", listener.protocol.name()),
         }
     });
     listeners.collect::<Vec<_>>().join(", ")

@@ -1,13 +1,18 @@
 //! fabio's flags, for the edge of an agent.
 
 use anyhow::{anyhow, bail};
-use logic::config::{AccessFormat, EdgeConfig, EdgeListener};
+use logic::config::{AccessFormat, CertSource, EdgeConfig, EdgeListener};
+
+use crate::cli::terminal;
 
 #[derive(clap::Args, Debug, Default)]
 pub(super) struct EdgeArgs {
     /// Where the edge listens and for what, as in `:9999;proto=http,:9997;proto=tcp`
     #[arg(id = "proxy.addr", long = "proxy.addr", value_name = "LIST")]
     listeners: Option<String>,
+    /// Certificates of listeners, as in `cs=web;type=file;cert=/web.pem;key=/web-key.pem`
+    #[arg(id = "proxy.cs", long = "proxy.cs", value_name = "LIST")]
+    sources: Option<String>,
     /// Log requests: `stdout`, or nothing for not at all
     #[arg(
         id = "log.access.target",
@@ -27,9 +32,17 @@ pub(super) struct EdgeArgs {
 impl EdgeArgs {
     pub(super) fn override_in(&self, config: &mut EdgeConfig) -> anyhow::Result<()> {
         config.enabled |= self.listeners.is_some();
+        if let Some(list) = &self.sources {
+            let read = CertSource::parse_list(list);
+            config.sources = read.map_err(|why| anyhow!("-proxy.cs: {why}"))?;
+        }
         if let Some(list) = &self.listeners {
-            let read = EdgeListener::parse_list(list);
+            let mut warnings = Vec::new();
+            let read = EdgeListener::parse_list_with(list, &config.sources, &mut warnings);
             config.listeners = read.map_err(|why| anyhow!("-proxy.addr: {why}"))?;
+            for warning in warnings {
+                terminal::complain(&format!("warning: -proxy.addr: {warning}"));
+            }
         }
         let format = self.access_format.as_deref().map(AccessFormat::parse);
         let format = format.transpose();

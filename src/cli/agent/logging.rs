@@ -109,6 +109,45 @@ impl Write for HeldLog {
     }
 }
 
+/// As fabio logs: lines for people on standard error, requests on standard output.
+pub(in crate::cli) fn as_fabio(level: &str) {
+    let logs = fmt::layer()
+        .event_format(GoLines)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .with_filter(EnvFilter::new(format!(
+            "{},{}=off",
+            directives(level),
+            access_log::TARGET
+        )));
+    let lines = fmt::layer()
+        .event_format(AsIs)
+        .with_writer(std::io::stdout)
+        .with_filter(filter_fn(|about| about.target() == access_log::TARGET));
+    registry().with(logs).with(lines).init();
+}
+
+/// `2026/11/24 13:13:50 [INFO] what happened`.
+struct GoLines;
+
+impl<S, N> FormatEvent<S, N> for GoLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let (at, level) = (crate::cli::now().go_log(), event.metadata().level());
+        write!(writer, "{at} [{level}] ")?;
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
 /// Beside a program's own output.
 pub(in crate::cli) fn to_stderr(level: &str) {
     tracing_subscriber::fmt()

@@ -60,7 +60,35 @@ fn existing(path: &Path) -> &Path {
         .unwrap_or(Path::new("/"))
 }
 
+/// What an operator names is small; the rest is a mistake.
+const FILE_BYTES_MAX: u64 = 8 << 20;
+
 impl Machine for HostMachine {
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        let failed = |error: std::io::Error| format!("{path}: {error}");
+        let length = std::fs::metadata(path).map_err(failed)?.len();
+        if length > FILE_BYTES_MAX {
+            return Err(format!("{path}: larger than {FILE_BYTES_MAX} bytes"));
+        }
+        std::fs::read(path).map_err(failed)
+    }
+
+    fn folder(&self, path: &str) -> Result<Vec<String>, String> {
+        let failed = |error: std::io::Error| format!("{path}: {error}");
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(failed)? {
+            names.push(
+                entry
+                    .map_err(failed)?
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned(),
+            );
+        }
+        names.sort();
+        Ok(names)
+    }
+
     fn trusted_certificates(&self) -> Vec<Vec<u8>> {
         let found = rustls_native_certs::load_native_certs();
         for error in found.errors {

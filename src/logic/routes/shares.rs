@@ -45,6 +45,20 @@ impl Shares {
         targets.get(*index)
     }
 
+    /// The target for the `n`th of many: shares as in [`Self::pick`], spread out evenly.
+    pub(super) fn pick_spread<'t>(&self, targets: &'t [Target], n: u64) -> Option<&'t Target> {
+        let (_, total) = self.0.last()?;
+        if *total == self.0.len() as u64 {
+            return self.pick(targets, n);
+        }
+        // About total / golden ratio: steps of that size fill a circle evenly.
+        let mut step = (total * 618 / 1000).max(1);
+        while common_divisor(step, *total) != 1 {
+            step += 1;
+        }
+        self.pick(targets, (n % total) * step)
+    }
+
     /// The targets that take part, but for `first`, beginning with the one after it.
     pub(super) fn others<'t>(
         &self,
@@ -61,4 +75,11 @@ impl Shares {
             &targets[index]
         })
     }
+}
+
+fn common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }

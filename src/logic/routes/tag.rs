@@ -1,6 +1,7 @@
 //! Reads a route tag: `urlprefix-HOST[:PORT]/PATH[ OPTIONS]` or `urlprefix-:PORT OPTIONS`.
 
 use super::Protocol;
+use super::access::Access;
 
 /// A tag, read. What its host is asked as is up to the table.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,6 +19,15 @@ pub(super) struct RouteTag {
     /// What the upstream's `Host` header is set to; `dst`: the upstream's own address.
     pub(super) host_header: String,
     pub(super) tls_skip_verify: bool,
+    /// Set by a `redirect=STATUS` whose URL is told elsewhere.
+    pub(super) redirect_status: Option<u16>,
+    pub(super) access: Option<Access>,
+    /// Whether the upstream is told by a PROXY header who connects.
+    pub(super) proxy_protocol: bool,
+    /// A service that the edge registers itself as.
+    pub(super) registers: String,
+    /// Whom the certificate of a gRPC upstream must be for.
+    pub(super) server_name: String,
     /// Options as `/api/routes` shows them: those that the destination doesn't tell already.
     pub(super) shown: Vec<String>,
 }
@@ -78,34 +88,27 @@ impl RouteTag {
             }
             "redirect" => {
                 let (status, url) = read_redirect(value)?;
-                self.redirect = Some((status, url.to_owned()));
+                self.redirect = url.map(|url| (status, url.to_owned()));
+                self.redirect_status = Some(status);
                 self.shown.push(format!("redirect={status}"));
                 return Ok(());
             }
             "strip" => value.clone_into(&mut self.strip),
             "prepend" => value.clone_into(&mut self.prepend),
             "host" => value.clone_into(&mut self.host_header),
-            "tlsskipverify" => {
-                self.tls_skip_verify = match value {
-                    "true" => true,
-                    "false" => false,
-                    _ => {
-                        return Err(format!(
-                            "{option}: write tlsskipverify=true or leave it out"
-                        ));
-                    }
-                };
+            "tlsskipverify" => self.tls_skip_verify = read_switch(option, value)?,
+            "pxyproto" => self.proxy_protocol = read_switch(option, value)?,
+            "allow" | "deny" => {
+                let access = Access::parse(name, value)?;
+                if self.access.replace(access).is_some() {
+                    return Err("a route has one of allow and deny, once".to_owned());
+                }
             }
-            "allow" | "deny" | "auth" => {
-                return Err(format!(
-                    "{name} isn't supported yet: the route would be open to everyone"
-                ));
+            "auth" => {
+                return Err("auth isn't supported: the route would be open to everyone".to_owned());
             }
-            "pxyproto" if value == "true" => {
-                return Err(
-                    "pxyproto isn't supported yet: the upstream would wait for it".to_owned(),
-                );
-            }
+            "register" => value.clone_into(&mut self.registers),
+            "grpcservername" => value.clone_into(&mut self.server_name),
             // What changes nothing here is shown and otherwise ignored.
             _ => {}
         }
@@ -117,11 +120,24 @@ impl RouteTag {
     }
 }
 
-fn read_redirect(value: &str) -> Result<(u16, &str), String> {
+fn read_switch(option: &str, value: &str) -> Result<bool, String> {
+    let name = option.split('=').next().unwrap_or(option);
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("{option}: write {name}=true or leave it out")),
+    }
+}
+
+/// In a tag `STATUS,URL`; in a command the URL is the destination.
+fn read_redirect(value: &str) -> Result<(u16, Option<&str>), String> {
     let wrong = || format!("redirect={value}: write redirect=STATUS,URL with a 3xx status");
-    let (status, url) = value.split_once(',').ok_or_else(wrong)?;
+    let (status, url) = match value.split_once(',') {
+        Some((status, url)) => (status, Some(url)),
+        None => (value, None),
+    };
     match status.parse() {
-        Ok(status @ 300..=399) if !url.is_empty() => Ok((status, url)),
+        Ok(status @ 300..=399) if url != Some("") => Ok((status, url)),
         _ => Err(wrong()),
     }
 }
@@ -185,12 +201,20 @@ mod tests {
                 "tlsskipverify=yes: write tlsskipverify=true or leave it out",
             ),
             (
-                "a/ allow=ip:10.0.0.0/8",
-                "allow isn't supported yet: the route would be open to everyone",
+                "a/ allow=10.0.0.0/8",
+                "allow=10.0.0.0/8: \"10.0.0.0/8\" is none of ip:ADDRESS and ip:ADDRESS/BITS",
             ),
             (
-                ":1 proto=tcp pxyproto=true",
-                "pxyproto isn't supported yet: the upstream would wait for it",
+                "a/ allow=ip:10.0.0.0/8 deny=ip:10.0.0.1",
+                "a route has one of allow and deny, once",
+            ),
+            (
+                "a/ auth=mine",
+                "auth isn't supported: the route would be open to everyone",
+            ),
+            (
+                ":1 proto=tcp pxyproto=on",
+                "pxyproto=on: write pxyproto=true or leave it out",
             ),
             ("a/ strip=b", "strip=b: a path starts with \"/\""),
             ("$HOST/", "\"$HOST\": only ${DC} can be filled in"),

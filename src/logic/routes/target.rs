@@ -1,6 +1,9 @@
 //! One upstream of a route, and what is done to a request on its way there.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
+
+use super::access::Access;
 
 /// What is spoken to an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +51,11 @@ impl Protocol {
         }
     }
 
+    /// Whether such an upstream answers gRPC calls.
+    pub fn takes_calls(self) -> bool {
+        matches!(self, Self::Grpc | Self::Grpcs)
+    }
+
     /// Whether connections to such an upstream are passed on as they are.
     pub(super) fn takes_connections(self) -> bool {
         matches!(self, Self::Tcp | Self::TcpSni)
@@ -82,6 +90,12 @@ pub struct Target {
     pub prepend: String,
     /// What the upstream's `Host` header is; empty: what the client sent.
     pub host_header: String,
+    /// Unset: open to everyone.
+    pub access: Option<Access>,
+    /// Whether a connection begins with a PROXY header that tells who connects.
+    pub proxy_protocol: bool,
+    /// A service that the edge registers itself as while the route is there; empty: none.
+    pub registers: String,
     pub(super) fixed_weight: Option<f64>,
     /// The service's tags that aren't routes.
     pub(super) tags: Vec<String>,
@@ -93,6 +107,15 @@ impl Target {
     /// Whether an HTTP request can be answered through this target today.
     pub fn servable(&self) -> bool {
         self.redirect.is_some() || matches!(self.protocol, Protocol::Http | Protocol::Https)
+    }
+
+    /// Whether who asks may do so: the one who connects, and all for whom it says it does.
+    pub fn admits(&self, from: IpAddr, forwarded_for: impl Iterator<Item = IpAddr>) -> bool {
+        let Some(access) = &self.access else {
+            return true;
+        };
+        let mut others = forwarded_for;
+        access.admits(from) && others.all(|address| access.admits(address))
     }
 
     /// The destination as `/api/routes` shows it.

@@ -1,5 +1,7 @@
 //! The table against fabio's own outputs, and what must hold for any catalog.
 
+mod overrides;
+
 use std::path::Path;
 
 use proptest::prelude::*;

@@ -216,6 +216,17 @@ pub enum Refusal {
     OtherVersion { asked: u64, actual: u64 },
     #[error("another restore came in between, or this one took too long: nothing is changed")]
     RestoreInterrupted,
+    #[error(
+        "the route \"{route}\" of service \"{service}\" belongs to service \"{other_service}\" of \
+         job \"{job}\": use another host or path, stop that job first, or add weight=0.5 to the \
+         tag if both are to share it"
+    )]
+    RouteTaken {
+        route: String,
+        service: String,
+        job: String,
+        other_service: String,
+    },
 }
 
 impl Refusal {
@@ -227,7 +238,8 @@ impl Refusal {
             | Self::JobChanged { .. }
             | Self::OtherVersion { .. }
             | Self::AllocStopped(_)
-            | Self::RestoreInterrupted => 409,
+            | Self::RestoreInterrupted
+            | Self::RouteTaken { .. } => 409,
             Self::NoSuchJob(_)
             | Self::NoSuchNode(_)
             | Self::NoSuchDeployment(_)

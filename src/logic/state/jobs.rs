@@ -11,9 +11,13 @@ use crate::model::{
     Evaluation, JOB_DEAD, JOB_PENDING, JOB_RUNNING, JOB_SYSTEM, Job, TRIGGER_JOB_DEREGISTER,
     TRIGGER_JOB_REGISTER, described,
 };
+use crate::routes;
 
 /// How many versions of a job are kept to look at and go back to.
 const VERSIONS_KEPT: usize = 6;
+
+/// What marks a tag as a route.
+const TAG_PREFIX: &str = "urlprefix-";
 
 impl Store {
     pub(super) fn register_job(
@@ -24,6 +28,12 @@ impl Store {
     ) -> Result<Reply, Refusal> {
         let existing = self.jobs.get(&job.id).cloned();
         check(check_index, existing.as_deref())?;
+        if existing
+            .as_ref()
+            .is_none_or(|old| old.stop || !same_ask(old, &job))
+        {
+            self.check_routes(&job)?;
+        }
         job.create_index = existing.as_ref().map_or(now.index, |old| old.create_index);
         job.modify_index = now.index;
         job.submit_time = now.at.0;
@@ -59,6 +69,20 @@ impl Store {
         self.put_eval(eval, now);
         self.refresh_job(&job_id, now);
         Ok(reply)
+    }
+
+    /// Nobody else's route may be taken over by the way.
+    fn check_routes(&self, job: &Job) -> Result<(), Refusal> {
+        let others = self.jobs.values().map(AsRef::as_ref);
+        match routes::claimed(job, others, TAG_PREFIX) {
+            None => Ok(()),
+            Some(taken) => Err(Refusal::RouteTaken {
+                route: taken.source,
+                service: taken.service,
+                job: taken.job,
+                other_service: taken.other_service,
+            }),
+        }
     }
 
     /// Makes an earlier version of a job its newest one.

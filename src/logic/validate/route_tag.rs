@@ -1,6 +1,7 @@
 //! Tags that publish a service at the edge: `urlprefix-HOST/PATH OPTIONS`.
 
 use super::{did_you_mean, listed};
+use crate::routes;
 
 const PREFIX: &str = "urlprefix-";
 
@@ -58,7 +59,11 @@ pub(super) fn check(tag: &str) -> Result<(), Wrong> {
     if seen.contains(&"allow") && seen.contains(&"deny") {
         return Err((format!("both `allow` and `deny` in tag `{tag}`"), None));
     }
-    Ok(())
+    if route.contains("${") {
+        // Only the node knows what stands there.
+        return Ok(());
+    }
+    routes::check_tag(route).map_err(|why| (format!("tag `{tag}` is not a route: {why}"), None))
 }
 
 fn check_source(tag: &str, source: &str) -> Result<(), Wrong> {

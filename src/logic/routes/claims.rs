@@ -1,0 +1,149 @@
+//! Who has a route already: two jobs that ask for the same one would share its requests.
+
+use super::comparable;
+use super::tag::RouteTag;
+use crate::model::Job;
+
+/// A route that another job has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// As the refused tag writes it.
+    pub source: String,
+    pub service: String,
+    pub job: String,
+    pub other_service: String,
+}
+
+/// Stands for whatever the datacenter is called.
+const DATACENTER: &str = "{datacenter}";
+
+struct Claim {
+    source: String,
+    host: String,
+    path: String,
+    service: String,
+    /// Whether the tag says which share of the route it wants.
+    shares: bool,
+}
+
+/// The first route of `job` that another one has, for a service of another name. Services of one
+/// name belong together, and a tag with a `weight` means to share.
+pub fn claimed<'j>(
+    job: &Job,
+    others: impl Iterator<Item = &'j Job>,
+    tag_prefix: &str,
+) -> Option<Claimed> {
+    let wanted: Vec<Claim> = claims(job, tag_prefix).filter(|c| !c.shares).collect();
+    if wanted.is_empty() {
+        return None;
+    }
+    let others = others.filter(|other| other.id != job.id && !other.stop);
+    for other in others {
+        for theirs in claims(other, tag_prefix) {
+            let same = |ours: &&Claim| {
+                (comparable(&ours.host), &ours.path) == (comparable(&theirs.host), &theirs.path)
+                    && (ours.service != theirs.service || ours.service.contains("${"))
+            };
+            if let Some(ours) = wanted.iter().find(same) {
+                return Some(Claimed {
+                    source: ours.source.clone(),
+                    service: ours.service.clone(),
+                    job: other.id.clone(),
+                    other_service: theirs.service,
+                });
+            }
+        }
+    }
+    None
+}
+
+fn claims<'j>(job: &'j Job, tag_prefix: &'j str) -> impl Iterator<Item = Claim> + 'j {
+    let tasks = job.task_groups.iter().flat_map(|group| &group.tasks);
+    let services = tasks.flat_map(|task| &task.services);
+    services.flat_map(move |service| {
+        service.tags.iter().filter_map(move |tag| {
+            let text = tag.strip_prefix(tag_prefix)?;
+            let route = RouteTag::parse(text, DATACENTER).ok()?;
+            if route.path.contains("${") {
+                // Only the node knows what stands there.
+                return None;
+            }
+            Some(Claim {
+                source: format!("{}{}", route.host, route.path),
+                host: route.host,
+                path: route.path,
+                service: service.name.clone(),
+                shares: route.weight.is_some(),
+            })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Service, Task, TaskGroup};
+
+    fn job(id: &str, service: &str, tag: &str) -> Job {
+        let service = Service {
+            name: service.into(),
+            tags: vec!["other".into(), format!("urlprefix-{tag}")],
+            ..Service::default()
+        };
+        let task = Task {
+            services: vec![service],
+            ..Task::default()
+        };
+        Job {
+            id: id.into(),
+            task_groups: vec![TaskGroup {
+                tasks: vec![task],
+                ..TaskGroup::default()
+            }],
+            ..Job::default()
+        }
+    }
+
+    #[test]
+    fn a_route_belongs_to_the_service_that_has_it() {
+        let theirs = job("theirs", "web", "mysite.com/ strip=/x");
+        let stopped = Job {
+            stop: true,
+            ..job("stopped", "old", "old.com/")
+        };
+        for (ours, taken) in [
+            (job("ours", "shop", "mysite.com/"), true),
+            (job("ours", "shop", "MySite.com:80/ proto=https"), true),
+            (job("ours", "shop", "mysite.com/shop"), false),
+            (job("ours", "shop", "*.mysite.com/"), false),
+            (job("ours", "shop", "/"), false),
+            // The same service in another job.
+            (job("ours", "web", "mysite.com/"), false),
+            // It says how to share.
+            (job("ours", "shop", "mysite.com/ weight=0.1"), false),
+            // Another version of the same job.
+            (job("theirs", "shop", "mysite.com/"), false),
+            (job("ours", "new", "old.com/"), false),
+            (job("ours", "shop", "no-route"), false),
+        ] {
+            let others = [&theirs, &stopped].into_iter();
+            let claimed = claimed(&ours, others, "urlprefix-");
+            assert_eq!(claimed.is_some(), taken, "{claimed:?}");
+            if let Some(claimed) = claimed {
+                assert_eq!(
+                    (claimed.job.as_str(), claimed.service.as_str()),
+                    ("theirs", "shop")
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_port_is_a_route_too() {
+        let theirs = job("theirs", "tcp", ":9997 proto=tcp");
+        let ours = job("ours", "other", ":9997 proto=tcp");
+        let claimed = claimed(&ours, [&theirs].into_iter(), "urlprefix-");
+        let claimed = claimed.expect("the port is taken");
+        assert_eq!(claimed.source, ":9997");
+    }
+}
