@@ -71,7 +71,9 @@ impl Meant {
 
     /// Compares what was recorded with what is answered now, both made normal.
     pub(crate) fn compare(&self, step: &str, recorded: &str, answered: &str) -> Compared {
-        let diff = TextDiff::from_lines(recorded, answered);
+        // The last line is a line like the others.
+        let (recorded, answered) = (format!("{recorded}\n"), format!("{answered}\n"));
+        let diff = TextDiff::from_lines(&recorded, &answered);
         let (mut told, mut whys, mut is_meant) = (String::new(), BTreeSet::new(), true);
         for change in diff.iter_all_changes() {
             let line = change.value().trim_end_matches('\n');

@@ -63,7 +63,7 @@ const ALWAYS: &[(&str, &str)] = &[
     (r"[0-9.]+/[0-9.]+/[0-9.]+(/[0-9.]+)? ms", "<n> ms"),
     (r"ttl=\d+", "ttl=<n>"),
     // Columns are as wide as what is in them.
-    (r"(\S)[ \t]+= ", "$1 = "),
+    (r"(\S)[ \t]+=( |\n)", "$1 =$2"),
     (r"(\S)(  +|\t+)", "$1  "),
 ];
 
