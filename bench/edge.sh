@@ -2,11 +2,14 @@
 # Compares the edge proxy with nginx and haproxy in the same run: requests a second and the
 # proxy's own CPU time for 100,000 requests, as medians of interleaved rounds, and their ratios.
 #
-# Needs wrk, curl, nginx (also the backend) and, if it is to be compared, haproxy:
+# Needs wrk, curl, nginx (also the backend) and, if they are to be compared, haproxy and fabio:
 #   apt-get install wrk nginx-light haproxy
 # and a release build: cargo build --release
 #
-# Variables: DROVER (target/release/drover), NGINX, HAPROXY, ROUNDS (3), SECONDS_EACH (5),
+# Large bodies over TCP come last, with haproxy's splice forced on: CPU seconds for a GiB.
+# Then the resident memory of the whole node (server, client, catalog, edge) with its job.
+#
+# Variables: DROVER (target/release/drover), NGINX, HAPROXY, FABIO (none), ROUNDS (3), SECONDS_EACH (5),
 # CONNECTIONS (64), WORKERS (2; drover always has one a core).
 # EDGE_COMMAND runs something else in drover's place: a command that serves 127.0.0.1:9999 and
 # passes everything on to 127.0.0.1:9000.
@@ -78,8 +81,10 @@ END
 
 backend_config() {
   nginx_config backend 1 "server { listen 127.0.0.1:9000 reuseport; default_type text/plain;
+    location /large { root $work; }
     location / { return 200 '$BODY
 '; } }"
+  head -c 268435456 /dev/zero >"$work/large"
 }
 
 start_nginx() {
@@ -109,7 +114,25 @@ backend up
   http-reuse always
   server one 127.0.0.1:9000 pool-max-conn 512
 END
+  cat >>"$work/haproxy.cfg" <<END
+frontend tcp
+  mode tcp
+  option splice-request
+  option splice-response
+  bind 127.0.0.1:9105
+  default_backend tcpup
+backend tcpup
+  mode tcp
+  option splice-request
+  option splice-response
+  server one 127.0.0.1:9000
+END
   start haproxy 9103 "$HAPROXY" -db -f "$work/haproxy.cfg"
+}
+
+start_fabio() {
+  start fabio 9104 "$FABIO" -insecure -proxy.addr=127.0.0.1:9104 -ui.addr=127.0.0.1:9194 \
+    -registry.backend=static -registry.static.routes="route add bench / http://127.0.0.1:9000/"
 }
 
 start_drover() {
@@ -120,7 +143,8 @@ start_drover() {
     return
   fi
   [ -x "$DROVER" ] || { echo "edge.sh: $DROVER is missing; run cargo build --release" >&2; exit 2; }
-  start drover 9999 "$DROVER" agent -dev -log-level=warn
+  start drover 9999 "$DROVER" agent -dev -log-level=warn \
+    -proxy.addr='127.0.0.1:9999;proto=http,127.0.0.1:9997;proto=tcp'
   # The backend is a job like any other: Drover runs it, checks it and routes to it.
   cat >"$work/bench.nomad" <<END
 job "bench" {
@@ -142,7 +166,7 @@ job "bench" {
       service {
         name = "bench"
         port = "http"
-        tags = ["urlprefix-/"]
+        tags = ["urlprefix-/", "urlprefix-:9997 proto=tcp"]
         check {
           type     = "http"
           path     = "/"
@@ -184,6 +208,14 @@ round() { # NAME: appends requests a second and CPU seconds for 100,000 requests
     'BEGIN { print t / hz / n * 100000 }' >>"$work/$1.cpu"
 }
 
+large() { # NAME PORT: appends CPU seconds for a GiB of large bodies over TCP
+  local before after
+  before=$(ticks "$1")
+  for _ in 1 2 3 4; do curl -s -o /dev/null "http://127.0.0.1:$2/large"; done
+  after=$(ticks "$1")
+  awk -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" 'BEGIN { print t / hz }' >>"$work/$1.gib"
+}
+
 median() { sort -n "$1" | awk '{ v[NR] = $1 } END { print (v[int((NR + 1) / 2)] + v[int((NR + 2) / 2)]) / 2 }'; }
 
 backend_config
@@ -195,6 +227,10 @@ if command -v "$HAPROXY" >/dev/null; then
   proxies+=" haproxy"
 else
   echo "edge.sh: no haproxy here: compared with nginx only" >&2
+fi
+if [ -n "${FABIO:-}" ]; then
+  start_fabio
+  proxies+=" fabio"
 fi
 for name in $proxies; do await "$name"; done
 
@@ -212,3 +248,16 @@ for name in $proxies; do
     -v c="$(median "$work/drover.cpu")" -v d="$(median "$work/$name.cpu")" \
     'BEGIN { printf "drover / %s: requests/s %.2f, CPU %.2f\n", n, a / b, c / d }'
 done
+
+if [ -n "${EDGE_COMMAND:-}" ]; then exit; fi
+for _ in $(seq "$ROUNDS"); do
+  large drover 9997
+  if [ -n "${pid[haproxy]:-}" ]; then large haproxy 9105; fi
+done
+printf 'TCP, CPU s/GiB: drover %.3f' "$(median "$work/drover.gib")"
+if [ -n "${pid[haproxy]:-}" ]; then
+  awk -v a="$(median "$work/drover.gib")" -v b="$(median "$work/haproxy.gib")" \
+    'BEGIN { printf ", haproxy with splice %.3f, ratio %.2f", b, a / b }'
+fi
+awk '/VmRSS/ { printf "\nresident, the whole node with its job: %.0f MB\n", $2 / 1024 }' \
+  "/proc/${pid[drover]}/status"

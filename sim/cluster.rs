@@ -1,17 +1,18 @@
 //! A cluster of simulated machines, each running the agent that production runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use logic::config::{AgentConfig, EdgeListener, EdgeProtocol};
+use logic::config::{AgentConfig, ConsulConfig, EdgeListener, EdgeProtocol};
 use logic::model::Resources;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use crate::clock;
+use crate::consul::{self, Registry};
 use crate::invariants::{Scene, Watch};
 use crate::life::{self, Wanted};
 use crate::links::Links;
@@ -34,6 +35,8 @@ pub struct Size {
     pub snapshot_after: Option<u64>,
     /// No message is lost or late but by order.
     pub good_network: bool,
+    /// There is a Consul that isn't ours, and agents register in it.
+    pub consul: bool,
 }
 
 impl Size {
@@ -121,7 +124,18 @@ impl Cluster<'_> {
             agents.insert(name, wanted);
             life::add(&mut sim, machine, config, sight.clone(), watched);
         }
-        let names = hosts.iter().cloned().chain([USER.to_owned()]).collect();
+        let mut names: BTreeSet<String> = hosts.iter().cloned().collect();
+        names.insert(USER.to_owned());
+        if size.consul {
+            names.insert(consul::NAME.to_owned());
+            agents.insert(consul::NAME.to_owned(), watch::channel(Wanted::Up).0);
+            let machine = SimHost::new(consul::NAME, seed);
+            sight.add_machine(machine.clone());
+            let registry = Registry::default();
+            sim.host(consul::NAME, move || {
+                consul::run(machine.clone(), registry.clone())
+            });
+        }
         Self {
             sim,
             sight,
@@ -269,6 +283,10 @@ fn config(name: &str, servers: &[String], size: Size) -> AgentConfig {
         join: servers.to_vec(),
         ..AgentConfig::default()
     };
+    if size.consul {
+        // The catalog stays: visitors ask it, too.
+        config.consul = Some(ConsulConfig::at("consul:8500"));
+    }
     config.edge.listeners.push(EdgeListener {
         protocol: EdgeProtocol::Tcp,
         ..EdgeListener::http(9997)

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod cluster;
 mod connection;
+pub mod consul;
 pub mod containers;
 pub mod disk;
 mod engine;

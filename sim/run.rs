@@ -92,6 +92,7 @@ fn play(scenario: &Scenario, options: Options, trace: Trace) -> Outcome {
         servers: options.servers.unwrap_or_else(|| scenario.servers(seed)),
         clients: scenario.clients,
         snapshot_after: scenario.snapshot_after,
+        consul: scenario.consul(),
     };
     let mut cluster = Cluster::new(seed, size, trace.clone());
     let user = User {

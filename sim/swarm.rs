@@ -103,6 +103,7 @@ fn hunting_grounds(planted: Planted) -> &'static [&'static str] {
         Planted::WithdrawAfterKill => &["first-job"],
         Planted::DownNodeKeepsPassing => &["node-loss"],
         Planted::HealthyUnseen => &["rolling-update"],
+        Planted::OthersServicesRemoved => &["beside-a-consul"],
     }
 }
 

@@ -169,6 +169,15 @@ impl User {
         Ok(serde_json::from_str(&answer.body)?)
     }
 
+    /// A page of an agent's web page.
+    pub async fn page(&self, host: &str, path: &str) -> Result<String> {
+        let address = format!("{host}:4646");
+        let answer = self.http(&address, "GET", path, &address, None).await?;
+        let (status, body) = (answer.status, answer.body);
+        ensure!(status == 200, "GET {path} at {host}: {status} {body}");
+        Ok(body)
+    }
+
     /// A number below `count`.
     pub fn pick(&self, count: usize) -> usize {
         usize::try_from(self.random.below(count as u64)).unwrap_or(0)

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+mod beside;
+#[cfg(test)]
 mod browser;
 #[cfg(test)]
 mod cli_args;
@@ -13,11 +15,15 @@ mod docker;
 #[cfg(test)]
 mod mistakes;
 #[cfg(test)]
+mod operators;
+#[cfg(test)]
 mod plan;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
 mod quickstart;
+#[cfg(test)]
+mod rolling_update;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]

@@ -153,12 +153,30 @@ pub(crate) fn request(
         .split(' ')
         .nth(1)
         .and_then(|status| status.parse().ok());
-    assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
+    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+    let whole = chunked.then(|| put_together(body));
     Ok(Answer {
         status: status.ok_or_else(malformed)?,
         head: head.to_owned(),
-        body: body.to_owned(),
+        body: match whole {
+            Some(whole) => whole.ok_or_else(malformed)?,
+            None => body.to_owned(),
+        },
     })
+}
+
+/// A body that came in chunks.
+fn put_together(mut chunks: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (length, rest) = chunks.split_once("\r\n")?;
+        let length = usize::from_str_radix(length.trim(), 16).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.push_str(rest.get(..length)?);
+        chunks = rest.get(length..)?.strip_prefix("\r\n")?;
+    }
 }
 
 /// `drover agent -dev`, ended with whatever it runs when it goes out of scope.
@@ -167,6 +185,7 @@ pub(crate) struct Agent {
     /// Holds all the agent writes: its log, its data directory and thus its tasks.
     pub(crate) folder: TempDir,
     offset: u16,
+    args: Vec<String>,
 }
 
 impl Agent {
@@ -178,12 +197,30 @@ impl Agent {
 
     /// An agent with these flags; returns once its node is ready.
     pub(crate) fn start(folder: TempDir, offset: u16, args: &[&str]) -> Self {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let mut agent = Self {
+            child: Self::spawn(&folder, offset, &args),
+            folder,
+            offset,
+            args,
+        };
+        agent.wait_until_ready();
+        agent
+    }
+
+    /// Starts the agent once more, as it was started; it has ended.
+    pub(crate) fn start_again(&mut self) {
+        self.child = Self::spawn(&self.folder, self.offset, &self.args);
+        self.wait_until_ready();
+    }
+
+    fn spawn(folder: &TempDir, offset: u16, args: &[String]) -> Child {
         let log = File::create(folder.path().join("log")).expect("a log file");
         let own = Path::new(env!("CARGO_BIN_EXE_drover"))
             .parent()
             .expect("a folder");
         let path = std::env::var("PATH").unwrap_or_default();
-        let child = drover()
+        drover()
             .args(["agent", "-port-offset", &offset.to_string()])
             .args(args)
             .env("TMPDIR", folder.path())
@@ -191,24 +228,21 @@ impl Agent {
             .stderr(log.try_clone().expect("a second handle"))
             .stdout(log)
             .spawn()
-            .expect("the agent can be started");
-        let mut agent = Self {
-            child,
-            folder,
-            offset,
-        };
+            .expect("the agent can be started")
+    }
+
+    fn wait_until_ready(&mut self) {
         eventually("the agent answers", || {
-            if let Some(status) = agent.child.try_wait().expect("it can be waited for") {
-                panic!("the agent ended with {status}: {}", agent.log());
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                panic!("the agent ended with {status}: {}", self.log());
             }
-            let answer = agent.nomad("GET", "/v1/agent/self", "").ok()?;
+            let answer = self.nomad("GET", "/v1/agent/self", "").ok()?;
             (answer.status == 200).then_some(())
         });
         eventually("the node is ready", || {
-            let nodes = agent.nomad("GET", "/v1/nodes", "").ok()?.json();
+            let nodes = self.nomad("GET", "/v1/nodes", "").ok()?.json();
             (nodes[0]["Status"] == "ready").then_some(())
         });
-        agent
     }
 
     pub(crate) fn log(&self) -> String {

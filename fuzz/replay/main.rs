@@ -12,7 +12,13 @@ use std::path::{Path, PathBuf};
 /// What a target does with its bytes; it panics if something is wrong.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 1] = [("job_file", jobspec::fuzz_job_file)];
+const TARGETS: [(&str, Target); 5] = [
+    ("job_file", jobspec::fuzz_job_file),
+    ("client_hello", logic::fuzz::client_hello),
+    ("route_commands", logic::fuzz::route_commands),
+    ("requests", logic::fuzz::requests),
+    ("properties", logic::fuzz::properties),
+];
 
 type CorpusFile = (PathBuf, Vec<u8>);
 

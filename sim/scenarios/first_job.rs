@@ -37,6 +37,7 @@ pub(super) async fn story(user: User) -> Result<()> {
         "both allocations are on one node"
     );
     reachable(&user, &CLIENTS, &placed, SOON).await?;
+    shown(&user, &placed).await?;
 
     container_killed(&user).await?;
     machine_lost(&user).await?;
@@ -77,6 +78,18 @@ async fn reachable(
         .await?;
         // DNS and routes come from the same replica: from here on no request may fail.
         answers(user, host, 4).await?;
+    }
+    Ok(())
+}
+
+/// The web page of every agent shows the job and its allocations, and hears of news.
+async fn shown(user: &User, allocs: &[Allocation]) -> Result<()> {
+    for host in ["server-1"].iter().chain(&CLIENTS) {
+        let page = user.page(host, "/ui/jobs/httpbackend").await?;
+        for alloc in allocs {
+            ensure!(page.contains(&alloc.id), "{host} doesn't show {}", alloc.id);
+        }
+        user.page(host, "/ui/").await?;
     }
     Ok(())
 }

@@ -12,12 +12,14 @@ macro_rules! job_file {
 }
 
 mod agent_restart;
+mod beside_a_consul;
 mod election;
 mod everything;
 mod first_job;
 mod flapping_node;
 mod follower_isolated;
 mod leader_isolated;
+mod lone_edge;
 mod lose_quorum;
 mod node_drain;
 mod node_loss;
@@ -53,6 +55,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Whether there is a Consul that isn't ours.
+    pub fn consul(&self) -> bool {
+        self.name == BESIDE_A_CONSUL
+    }
+
     pub fn servers(&self, seed: u64) -> usize {
         // Mixed, for seeds that are chosen by scenario.
         let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
@@ -60,6 +67,8 @@ impl Scenario {
         self.servers.get(choice).copied().unwrap_or(1)
     }
 }
+
+const BESIDE_A_CONSUL: &str = "beside-a-consul";
 
 pub const ALL: &[Scenario] = &[
     Scenario {
@@ -162,6 +171,15 @@ pub const ALL: &[Scenario] = &[
         story: |user| Box::pin(flapping_node::story(user)),
     },
     Scenario {
+        name: "lone-edge",
+        about: "An edge of its own loses its catalog and finds it again; requests go on.",
+        servers: &[1, 3],
+        clients: 3,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(lone_edge::story(user)),
+    },
+    Scenario {
         name: "snapshot-catch-up",
         about: "A follower is away for longer than the log is kept, and catches up.",
         servers: &[3],
@@ -187,6 +205,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: true,
         story: |user| Box::pin(walkthrough::story(user)),
+    },
+    Scenario {
+        name: BESIDE_A_CONSUL,
+        about: "Agents keep another's Consul told of what runs while it restarts, is cut off and forgets.",
+        servers: &[1, 3],
+        clients: 3,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(beside_a_consul::story(user)),
     },
     Scenario {
         name: "everything-at-once",

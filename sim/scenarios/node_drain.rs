@@ -11,7 +11,7 @@ use crate::order::Order;
 use crate::user::User;
 
 /// Each instance has to be well for ten seconds before the next one leaves.
-const EMPTY_WITHIN: Duration = Duration::from_secs(60);
+const EMPTY_WITHIN: Duration = Duration::from_secs(90);
 
 pub(super) async fn story(user: User) -> Result<()> {
     user.ready().await?;

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::user::{User, only_task};
 
 const IMAGE: &str = "bigwhite/httpbackendservice:v1.0.0";
-const SITE: &str = "web.example";
+pub(super) const SITE: &str = "web.example";
 const NAME: &str = "web.service.dc1.consul.";
 const BETWEEN_REQUESTS: Duration = Duration::from_millis(100);
 

@@ -88,6 +88,7 @@ where
                 servers: 1,
                 clients: 1,
                 snapshot_after: None,
+                consul: false,
             },
         },
         machine: SimHost::new(CLIENT, seed),

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture,
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, MessageResult,
+    ResponseFuture, WrapFuture,
 };
 use logic::catalog::View;
 use logic::lifecycle::services::Offer;
@@ -19,6 +20,7 @@ use logic::model::{CHECK_CRITICAL, CatalogChange, CatalogNode, Check, ServiceIns
 use ports::{Clock, World};
 use tokio::sync::oneshot;
 
+use crate::consul::{Heard, Keep, Keeper, Retire, Settle};
 use crate::published::Subscriber;
 use crate::rpc::{self, Request, Response, Rpc, Serials};
 use replica::Replica;
@@ -29,6 +31,9 @@ const ANTI_ENTROPY: Duration = Duration::from_secs(60);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Check output beyond this isn't kept (as in Consul).
 const OUTPUT_BYTES_MAX: usize = 4_096;
+
+/// Who offers what the agent itself does.
+const AGENT: &str = "agent";
 
 /// A task is up (or its job changed): these are its services. Replaces what `owner` had before;
 /// checks that were there already keep their status.
@@ -71,6 +76,16 @@ pub struct NodeRegistered;
 #[rtype(result = "()")]
 pub struct Restored;
 
+/// Whoever runs checks of tasks asks who is to be heard about them, if it isn't themselves.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Subscriber<Arc<Heard>>>")]
+pub struct AskBeside;
+
+/// The agent ends. Answered when the Consul beside it, if there is one, knows.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Ending;
+
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Rows {
     services: BTreeMap<String, ServiceInstance>,
@@ -97,6 +112,13 @@ pub struct Catalog {
     /// A client still looks for what runs here: sending what is known by now would take healthy
     /// instances out of the catalog.
     restoring: bool,
+    beside: Option<Beside>,
+}
+
+/// A Consul that is told the same.
+pub struct Beside {
+    pub keeper: Addr<Keeper>,
+    pub heard: Subscriber<Arc<Heard>>,
 }
 
 impl Catalog {
@@ -107,6 +129,7 @@ impl Catalog {
         rpc: Rpc,
         own: Vec<ServiceInstance>,
         registers_node: bool,
+        beside: Option<Beside>,
     ) -> (Self, Subscriber<Arc<View>>) {
         let (replica, view) = Replica::load(world).await;
         let offers = own
@@ -122,7 +145,7 @@ impl Catalog {
             clock: Arc::clone(&world.clock),
             serials: Serials::default(),
             replica: Some(replica),
-            offered: BTreeMap::from([("agent".to_owned(), offers)]),
+            offered: BTreeMap::from([(AGENT.to_owned(), offers)]),
             rows: Rows::default(),
             agreed: None,
             sending: false,
@@ -130,6 +153,7 @@ impl Catalog {
             waiting: Vec::new(),
             registers_node,
             restoring: !registers_node,
+            beside,
         };
         catalog.rebuild();
         (catalog, view)
@@ -151,6 +175,20 @@ impl Catalog {
                 .insert(offer.instance.id.clone(), offer.instance.clone());
         }
         self.rows = rows;
+        self.tell_beside();
+    }
+
+    fn tell_beside(&self) {
+        let Some(beside) = &self.beside else { return };
+        let of_tasks = self.offered.iter().filter(|(owner, _)| *owner != AGENT);
+        let known = self.rows.checks.iter();
+        beside.keeper.do_send(Keep {
+            offers: of_tasks.flat_map(|(_, offers)| offers).cloned().collect(),
+            known: known
+                .map(|(id, row)| (id.clone(), row.status.clone()))
+                .collect(),
+            complete: !self.restoring,
+        });
     }
 
     fn change(&self) -> CatalogChange {
@@ -303,7 +341,15 @@ impl Handler<Withdraw> for Catalog {
             self.rebuild();
         }
         // Also who asks again is answered only when the servers know.
-        self.told(ctx)
+        let told = self.told(ctx);
+        let beside = self.beside.as_ref();
+        let settled = beside.map(|beside| beside.keeper.send(Settle));
+        Box::pin(async move {
+            told.await;
+            if let Some(settled) = settled {
+                settled.await.ok();
+            }
+        })
     }
 }
 
@@ -360,6 +406,29 @@ impl Handler<Restored> for Catalog {
 
     fn handle(&mut self, _: Restored, ctx: &mut Self::Context) {
         self.restoring = false;
+        self.tell_beside();
         self.send(ctx);
+    }
+}
+
+impl Handler<AskBeside> for Catalog {
+    type Result = MessageResult<AskBeside>;
+
+    fn handle(&mut self, _: AskBeside, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.beside.as_ref().map(|beside| beside.heard.clone()))
+    }
+}
+
+impl Handler<Ending> for Catalog {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Ending, _: &mut Self::Context) -> Self::Result {
+        let beside = self.beside.as_ref();
+        let retired = beside.map(|beside| beside.keeper.send(Retire));
+        Box::pin(async move {
+            if let Some(retired) = retired {
+                retired.await.ok();
+            }
+        })
     }
 }

@@ -33,10 +33,12 @@ pub enum Planted {
     DownNodeKeepsPassing,
     /// An allocation is reported healthy as soon as it is there.
     HealthyUnseen,
+    /// What others registered in a Consul is taken for this agent's own.
+    OthersServicesRemoved,
 }
 
 impl Planted {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::SkippedFsync,
         Self::VoteNotPersisted,
         Self::LeaseWithoutGrace,
@@ -50,6 +52,7 @@ impl Planted {
         Self::WithdrawAfterKill,
         Self::DownNodeKeepsPassing,
         Self::HealthyUnseen,
+        Self::OthersServicesRemoved,
     ];
 
     pub fn name(self) -> &'static str {
@@ -67,6 +70,7 @@ impl Planted {
             Self::WithdrawAfterKill => "withdraw-after-kill",
             Self::DownNodeKeepsPassing => "down-node-keeps-passing",
             Self::HealthyUnseen => "healthy-unseen",
+            Self::OthersServicesRemoved => "others-services-removed",
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor, Addr};
 use logic::catalog::View;
@@ -14,14 +15,14 @@ use ports::errors::NetworkError;
 use ports::{Fingerprint, Listener, World};
 
 use crate::api::{self, Api, Identity};
-use crate::catalog::Catalog;
+use crate::catalog::{self, Beside, Catalog};
 use crate::client::{self, Client, NodeIdentity};
+use crate::consul::{self, Consul, Keeper, look_around};
 use crate::dns::{self, DnsListener};
 use crate::edge::{self, Edge};
 use crate::error::StartError;
 use crate::gossip::Gossip;
 use crate::http_listener;
-use crate::neighbour::look_around;
 use crate::published::Subscriber;
 use crate::rpc::Rpc;
 use crate::seal::Seal;
@@ -31,6 +32,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The version of Nomad whose job files and APIs are the measure.
 const NOMAD_VERSION: &str = "0.8.7";
+
+/// How long a Consul beside the agent may take to learn that it ends.
+const RETIRED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A running agent.
 pub struct Agent {
@@ -54,6 +58,8 @@ impl Agent {
         if let (true, Some(client)) = (self.dev_mode, &self.client) {
             client.send(client::Leave).await.ok();
         }
+        let ending = self.catalog.send(catalog::Ending);
+        tokio::time::timeout(RETIRED_WITHIN, ending).await.ok();
         if let Some(server) = &self.server {
             server.hand_over().await;
         }
@@ -89,6 +95,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         rpc.clone(),
         own,
         registers_node,
+        beside(&world, &config, &me),
     )
     .await;
     let (dns, edge) = outlets(&world, &config, &view).await?;
@@ -111,8 +118,13 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         view: view.clone(),
     };
     sockets.serve(api, seal);
-    if let Some(consul) = config.consul_address.clone() {
-        actix_rt::spawn(look_around(world.clone(), gossip.clone(), member, consul));
+    if let Some(consul) = &config.consul
+        && consul.auto_join(config.server.enabled)
+        && !config.dev_mode
+    {
+        let asked = Consul::new(world.clone(), consul);
+        let name = consul.server_service_name.clone();
+        actix_rt::spawn(look_around(asked, name, gossip.clone(), member));
     }
     actix_rt::spawn(follow_servers(gossip.clone(), rpc.clone(), config.clone()));
     let client = config
@@ -131,6 +143,18 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         view,
         dev_mode,
     })
+}
+
+/// The Consul beside this agent, kept told of what runs here.
+fn beside(world: &World, config: &AgentConfig, me: &Identity) -> Option<Beside> {
+    let consul = config.consul.as_ref()?;
+    // Its HTTP port tells agents on one host apart.
+    let mark = format!("{}:{}", me.name, config.ports.http);
+    let own = consul::registrations(config, consul, me.address, &mark);
+    let asked = Consul::new(world.clone(), consul);
+    let (keeper, heard) = Keeper::new(world.clone(), asked, &mark, own);
+    let keeper = keeper.start();
+    Some(Beside { keeper, heard })
 }
 
 /// Keeps what the agent knows of the servers up to date: its own first, then those of its region.

@@ -4,6 +4,7 @@
 mod banner;
 mod configuration;
 mod consul;
+mod consul_flags;
 mod edge_flags;
 pub(super) mod logging;
 mod neighbour;
@@ -55,7 +56,8 @@ fn run_configured(configured: anyhow::Result<Configured>, program: Program) -> O
 async fn serve(mut config: AgentConfig, program: Program, log: HeldLog) -> anyhow::Result<Exit> {
     let mut signals = Signals::listen().context("can't listen for signals")?;
     if program != Program::Consul {
-        neighbour::consider(&mut config, program).await;
+        let environment = neighbour::Environment::read();
+        neighbour::consider(&mut config, program, environment).await?;
     }
     let world = host::world(&config);
     if consul::must_find_its_address(&config) {

@@ -32,6 +32,27 @@ pub(super) struct Connection {
     /// Print without colours, as `NO_COLOR` does
     #[arg(long)]
     no_color: bool,
+    #[command(flatten)]
+    tls: Tls,
+}
+
+/// Nomad's flags for https, which isn't spoken yet: accepted, as they change nothing over http.
+#[derive(Args, Clone, Debug, Default)]
+struct Tls {
+    #[arg(long, hide = true, value_name = "FILE")]
+    ca_cert: Option<String>,
+    #[arg(long, hide = true, value_name = "DIR")]
+    ca_path: Option<String>,
+    #[arg(long, hide = true, value_name = "FILE")]
+    client_cert: Option<String>,
+    #[arg(long, hide = true, value_name = "FILE")]
+    client_key: Option<String>,
+    #[arg(long, hide = true, value_name = "NAME")]
+    tls_server_name: Option<String>,
+    #[arg(long, hide = true)]
+    tls_skip_verify: bool,
+    #[arg(long, hide = true)]
+    force_color: bool,
 }
 
 /// What a flag says, or else an environment variable; empty counts as unsaid.

@@ -14,11 +14,12 @@ use super::{format, job_file, terminal};
 /// Run a job, or change one that runs
 ///
 /// Registers the job in a file, then shows where its allocations are placed and why some can't
-/// be. New allocations are watched for up to a minute: one that can't be started is shown with the
-/// driver's error. Leaving early with Ctrl-C changes nothing.
+/// be. A job with an `update` block is watched until its deployment has ended, or waits for
+/// somebody. Any other job's new allocations are watched for up to a minute: one that can't be
+/// started is shown with the driver's error. Leaving early with Ctrl-C changes nothing.
 ///
 /// Exit codes: 0 placed and running (or still starting), 1 refused or no agent, 2 registered but
-/// some of it has no place or can't be started.
+/// some of it has no place or can't be started, or its deployment failed.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   $ drover job run httpbackend.nomad
@@ -38,6 +39,12 @@ pub(super) struct JobRun {
     /// Print the request as JSON instead of sending it
     #[arg(long)]
     output: bool,
+    /// Accepted for Nomad's sake; there are no policies
+    #[arg(long, hide = true)]
+    policy_override: bool,
+    /// Refused: there is no Vault to use it with
+    #[arg(long, hide = true, value_name = "TOKEN")]
+    vault_token: Option<String>,
     /// Full ids, and the reason of every node
     #[arg(long)]
     verbose: bool,
@@ -59,6 +66,9 @@ struct Register<'a> {
 
 impl JobRun {
     pub(super) async fn run(self) -> Outcome {
+        if self.vault_token.is_some() {
+            return Err(Failure::new("-vault-token: Vault isn't supported yet"));
+        }
         let client = self.connection.client()?;
         let job = job_file::read(&self.file)?;
         if self.output {

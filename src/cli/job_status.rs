@@ -26,16 +26,16 @@ pub(super) struct JobStatus {
     id: Option<String>,
     #[command(flatten)]
     shown: Shown,
-    /// Also list allocations of earlier jobs with this id
-    #[arg(long)]
-    all_allocs: bool,
     #[command(flatten)]
     asked: Asked,
 }
 
 /// How much is shown of a job.
 #[derive(Args, Clone, Copy, Debug, Default)]
-struct Shown {
+pub(super) struct Shown {
+    /// Also list allocations of earlier jobs with this id
+    #[arg(long)]
+    all_allocs: bool,
     /// Only what the job is, not what runs of it
     #[arg(long)]
     short: bool,
@@ -55,13 +55,8 @@ struct Facts {
 }
 
 impl JobStatus {
-    pub(super) fn of(id: Option<String>, asked: Asked) -> Self {
-        Self {
-            id,
-            shown: Shown::default(),
-            all_allocs: false,
-            asked,
-        }
+    pub(super) fn of(id: Option<String>, shown: Shown, asked: Asked) -> Self {
+        Self { id, shown, asked }
     }
 
     pub(super) async fn run(self) -> Outcome {
@@ -102,7 +97,7 @@ impl JobStatus {
             ..Facts::default()
         };
         if !self.shown.short {
-            let all = format!("{path}/allocations?all={}", self.all_allocs);
+            let all = format!("{path}/allocations?all={}", self.shown.all_allocs);
             facts.allocs = client.get(&all).await.map_err(failed)?;
             let evals = client.get(&format!("{path}/evaluations")).await;
             facts.evals = evals.map_err(failed)?;

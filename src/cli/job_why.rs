@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
-use logic::model::{AllocMetric, DESIRED_STOP, Job};
+use logic::model::{AllocMetric, DESIRED_STOP, JOB_SYSTEM, Job, NODE_INELIGIBLE, NODE_READY};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::{AllocStub, GroupSummary, JobStub, JobSummary, newest_first};
+use super::api::{AllocStub, GroupSummary, JobStub, JobSummary, NodeStub, newest_first};
 use super::connection::Connection;
 use super::exit::{Exit, Failure, Outcome};
 use super::format::counted;
@@ -50,6 +50,7 @@ struct Facts {
     failed: BTreeMap<String, AllocMetric>,
     summary: BTreeMap<String, GroupSummary>,
     allocs: Vec<AllocStub>,
+    nodes: Vec<NodeStub>,
 }
 
 impl JobWhy {
@@ -87,6 +88,7 @@ impl Facts {
         let allocs = client.get(&format!("{path}/allocations")).await;
         facts.allocs = allocs.map_err(failed)?;
         newest_first(&mut facts.allocs);
+        facts.nodes = client.get("/v1/nodes").await.map_err(failed)?;
         Ok(facts)
     }
 
@@ -100,6 +102,7 @@ impl Facts {
         for (name, metric) in &self.failed {
             parts.push(self.unplaced(name, metric, style));
         }
+        parts.extend(self.left_out(style).filter(|_| !self.failed.is_empty()));
         let failing: Vec<_> = self
             .current()
             .flat_map(|alloc| monitor::trouble(alloc, verbose))
@@ -107,6 +110,13 @@ impl Facts {
         if !failing.is_empty() {
             let title = style.bold("Failing");
             parts.push(format!("{title}\n{}", failing.join("\n")));
+        }
+        if parts.is_empty() && self.runs_nowhere() {
+            let text = format!(
+                "Job \"{id}\" is a system job, and there is no node that it may run on: none is \
+                 ready, has its drivers and meets its constraints."
+            );
+            return (Exit::NotPlaced, text);
         }
         if parts.is_empty() {
             return (Exit::Done, self.all_is_well());
@@ -137,6 +147,40 @@ impl Facts {
         lines.join("\n")
     }
 
+    /// The nodes that the scheduler didn't even look at, and why.
+    fn left_out(&self, style: Style) -> Option<String> {
+        let line = |node: &NodeStub| {
+            let why = self.why_left_out(node)?;
+            Some(format!("  * Node \"{}\": {why}", node.name))
+        };
+        let lines: Vec<_> = self.nodes.iter().filter_map(line).collect();
+        let title = style.bold("Nodes Left Out");
+        (!lines.is_empty()).then(|| format!("{title}\n{}", lines.join("\n")))
+    }
+
+    fn why_left_out(&self, node: &NodeStub) -> Option<String> {
+        let datacenter = &node.datacenter;
+        if node.status != NODE_READY {
+            Some(format!("it is {}", node.status))
+        } else if node.drain {
+            Some("it is being drained".to_owned())
+        } else if node.scheduling_eligibility == NODE_INELIGIBLE {
+            Some("it takes no new allocations, as it is ineligible".to_owned())
+        } else if self.job.datacenters.iter().all(|asked| asked != datacenter) {
+            let asked = self.job.datacenters.join(", ");
+            Some(format!(
+                "it is in datacenter \"{datacenter}\", the job asks for {asked}"
+            ))
+        } else {
+            None
+        }
+    }
+
+    /// A system job leaves out the nodes that it may not run on, and says nothing about it.
+    fn runs_nowhere(&self) -> bool {
+        self.job.r#type == JOB_SYSTEM && self.current().next().is_none()
+    }
+
     fn all_is_well(&self) -> String {
         let sum = |count: fn(&GroupSummary) -> i64| self.summary.values().map(count).sum::<i64>();
         let running = sum(|group| group.running);
@@ -157,12 +201,23 @@ mod tests {
     fn job() -> Job {
         Job {
             id: "big".to_owned(),
+            datacenters: vec!["dc1".to_owned()],
             task_groups: vec![TaskGroup {
                 name: "big".to_owned(),
                 count: Some(3),
                 ..TaskGroup::default()
             }],
             ..Job::default()
+        }
+    }
+
+    fn node(eligibility: &str) -> NodeStub {
+        NodeStub {
+            name: eligibility.to_owned(),
+            datacenter: "dc1".to_owned(),
+            status: "ready".to_owned(),
+            scheduling_eligibility: eligibility.to_owned(),
+            ..NodeStub::default()
         }
     }
 
@@ -201,6 +256,7 @@ mod tests {
             job: job(),
             failed: [("big".to_owned(), metric)].into(),
             allocs: vec![alloc],
+            nodes: ["ineligible", "eligible"].map(node).into(),
             ..Facts::default()
         };
         let (exit, text) = facts.explained(false, Style::PLAIN);
@@ -211,6 +267,9 @@ mod tests {
   * Node \"n1\": needs 30000 MB of memory, 23977 of 24105 MB are free\n";
         assert!(text.starts_with(head), "{text}");
         assert!(text.contains("  * Node \"n7\": needs"), "{text}");
+        let left_out = "\n\nNodes Left Out
+  * Node \"ineligible\": it takes no new allocations, as it is ineligible\n\nFailing";
+        assert!(text.contains(left_out), "{text}");
         let tail = "\n\nFailing
   Allocation \"181a2c2a\" on node \"6dbe0d79\", group \"big\":
     * Task \"web\": Driver Failure: no such image `x:y`";
@@ -235,6 +294,10 @@ mod tests {
                 "Job \"big\" has all the places it asks for: 3 running, 0 starting.".to_owned()
             )
         );
+        facts.job.r#type = JOB_SYSTEM.to_owned();
+        let (exit, text) = facts.explained(false, Style::PLAIN);
+        assert_eq!(exit, Exit::NotPlaced);
+        assert!(text.contains("no node that it may run on"), "{text}");
         facts.job.stop = true;
         let (exit, text) = facts.explained(false, Style::PLAIN);
         assert_eq!(exit, Exit::Done);

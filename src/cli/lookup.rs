@@ -167,4 +167,26 @@ mod tests {
         );
         assert!(failure.message.contains("a2"));
     }
+
+    #[test]
+    fn two_allocations_for_a_prefix_are_listed() {
+        let alloc = |id: &str| AllocStub {
+            id: id.to_owned(),
+            node_id: "6dbe0d79-ad99".to_owned(),
+            task_group: "web".to_owned(),
+            ..AllocStub::default()
+        };
+        let both = vec![alloc("0e0dd4b7-a1c4"), alloc("0e0ddfff-a1c4")];
+        let failure = chosen(both, "0e0dd").expect_err("there are two");
+        let mut lines = failure.message.lines();
+        assert_eq!(lines.next(), Some("Prefix matched multiple allocations"));
+        assert!(
+            failure.message.contains("\n0e0dd4b7  6dbe0d79  web"),
+            "{failure:?}"
+        );
+        assert!(
+            failure.message.contains("\n0e0ddfff  6dbe0d79  web"),
+            "{failure:?}"
+        );
+    }
 }

@@ -11,7 +11,7 @@ use super::deployment::{Deployment, DeploymentStatus};
 use super::eval::EvalStatus;
 use super::exit::{Exit, Failure, Outcome};
 use super::http::Client;
-use super::job_status::JobStatus;
+use super::job_status::{JobStatus, Shown};
 use super::lookup::Row;
 use super::node::NodeStatus;
 use super::{format, lookup, template, terminal};
@@ -25,6 +25,8 @@ use super::{format, lookup, template, terminal};
 pub(super) struct Status {
     /// An id, or a prefix of one; none: list all jobs
     id: Option<String>,
+    #[command(flatten)]
+    shown: Shown,
     #[command(flatten)]
     asked: Asked,
 }
@@ -85,12 +87,12 @@ impl Kind {
 
 impl Status {
     pub(super) async fn run(self) -> Outcome {
-        let Self { id, asked } = self;
+        let Self { id, shown, asked } = self;
         let Some(id) = id else {
-            return JobStatus::of(None, asked).run().await;
+            return JobStatus::of(None, shown, asked).run().await;
         };
         match kind(&asked, &id).await? {
-            Kind::Job => JobStatus::of(Some(id), asked).run().await,
+            Kind::Job => JobStatus::of(Some(id), shown, asked).run().await,
             Kind::Alloc => AllocStatus::of(id, asked).run().await,
             Kind::Node => NodeStatus::of(id, asked).run().await,
             Kind::Eval => EvalStatus::of(id, asked).run().await,

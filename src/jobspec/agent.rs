@@ -11,7 +11,7 @@ use crate::decode::{Decoder, Fields};
 use crate::names::Names;
 use crate::problem::{Errors, Findings, Problem, Source};
 use crate::tree::{Body, Data, Kind};
-use crate::{agent_edge, agent_join as join, is_json, json, scan, utf8};
+use crate::{agent_consul, agent_edge, agent_join as join, is_json, json, scan, utf8};
 
 /// An agent's configuration as its files have it.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,7 @@ pub fn load_agent_config(
         }
     }
     if problems.is_empty() {
+        config.settle_catalog();
         Ok(Configured { config, warnings })
     } else {
         Err(Errors(problems))
@@ -65,8 +66,7 @@ pub fn check_agent_config(config: &AgentConfig) -> Result<(), String> {
     if !config.encrypt.is_empty() {
         join::check_key(&config.encrypt).map_err(|(message, hint)| format!("{message}: {hint}"))?;
     }
-    let finds_others =
-        !config.join.is_empty() || !config.start_join.is_empty() || config.consul_address.is_some();
+    let finds_others = config.finds_others();
     if config.server.enabled && config.server.bootstrap_expect == 0 && !finds_others {
         return Err(
             "bootstrap_expect is 0: it must be the number of servers, unless there are some to \
@@ -153,11 +153,12 @@ fn agent(decoder: &mut Decoder<'_, '_>, body: &Body, config: &mut AgentConfig) {
         client(d, f, config);
     });
     block(decoder, &fields, "consul", &names::CONSUL, |d, f| {
-        config.consul_address = join::consul(d, f);
+        agent_consul::consul(d, f, &mut config.consul);
     });
     plugins(decoder, &fields, &mut config.client.options);
     block(decoder, &fields, "catalog", &names::CATALOG, |d, f| {
         let catalog = &mut config.catalog;
+        catalog.said |= d.get(f, "enabled").is_some();
         d.flag(f, "enabled", &mut catalog.enabled);
         port(d, f, "http_port", &mut catalog.http_port);
         port(d, f, "dns_port", &mut catalog.dns_port);

@@ -84,12 +84,11 @@ fn matching(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>, proxy: &mut Prox
     }
     if let Some((data, _)) = decoder.get(fields, "proxy_matcher") {
         let read = text(data, "proxy_matcher").ok();
-        match read.and_then(|text| Matcher::parse(&text)) {
-            Some(matcher) => proxy.matcher = matcher,
-            None => {
-                let message = "write \"prefix\", \"glob\" or \"iprefix\"";
-                decoder.findings.error(data.at, message);
-            }
+        if let Some(matcher) = read.and_then(|text| Matcher::parse(&text)) {
+            proxy.matcher = matcher;
+        } else {
+            let message = "write \"prefix\", \"glob\" or \"iprefix\"";
+            decoder.findings.error(data.at, message);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How an agent finds the others: addresses to join, the cluster's key, a Consul to ask.
+//! How an agent finds the others: addresses to join, the cluster's key.
 
 use std::net::IpAddr;
 
@@ -36,7 +36,7 @@ pub(crate) fn check_address(text: &str) -> Result<(), Wrong> {
 }
 
 /// A host's name or address, and the port if one is given.
-fn split(text: &str) -> Option<(&str, Option<u16>)> {
+pub(crate) fn split(text: &str) -> Option<(&str, Option<u16>)> {
     if text.parse::<IpAddr>().is_ok() {
         return Some((text, None));
     }
@@ -199,51 +199,4 @@ pub(crate) fn of_client(
     add(start, &mut config.start_join);
     add(retry, &mut config.join);
     add(direct, &mut config.client.servers);
-}
-
-/// Where Consul is if a `consul` block doesn't say.
-const CONSUL_ADDRESS: &str = "127.0.0.1:8500";
-
-/// `HOST:PORT` of the Consul to find others through, if that is wanted.
-pub(crate) fn consul(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>) -> Option<String> {
-    for (name, _) in names::CONSUL.taken {
-        if names::CONSUL_HEEDED.contains(name) {
-            continue;
-        }
-        if let Some((data, _)) = decoder.get(fields, name) {
-            let message = format!("`{name}` is ignored: agents have a catalog of their own");
-            decoder.findings.warn(data.at, message);
-        }
-    }
-    let mut ssl = false;
-    decoder.flag(fields, "ssl", &mut ssl);
-    if let (true, Some((data, _))) = (ssl, decoder.get(fields, "ssl")) {
-        let message = "a Consul that speaks https isn't supported yet";
-        decoder.findings.error(data.at, message);
-    }
-    let (mut of_servers, mut of_clients) = (true, true);
-    decoder.flag(fields, "server_auto_join", &mut of_servers);
-    decoder.flag(fields, "client_auto_join", &mut of_clients);
-    let address = consul_address(decoder, fields);
-    (of_servers || of_clients).then_some(address)
-}
-
-fn consul_address(decoder: &mut Decoder<'_, '_>, fields: &Fields<'_>) -> String {
-    let Some((data, _)) = decoder.get(fields, "address") else {
-        return CONSUL_ADDRESS.to_owned();
-    };
-    let text = data.to_text().unwrap_or_default();
-    let address = text.strip_prefix("http://").unwrap_or(&text);
-    let address = address.trim_end_matches('/');
-    match split(address) {
-        Some((_, Some(_))) => address.to_owned(),
-        Some((host, None)) if host.contains(':') => format!("[{host}]:8500"),
-        Some((host, None)) => format!("{host}:8500"),
-        None => {
-            let hint = "write HOST:PORT, such as \"127.0.0.1:8500\"".to_owned();
-            let message = "`address` is not the HTTP address of a Consul";
-            decoder.findings.error_with(data.at, message, Some(hint));
-            CONSUL_ADDRESS.to_owned()
-        }
-    }
 }

@@ -210,10 +210,6 @@ pub(crate) const CONSUL: Names = Names::new(
     ],
 );
 
-/// Of those, the ones that are acted on; the others get a warning.
-pub(crate) const CONSUL_HEEDED: [&str; 4] =
-    ["address", "ssl", "server_auto_join", "client_auto_join"];
-
 pub(crate) const CLIENT: Names = Names::new(
     "client",
     &[

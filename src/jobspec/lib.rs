@@ -4,6 +4,7 @@
 //! guess, what was meant.
 
 mod agent;
+mod agent_consul;
 mod agent_edge;
 mod agent_join;
 mod agent_names;
@@ -25,6 +26,7 @@ mod value;
 use logic::model::Job;
 
 pub use agent::{Configured, check_agent_config, load_agent_config};
+pub use agent_consul::consul_address;
 pub use fuzz::fuzz_job_file;
 pub use problem::{Errors, Problem};
 use problem::{Findings, Source};

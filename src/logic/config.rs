@@ -1,6 +1,7 @@
 //! What an agent is told to be. Read from files by `jobspec`, from flags by the command line.
 
 mod certificates;
+mod consul;
 mod edge;
 mod listeners;
 
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 pub use self::certificates::{CertKind, CertSource};
+pub use self::consul::ConsulConfig;
 pub use self::edge::{AccessFormat, EdgeConfig, ProxyOptions, Strategy, UiOptions};
 pub use self::listeners::{EdgeListener, EdgeProtocol, ListenerOptions, ListenerTls};
 
@@ -40,8 +42,8 @@ pub struct AgentConfig {
     pub start_join: Vec<String>,
     /// The cluster's 32-byte key in base64; empty: agents talk in the clear.
     pub encrypt: String,
-    /// The HTTP address of a Consul whose catalog servers find each other through.
-    pub consul_address: Option<String>,
+    /// A Consul beside this agent, to register in and to find servers through.
+    pub consul: Option<ConsulConfig>,
     pub server: ServerConfig,
     pub client: ClientConfig,
     pub catalog: CatalogConfig,
@@ -67,7 +69,7 @@ impl Default for AgentConfig {
             join: Vec::new(),
             start_join: Vec::new(),
             encrypt: String::new(),
-            consul_address: None,
+            consul: None,
             server: ServerConfig::default(),
             client: ClientConfig::default(),
             catalog: CatalogConfig::default(),
@@ -77,6 +79,22 @@ impl Default for AgentConfig {
 }
 
 impl AgentConfig {
+    /// Whether this agent is told of other agents, or where to ask for them.
+    pub fn finds_others(&self) -> bool {
+        let through_consul = self
+            .consul
+            .as_ref()
+            .is_some_and(|consul| consul.auto_join(self.server.enabled));
+        !self.join.is_empty() || !self.start_join.is_empty() || through_consul
+    }
+
+    /// Catalog and DNS are left to the Consul beside the agent, unless both are asked for.
+    pub fn settle_catalog(&mut self) {
+        if self.consul.is_some() && !self.catalog.said {
+            self.catalog.enabled = false;
+        }
+    }
+
     /// `agent -dev`: a whole cluster in one process, on loopback, in memory.
     pub fn dev() -> Self {
         let mut config = Self {
@@ -186,6 +204,8 @@ pub struct CatalogConfig {
     /// Seconds a DNS answer about a service may be cached.
     pub service_ttl: u32,
     pub enabled: bool,
+    /// The configuration says so itself: a Consul beside the agent doesn't change it.
+    pub said: bool,
 }
 
 impl Default for CatalogConfig {
@@ -196,6 +216,7 @@ impl Default for CatalogConfig {
             domain: "consul".to_owned(),
             service_ttl: 0,
             enabled: true,
+            said: false,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! value.
 
 pub mod autopilot;
+pub mod beside;
 pub mod catalog;
 pub mod client_hello;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod drain;
 pub mod duration;
 pub mod election;
 pub mod fabio;
+pub mod fuzz;
 pub mod id;
 pub mod invariants;
 pub mod lifecycle;

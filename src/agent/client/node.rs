@@ -1,6 +1,7 @@
 //! `Client`: registers the node, keeps its lease, learns what it should run, and runs it: one
 //! [`Allocation`] actor each. What it needs to go on after a restart is kept on disk.
 
+mod consul;
 mod durable;
 mod reconcile;
 mod silence;
@@ -19,6 +20,8 @@ use ports::World;
 use super::allocation::Allocation;
 use super::kept::KeptTask;
 use crate::catalog::{Catalog, NodeRegistered};
+use crate::consul::Heard;
+use crate::published::Subscriber;
 use crate::rpc::{NodeProof, Request, Response, Rpc, Serials};
 
 /// How long one look at the node's allocations waits for a change.
@@ -97,6 +100,8 @@ pub struct Client {
     leaving: bool,
     /// When a server last took a heartbeat.
     heard: Duration,
+    /// What a Consul beside this agent says.
+    consul: Option<Subscriber<Arc<Heard>>>,
 }
 
 /// What is kept on disk, and what came of what was found there.
@@ -164,6 +169,7 @@ impl Client {
             memory: Memory::default(),
             leaving: false,
             heard: Duration::ZERO,
+            consul: None,
         }
     }
 
@@ -315,6 +321,7 @@ impl Client {
         ctx.spawn(asking.into_actor(self).map(|drivers, client, ctx| {
             let mut node = (*client.node).clone();
             node.used_ports = client.foreign_ports();
+            node.attributes.extend(client.consul_attributes());
             let health = |drivers: &BTreeMap<String, model::DriverInfo>| {
                 drivers
                     .iter()
@@ -322,6 +329,7 @@ impl Client {
                     .collect::<Vec<_>>()
             };
             let changed = node.used_ports != client.node.used_ports
+                || node.attributes != client.node.attributes
                 || health(&drivers) != health(&node.drivers);
             if changed && client.registered {
                 node.drivers = drivers;
@@ -385,6 +393,7 @@ impl Actor for Client {
         ctx.set_mailbox_capacity(4_096);
         self.remember(ctx);
         self.mind_silence(ctx);
+        self.look_for_consul(ctx);
         ctx.run_interval(FINGERPRINT_EVERY, Self::fingerprint);
     }
 }

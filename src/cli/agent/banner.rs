@@ -66,6 +66,9 @@ fn lines(
             on(config.addresses.serf, config.ports.serf)
         ),
     ));
+    if let Some(consul) = &config.consul {
+        lines.push(("Consul", format!("{} (registers there)", consul.address)));
+    }
     if config.catalog.enabled {
         lines.push(("Catalog", at(config.catalog.http_port)));
         let domain = &config.catalog.domain;

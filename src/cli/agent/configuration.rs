@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use jobspec::Configured;
 use logic::config::AgentConfig;
 
+use super::consul_flags::ConsulArgs;
 use super::edge_flags::EdgeArgs;
 use crate::cli::version::Program;
 
@@ -68,9 +69,8 @@ pub(crate) struct AgentArgs {
     /// The cluster's key, 32 bytes in base64: `drover keygen` prints one
     #[arg(long, value_name = "KEY")]
     encrypt: Option<String>,
-    /// The HTTP address of a Consul that knows the other servers
-    #[arg(long, value_name = "ADDR")]
-    consul_address: Option<String>,
+    #[command(flatten)]
+    consul: ConsulArgs,
     /// What constraints call this client's kind
     #[arg(long, value_name = "CLASS")]
     node_class: Option<String>,
@@ -119,6 +119,7 @@ impl AgentArgs {
         let config = &mut configured.config;
         self.override_by_flags(config);
         self.override_cluster(config);
+        self.consul.override_in(config)?;
         self.edge.override_in(&mut config.edge)?;
         settle_beginning(config);
         shift_ports(config, self.port_offset)?;
@@ -180,10 +181,6 @@ impl AgentArgs {
         if let Some(key) = &self.encrypt {
             config.encrypt.clone_from(key);
         }
-        if let Some(address) = &self.consul_address {
-            let address = address.strip_prefix("http://").unwrap_or(address);
-            config.consul_address = Some(address.trim_end_matches('/').to_owned());
-        }
     }
 }
 
@@ -193,9 +190,8 @@ pub(super) const UNSAID: u32 = 0;
 
 /// A server that has nobody to join begins a cluster of its own.
 pub(super) fn settle_beginning(config: &mut AgentConfig) {
-    let joins =
-        !config.join.is_empty() || !config.start_join.is_empty() || config.consul_address.is_some();
-    if config.server.bootstrap_expect == UNSAID && (config.dev_mode || !joins) {
+    let alone = config.dev_mode || !config.finds_others();
+    if config.server.bootstrap_expect == UNSAID && alone {
         config.server.bootstrap_expect = 1;
     }
 }
@@ -402,7 +398,10 @@ mod tests {
             join: vec!["10.0.0.1".to_owned()],
             retry_join: vec!["b:4648".to_owned()],
             encrypt: Some(key.to_owned()),
-            consul_address: Some("http://127.0.0.1:8500/".to_owned()),
+            consul: ConsulArgs {
+                consul_address: Some("http://127.0.0.1:8500/".to_owned()),
+                ..ConsulArgs::default()
+            },
             meta: vec![("y".to_owned(), "2".to_owned())],
             ..AgentArgs::default()
         };
@@ -411,7 +410,11 @@ mod tests {
         assert_eq!(config.start_join, ["10.0.0.1"]);
         assert_eq!(config.join, ["a", "b:4648"]);
         assert_eq!(config.encrypt, key);
-        assert_eq!(config.consul_address.as_deref(), Some("127.0.0.1:8500"));
+        assert_eq!(
+            config.consul,
+            Some(logic::config::ConsulConfig::at("127.0.0.1:8500"))
+        );
+        assert!(!config.catalog.enabled, "its ports are left to the Consul");
         assert_eq!(config.client.meta.len(), 2);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
     }

@@ -37,7 +37,7 @@ impl Monitor<'_> {
             for line in progress.news(&deployment, &allocs) {
                 say(&format!("    {line}"));
             }
-            if let Some(exit) = self.stands_still(&deployment, &allocs, say) {
+            if let Some(exit) = self.stands_still(&deployment, &progress, say) {
                 return Ok(exit);
             }
             sleep(LOOK_EVERY).await;
@@ -60,7 +60,7 @@ impl Monitor<'_> {
     fn stands_still(
         &self,
         deployment: &Deployment,
-        allocs: &[AllocStub],
+        progress: &Progress,
         say: Say<'_>,
     ) -> Option<Exit> {
         let shown = shown_id(&deployment.id, self.verbose);
@@ -94,10 +94,8 @@ impl Monitor<'_> {
         }
         let why = &deployment.status_description;
         say(&self.style.red(&format!("==> {text}: {why}")));
-        for alloc in allocs.iter().filter(|alloc| !failures(alloc).is_empty()) {
-            for line in told(alloc, self.verbose) {
-                say(&line);
-            }
+        for line in progress.failing.values().flatten() {
+            say(line);
         }
         Some(Exit::NotPlaced)
     }
@@ -107,8 +105,10 @@ impl Monitor<'_> {
 struct Progress {
     verbose: bool,
     known: BTreeSet<String>,
-    /// Allocations that were told to have failed or to be unhealthy.
-    failing: BTreeSet<String>,
+    /// Nothing has been looked at yet.
+    first: bool,
+    /// What allocations failed at when that was seen first: failed ones are stopped in the end.
+    failing: BTreeMap<String, Vec<String>>,
     unhealthy: BTreeSet<String>,
     /// By task group.
     counts: BTreeMap<String, String>,
@@ -119,7 +119,8 @@ impl Progress {
         Self {
             verbose,
             known,
-            failing: BTreeSet::new(),
+            first: true,
+            failing: BTreeMap::new(),
             unhealthy: BTreeSet::new(),
             counts: BTreeMap::new(),
         }
@@ -131,6 +132,7 @@ impl Progress {
         for alloc in allocs {
             self.alloc_news(alloc, &mut lines);
         }
+        self.first = false;
         for (name, group) in &deployment.task_groups {
             let counts = counts(group);
             if self.counts.get(name) != Some(&counts) {
@@ -143,7 +145,8 @@ impl Progress {
 
     fn alloc_news(&mut self, alloc: &AllocStub, lines: &mut Vec<String>) {
         let shown = shown_id(&alloc.id, self.verbose);
-        if self.known.insert(alloc.id.clone()) {
+        // What was there before isn't news.
+        if self.known.insert(alloc.id.clone()) && !self.first {
             let node = shown_id(&alloc.node_id, self.verbose);
             lines.push(format!(
                 "Allocation \"{shown}\" created: node \"{node}\", group \"{}\"",
@@ -152,8 +155,10 @@ impl Progress {
         }
         let reasons = failures(alloc);
         if let Some(reason) = reasons.first()
-            && self.failing.insert(alloc.id.clone())
+            && !self.failing.contains_key(&alloc.id)
         {
+            let whole = told(alloc, self.verbose);
+            self.failing.insert(alloc.id.clone(), whole);
             lines.push(format!("Allocation \"{shown}\" fails: {reason}"));
         }
         let healthy = alloc.deployment_status.and_then(|status| status.healthy);
@@ -247,6 +252,10 @@ mod tests {
     fn each_step_of_a_deployment_is_told_once() {
         let mut progress = Progress::new(false, BTreeSet::new());
         assert_eq!(
+            progress.news(&deployment(RUNNING, 0, 0, 0), &[]),
+            ["Group \"web\": 0 of 3 placed, 0 healthy"]
+        );
+        assert_eq!(
             progress.news(&deployment(RUNNING, 1, 0, 0), &[alloc()]),
             [
                 "Allocation \"181a2c2a\" created: node \"6dbe0d79\", group \"web\"",
@@ -275,7 +284,9 @@ mod tests {
             verbose: false,
         };
         let mut lines = Vec::new();
-        let exit = monitor.stands_still(deployment, allocs, &mut |line| {
+        let mut progress = Progress::new(false, BTreeSet::new());
+        progress.news(deployment, allocs);
+        let exit = monitor.stands_still(deployment, &progress, &mut |line| {
             lines.push(line.to_owned());
         });
         (exit, lines.join("\n"))

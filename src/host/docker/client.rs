@@ -102,6 +102,20 @@ impl Client {
         self.connect(&older)
     }
 
+    /// What keeps us from the socket, and what to do about it.
+    fn unreachable(&self, cause: &(dyn std::error::Error + 'static)) -> String {
+        let socket = &self.endpoint;
+        let kind = cause.downcast_ref::<std::io::Error>();
+        let kind = kind.map(std::io::Error::kind);
+        if kind == Some(std::io::ErrorKind::PermissionDenied) {
+            return format!(
+                "can't connect to {socket}: permission denied: run the agent as root, or as a \
+                 user in the socket's group (usually `docker`)"
+            );
+        }
+        format!("can't connect to {socket}: {cause}: is dockerd running?")
+    }
+
     pub(super) fn explain(&self, what: &str, error: &ApiError) -> ContainersError {
         match error {
             ApiError::DockerResponseServerError {
@@ -125,23 +139,21 @@ impl Client {
             )),
             ApiError::IOError { .. }
             | ApiError::HyperResponseError { .. }
-            | ApiError::HyperLegacyError { .. } => ContainersError::Unreachable(format!(
-                "can't connect to {}: {}: is dockerd running?",
-                self.endpoint,
-                innermost(error)
-            )),
+            | ApiError::HyperLegacyError { .. } => {
+                ContainersError::Unreachable(self.unreachable(innermost(error)))
+            }
             _ => ContainersError::Failed(format!("{what}: {error}")),
         }
     }
 }
 
 /// The cause of the cause: HTTP clients wrap what the system said in layers of their own words.
-fn innermost(error: &ApiError) -> String {
-    let mut cause: &dyn std::error::Error = error;
+fn innermost(error: &ApiError) -> &(dyn std::error::Error + 'static) {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    cause.to_string()
+    cause
 }
 
 /// "client version 1.44 is too new. Maximum supported API version is 1.41"
@@ -179,6 +191,20 @@ mod tests {
                 "can't connect to unix:///no/such/docker.sock: no such socket: is dockerd running?"
                     .to_owned()
             )
+        );
+    }
+
+    #[test]
+    fn a_socket_that_may_not_be_used_says_who_may() {
+        let client = Client::new("");
+        let denied = std::io::Error::from_raw_os_error(13);
+        let error = client.explain("connecting", &ApiError::IOError { err: denied });
+        let ContainersError::Unreachable(text) = error else {
+            panic!("{error:?}");
+        };
+        assert!(
+            text.contains("docker.sock: permission denied: run the agent as root"),
+            "{text}"
         );
     }
 

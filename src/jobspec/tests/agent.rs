@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use jobspec::{Configured, Errors, check_agent_config, load_agent_config};
-use logic::config::{AccessFormat, AgentConfig, EdgeListener, EdgeProtocol};
+use logic::config::{AccessFormat, AgentConfig, ConsulConfig, EdgeListener, EdgeProtocol};
 
 use super::told;
 
@@ -405,13 +405,20 @@ fn a_consul_is_asked_for_the_others_unless_unwanted() {
         ),
         ("address = \"::1\"", Some("[::1]:8500")),
         ("server_auto_join = false", Some("127.0.0.1:8500")),
-        ("server_auto_join = false\n client_auto_join = false", None),
     ] {
         let config = loaded(&[&format!("consul {{\n {inside}\n}}")]);
-        assert_eq!(config.consul_address.as_deref(), address, "{inside}");
+        let found = config.consul.as_ref().map(|consul| consul.address.as_str());
+        assert_eq!(found, address, "{inside}");
+        assert!(config.finds_others(), "{inside}");
     }
-    assert_eq!(loaded(&[""]).consul_address, None);
+    assert_eq!(loaded(&[""]).consul, None);
+    let alone = loaded(&["consul {\n client_auto_join = false\n}"]);
+    assert!(!alone.finds_others(), "no server");
     for (inside, expected) in [
+        (
+            "namespace = \"x\"",
+            "2:14: Consul's namespaces aren't supported",
+        ),
         (
             "address = \"https://a\"",
             "2:12: `address` is not the HTTP address of a Consul | write HOST:PORT, such as \
@@ -433,14 +440,14 @@ fn a_consul_is_asked_for_the_others_unless_unwanted() {
 #[test]
 fn what_is_read_and_not_acted_on_gets_a_warning() {
     let text =
-        "server {\n retry_interval = \"15s\"\n retry_max = 3\n}\nconsul {\n token = \"x\"\n}";
+        "server {\n retry_interval = \"15s\"\n retry_max = 3\n}\nconsul {\n verify_ssl = true\n}";
     let warnings = told(&Errors(configured(&[text]).warnings));
     assert_eq!(
         warnings,
         [
             "2:19: `retry_interval` is ignored: agents try again every few seconds",
             "3:14: `retry_max` is ignored: agents try until one answers",
-            "6:10: `token` is ignored: agents have a catalog of their own",
+            "6:15: `verify_ssl` is ignored: Consul is asked over plain http",
         ]
     );
 }
@@ -458,5 +465,44 @@ fn a_client_that_joins_needs_no_list_of_servers() {
             Ok(()),
             "{more}"
         );
+    }
+}
+
+#[test]
+fn a_consul_beside_the_agent_is_described_as_nomads_is() {
+    let text = "consul {
+      address = \"10.0.0.1\"
+      token = \"secret\"
+      auth = \"user:pass\"
+      timeout = \"2s\"
+      auto_advertise = false
+      checks_use_advertise = true
+      server_service_name = \"sched\"
+      tags = [\"a\"]
+    }";
+    let consul = loaded(&[text]).consul.expect("a Consul");
+    let expected = ConsulConfig {
+        token: "secret".to_owned(),
+        auth: "user:pass".to_owned(),
+        timeout_ms: 2_000,
+        auto_advertise: false,
+        checks_use_advertise: true,
+        server_service_name: "sched".to_owned(),
+        tags: vec!["a".to_owned()],
+        ..ConsulConfig::at("10.0.0.1:8500")
+    };
+    assert_eq!(consul, expected);
+}
+
+#[test]
+fn beside_a_consul_there_is_a_catalog_only_if_asked_for() {
+    let asked = "catalog {\n enabled = true\n}";
+    for (files, catalog) in [
+        (vec![""], true),
+        (vec!["consul {}"], false),
+        (vec![asked, "consul {}"], true),
+        (vec!["consul {}", asked], true),
+    ] {
+        assert_eq!(loaded(&files).catalog.enabled, catalog, "{files:?}");
     }
 }

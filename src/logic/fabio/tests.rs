@@ -1,6 +1,8 @@
 //! What fabio's users write, and what it means.
 
 use super::*;
+use crate::config::{AccessFormat, EdgeListener, Strategy};
+use crate::routes::Matcher;
 
 fn read(arguments: &[&str]) -> Result<(Fabio, Vec<String>), String> {
     let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();

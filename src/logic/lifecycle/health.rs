@@ -48,11 +48,7 @@ impl Health {
                 .as_ref()
                 .map(|policy| (policy.limit, grace(policy.grace))),
             eager: Some(EAGER_FROM),
-            status: match plan.row.status.as_str() {
-                CHECK_PASSING => CHECK_PASSING,
-                CHECK_WARNING => CHECK_WARNING,
-                _ => CHECK_CRITICAL,
-            },
+            status: status_of(&plan.row.status),
             successes: 0,
             failures: 0,
         }
@@ -88,6 +84,20 @@ impl Health {
         self.gives_up(up)
     }
 
+    /// Notes what somebody else who runs the check says of it.
+    #[must_use]
+    pub fn heard(&mut self, status: &str, up: Duration) -> bool {
+        self.eager = None;
+        self.status = status_of(status);
+        if self.status == CHECK_CRITICAL {
+            self.successes = 0;
+            self.failures = self.failures.saturating_add(1);
+        } else {
+            self.failures = 0;
+        }
+        self.gives_up(up)
+    }
+
     fn gives_up(&mut self, up: Duration) -> bool {
         let Some((limit, grace)) = self.restart else {
             return false;
@@ -106,6 +116,14 @@ impl Health {
         };
         self.eager = (eager * 2 < self.interval).then_some(eager * 2);
         eager.min(self.interval)
+    }
+}
+
+fn status_of(text: &str) -> &'static str {
+    match text {
+        CHECK_PASSING => CHECK_PASSING,
+        CHECK_WARNING => CHECK_WARNING,
+        _ => CHECK_CRITICAL,
     }
 }
 
@@ -173,5 +191,21 @@ mod tests {
         assert!(!health.ran(Verdict::Critical, late));
         assert!(health.ran(Verdict::Critical, late));
         assert!(!health.ran(Verdict::Critical, late), "it counts anew");
+    }
+
+    #[test]
+    fn what_is_heard_of_a_check_counts_as_its_runs_do() {
+        let mut health = health(3, 3, Some(2));
+        let up = Duration::from_secs(60);
+        assert!(!health.heard(CHECK_PASSING, up));
+        assert_eq!(
+            health.status(),
+            CHECK_PASSING,
+            "thresholds are kept by who runs it"
+        );
+        assert!(!health.heard(CHECK_CRITICAL, up));
+        assert!(health.heard(CHECK_CRITICAL, up), "the limit is reached");
+        assert_eq!(health.status(), CHECK_CRITICAL);
+        assert_eq!(health.next_wait(), Duration::from_secs(1));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Allocation, JOB_SYSTEM, Plan, TaskGroup};
+use crate::model::{Allocation, JOB_SYSTEM, Job, Plan, TaskGroup};
 use crate::state::Store;
 
 /// What of a plan can be committed, and which nodes' parts can't.
@@ -21,6 +21,8 @@ pub fn verify(store: &Store, mut plan: Plan) -> Verified {
         let places = plan.places.drain(..).map(|alloc| alloc.node_id);
         let refused = stops.chain(places).map(|node| (node, why.to_owned()));
         let refused = refused.collect();
+        plan.deployment = None;
+        plan.deployment_updates.clear();
         return Verified { plan, refused };
     }
     let mut refused = BTreeMap::new();
@@ -39,7 +41,10 @@ fn outdated(store: &Store, plan: &Plan) -> Option<&'static str> {
     let wanted = |id: &str| store.job(id).filter(|job| !job.stop);
     if let Some(job) = &plan.job {
         let current = wanted(&job.id).map(|current| current.job_modify_index);
-        return (current != Some(job.job_modify_index)).then_some("the job was changed meanwhile");
+        if current != Some(job.job_modify_index) {
+            return Some("the job was changed meanwhile");
+        }
+        return outdated_rollout(store, job, plan);
     }
     let mut stopped = plan
         .stops
@@ -47,6 +52,25 @@ fn outdated(store: &Store, plan: &Plan) -> Option<&'static str> {
         .filter_map(|stop| store.alloc(&stop.alloc_id));
     let stops_wanted = stopped.any(|alloc| wanted(&alloc.job_id).is_some());
     stops_wanted.then_some("the job was registered again meanwhile")
+}
+
+/// What a plan places is part of a rollout that goes on, and that nobody else has begun.
+fn outdated_rollout(store: &Store, job: &Job, plan: &Plan) -> Option<&'static str> {
+    let begun = plan.deployment.as_ref().map(|planned| planned.id.as_str());
+    let is_new = begun.is_some_and(|id| store.deployment(id).is_none());
+    if is_new && store.deployment_of(job).is_some() {
+        return Some("another plan began the job's rollout");
+    }
+    let new = plan
+        .places
+        .iter()
+        .filter(|alloc| store.alloc(&alloc.id).is_none());
+    let mut of_rollouts = new
+        .map(|alloc| alloc.deployment_id.as_str())
+        .filter(|id| !id.is_empty() && !(is_new && begun == Some(id)));
+    let goes_on = |id: &str| store.deployment(id).is_some_and(|row| row.active());
+    let ended = of_rollouts.any(|id| !goes_on(id));
+    ended.then_some("the job's rollout has ended meanwhile")
 }
 
 fn leave_out(plan: &mut Plan, refused: &BTreeMap<String, String>) {

@@ -285,6 +285,43 @@ async fn why_a_job_has_no_place_is_told_in_numbers_until_it_has_one() {
     says(&versions, "MemoryMB 90000 → 10");
 }
 
+#[actix::test]
+async fn a_rollout_is_shown_with_how_far_it_is_and_how_it_ended() {
+    let (agent, _) = Agent::with_web().await;
+    let mut rolled = job("rolled", 10);
+    rolled["Job"]["Update"] = json!({
+        "MaxParallel": 1,
+        "HealthCheck": "checks",
+        "MinHealthyTime": 10_000_000_000_i64,
+        "HealthyDeadline": 300_000_000_000_i64,
+        "ProgressDeadline": 600_000_000_000_i64,
+    });
+    let registered = put(&agent.nomad, "/v1/jobs", &rolled).await;
+    assert_eq!(registered.status, StatusCode::OK, "{}", registered.text);
+    agent
+        .until(|store| store.allocs_of_job("rolled").next().is_some())
+        .await;
+    for path in ["/ui/jobs/rolled", "/ui/jobs/rolled/deployments"] {
+        let page = page(&agent, path).await;
+        says(&page, "Deployment is running");
+        says(&page, "web 0/1 healthy 1 0 none in 10m");
+    }
+    let id = agent.now().deployments_of_job("rolled")[0].id.clone();
+    let failed = put(
+        &agent.nomad,
+        &format!("/v1/deployment/fail/{id}"),
+        &json!({}),
+    )
+    .await;
+    assert_eq!(failed.status, StatusCode::OK, "{}", failed.text);
+    let sentence = "rolled : Version 0: Deployment marked as failed";
+    says(&page(&agent, "/ui/").await, sentence);
+    says(
+        &page(&agent, "/ui/jobs/web/deployments").await,
+        "None: a job with an update block",
+    );
+}
+
 /// Puts as many allocations of `web` on the node, all running but the last.
 async fn many(agent: &Agent, count: usize) {
     let store = agent.now();

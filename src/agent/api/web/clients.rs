@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::allocation::number;
 use super::elements::{
-    Tone, amount, columns, command, copy, count, facts, gauge, link, megabytes, pager, pairs,
+    Tone, ago, amount, columns, command, copy, count, facts, gauge, link, megabytes, pager, pairs,
     short, state, status, text, window,
 };
 use super::jobs::alloc_table;
@@ -96,7 +96,7 @@ pub(super) fn one(seen: &Seen, asked: &Asked, id: &str) -> Page {
         );
     };
     Page::new(node.name.clone())
-        .with("head", head(node))
+        .with("head", head(seen, node))
         .with("why", why(seen, node))
         .with("room", room(seen, node))
         .with("allocs", allocations(seen, asked, node))
@@ -106,12 +106,16 @@ pub(super) fn one(seen: &Seen, asked: &Asked, id: &str) -> Page {
         .with("commands", commands(node))
 }
 
-fn head(node: &Node) -> Markup {
+fn head(seen: &Seen, node: &Node) -> Markup {
     let class = if node.node_class.is_empty() {
         "none"
     } else {
         &node.node_class
     };
+    let forced = node
+        .drain_strategy
+        .as_ref()
+        .map(|strategy| strategy.force_deadline);
     html! {
         (crumbs(&[("Clients", Place::Clients)]))
         div.title { h1 { (node.name) } (node_state(node)) }
@@ -123,6 +127,15 @@ fn head(node: &Node) -> Markup {
             ("Class", text(class)),
             ("Eligibility", text(&node.scheduling_eligibility)),
         ]))
+        @if node.drain {
+            p {
+                "It is being emptied: its allocations leave for other clients"
+                @if let Some(at) = forced.filter(|at| !at.is_never()) {
+                    ", and whatever is left has to go " (ago(at, seen.now))
+                }
+                "."
+            }
+        }
     }
 }
 
@@ -228,7 +241,7 @@ fn events(seen: &Seen, node: &Node) -> Markup {
                             @for event in node.events.iter().rev() {
                                 tr {
                                     td data-l="When" {
-                                        (super::elements::ago(event.timestamp, seen.now))
+                                        (ago(event.timestamp, seen.now))
                                     }
                                     td data-l="Subsystem" { (event.subsystem) }
                                     td data-l="What happened" { (event.message) }

@@ -15,7 +15,7 @@ use super::jobs::{alloc_table, eval_table, job_state};
 use super::page::{Page, crumbs};
 use super::place::Place;
 use super::seen::{Asked, Seen};
-use super::{troubles, versions};
+use super::{deployments, troubles, versions};
 
 /// Allocations on the job's own page.
 const ALLOCS_SHOWN: usize = 25;
@@ -29,6 +29,7 @@ pub(super) fn page(seen: &Seen, id: &str) -> Page {
         .with("head", head(seen, job, &Place::Job(job.id.clone())))
         .with("why", why(seen, job))
         .with("groups", groups(seen, job))
+        .with("deployment", deployments::latest(seen, job))
         .with("allocs", current(seen, job))
         .with("evals", latest(seen, job))
         .with("commands", commands(job))
@@ -51,6 +52,7 @@ pub(super) fn head(seen: &Seen, job: &Job, here: &Place) -> Markup {
     let tabs = [
         ("Overview", Place::Job(job.id.clone())),
         ("Allocations", Place::JobAllocations(job.id.clone())),
+        ("Deployments", Place::JobDeployments(job.id.clone())),
         ("Versions", Place::JobVersions(job.id.clone())),
         ("Evaluations", Place::JobEvaluations(job.id.clone())),
         ("Definition", Place::JobDefinition(job.id.clone())),
@@ -199,7 +201,7 @@ fn commands(job: &Job) -> Markup {
         section aria-labelledby="commands" {
             h2 #commands { "At a terminal" }
             ul.commands {
-                @for line in ["job status", "job inspect", "job stop"] {
+                @for line in ["job status", "job why", "job stop"] {
                     li { (command(&format!("drover {line} {}", quoted(&job.id)))) }
                 }
             }

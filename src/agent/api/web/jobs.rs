@@ -195,6 +195,14 @@ pub(super) fn alloc_state(alloc: &Allocation) -> Markup {
     html! {
         (status(tone, &alloc.client_status))
         @if stopping { " " span.dim { "stopping" } }
+        @if let Some(health) = &alloc.deployment_status {
+            @if health.canary { " " span.dim { "canary" } }
+            @match health.healthy {
+                Some(true) if !alloc.terminal() => { " " span.dim { "healthy" } }
+                Some(false) => { " " (status(Tone::Bad, "unhealthy")) }
+                Some(true) | None => {}
+            }
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -18,7 +18,7 @@ use super::super::errors::Failure;
 use super::super::{Api, forward};
 use super::page::{Rendered, live_address};
 use super::place::Place;
-use super::seen::Asked;
+use super::seen::{Asked, Seen};
 use super::{Web, look, measure, output, rendered};
 
 /// Streams of one port that are open at the same time.
@@ -36,17 +36,39 @@ const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// How long after servers couldn't be asked they are asked again.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
 
-/// How many streams are open.
+/// Pages that are kept for whoever looks at the same.
+const KEPT_MAX: usize = 64;
+
+/// The streams of one port.
 #[derive(Clone, Default)]
-pub(super) struct Streams(Arc<AtomicUsize>);
+pub(super) struct Streams {
+    open: Arc<AtomicUsize>,
+    /// The newest of each page, by its address: a hundred viewers cost no more than one.
+    kept: Arc<Mutex<BTreeMap<String, Arc<Rendered>>>>,
+}
 
 /// An open stream; closed when it's dropped.
 pub(super) struct Open(Arc<AtomicUsize>);
 
 impl Streams {
     pub(super) fn open(&self) -> Option<Open> {
-        let open = Open(Arc::clone(&self.0));
-        (self.0.fetch_add(1, Ordering::Relaxed) < STREAMS_MAX).then_some(open)
+        let open = Open(Arc::clone(&self.open));
+        (self.open.fetch_add(1, Ordering::Relaxed) < STREAMS_MAX).then_some(open)
+    }
+
+    /// A page as it is now: one that was rendered for another viewer, if it is still the same.
+    fn page(&self, seen: &Seen, asked: &Asked) -> Arc<Rendered> {
+        let (address, stamp) = (live_address(asked, ""), seen.stamp(&asked.place));
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(page) = kept.get(&address).filter(|page| page.stamp == stamp) {
+            return Arc::clone(page);
+        }
+        let page = Arc::new(rendered(seen, asked));
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(address, Arc::clone(&page));
+        page
     }
 }
 
@@ -152,7 +174,7 @@ fn events(following: Following) -> impl Stream<Item = Bytes> + Send {
 pub(super) enum News {
     /// It is as it was.
     Same,
-    Changed(Box<Rendered>),
+    Changed(Arc<Rendered>),
     /// The agent stops.
     Ended,
 }
@@ -161,7 +183,8 @@ impl Following {
     /// Waits for news and puts them into words; nothing if there will be no more.
     async fn go_on(&mut self) -> Option<()> {
         let news = if self.web.api.server.is_some() {
-            Ok(news(&self.web.api, &self.asked, &self.since).await)
+            let Web { api, streams, .. } = &self.web;
+            Ok(news(api, streams, &self.asked, &self.since).await)
         } else {
             self.ask_a_server().await
         };
@@ -200,7 +223,7 @@ impl Following {
         let answer = forward::ask(&self.web.api, self.web.request(path)).await?;
         match answer.status {
             200 => match serde_json::from_slice(&answer.body) {
-                Ok(page) => Ok(News::Changed(Box::new(page))),
+                Ok(page) => Ok(News::Changed(Arc::new(page))),
                 Err(error) => Err(Failure::no_leader(&format!(
                     "the server's answer makes no sense: {error}"
                 ))),
@@ -212,10 +235,10 @@ impl Following {
 }
 
 /// A page's news, for an agent that isn't a server.
-pub(super) async fn parts(api: &Api, asked: &Asked) -> Response {
+pub(super) async fn parts(web: &Web, asked: &Asked) -> Response {
     let since = asked.query.get("since").unwrap_or_default();
-    match news(api, asked, since).await {
-        News::Changed(page) => asked.query.json(&page),
+    match news(&web.api, &web.streams, asked, since).await {
+        News::Changed(page) => asked.query.json(&*page),
         News::Same => StatusCode::NO_CONTENT.into_response(),
         News::Ended => {
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping").into_response()
@@ -224,7 +247,7 @@ pub(super) async fn parts(api: &Api, asked: &Asked) -> Response {
 }
 
 /// Waits until a page isn't as `since` says any more, but not for long.
-async fn news(api: &Api, asked: &Asked, since: &str) -> News {
+async fn news(api: &Api, streams: &Streams, asked: &Asked, since: &str) -> News {
     let Some(server) = &api.server else {
         return News::Ended;
     };
@@ -240,8 +263,11 @@ async fn news(api: &Api, asked: &Asked, since: &str) -> News {
         let mut seen = look(api, server);
         let timeout = Instant::now() >= until;
         if seen.stamp(&asked.place) != since || (timeout && measured) {
+            if !measured {
+                return News::Changed(streams.page(&seen, asked));
+            }
             seen.usage = measure::usage(api, &seen, &asked.place).await;
-            return News::Changed(Box::new(rendered(&seen, asked)));
+            return News::Changed(Arc::new(rendered(&seen, asked)));
         }
         if timeout {
             return News::Same;

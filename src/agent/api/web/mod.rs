@@ -4,6 +4,7 @@
 mod allocation;
 mod assets;
 mod clients;
+mod deployments;
 mod elements;
 mod job;
 mod jobs;
@@ -91,7 +92,7 @@ impl Web {
             return self.ask_a_server(uri).await;
         };
         if asked.query.has("parts") {
-            return live::parts(&self.api, &asked).await;
+            return live::parts(&self, &asked).await;
         }
         let page = self.page(server, &asked).await;
         page.unwrap_or_else(|failure| self.trouble(&asked, &failure))
@@ -267,6 +268,7 @@ fn shown(seen: &Seen, asked: &Asked) -> Page {
         Place::JobVersions(id) => job::history(seen, asked, id),
         Place::JobEvaluations(id) => job::evaluations(seen, asked, id),
         Place::JobDefinition(id) => job::definition(seen, asked, id),
+        Place::JobDeployments(id) => deployments::page(seen, asked, id),
         Place::Allocation(id) => allocation::page(seen, id),
         Place::Logs { alloc, .. } => match seen.alloc(alloc) {
             Some(alloc) => Page::new(alloc.name.clone()),

@@ -182,7 +182,7 @@ fn recent(seen: &Seen) -> Markup {
             section aria-labelledby="recent" {
                 h2 #recent { "Changed last" }
                 div.scroll {
-                    table.rows {
+                    table.rows.timeline {
                         (columns(&["When", "Allocation", "Name", "Client", "Status", "Last event"]))
                         tbody { @for alloc in allocs { (changed(seen, alloc)) } }
                     }

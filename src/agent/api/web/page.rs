@@ -94,6 +94,7 @@ fn entry(place: &Place) -> &'static str {
         | Place::JobVersions(_)
         | Place::JobEvaluations(_)
         | Place::JobDefinition(_)
+        | Place::JobDeployments(_)
         | Place::Allocation(_)
         | Place::Logs { .. }
         | Place::Evaluation(_) => "Jobs",

@@ -15,6 +15,7 @@ pub(super) enum Place {
     JobVersions(String),
     JobEvaluations(String),
     JobDefinition(String),
+    JobDeployments(String),
     Allocation(String),
     Logs { alloc: String, task: String },
     Evaluation(String),
@@ -96,7 +97,8 @@ impl Place {
                     "versions" => Here(Self::JobVersions(id)),
                     "evaluations" => Here(Self::JobEvaluations(id)),
                     "definition" => Here(Self::JobDefinition(id)),
-                    // A group, its deployments, its clients: all on the job's own page.
+                    "deployments" => Here(Self::JobDeployments(id)),
+                    // A group, its clients: all on the job's own page.
                     _ => Moved(Self::Job(id)),
                 }
             }
@@ -157,6 +159,7 @@ impl Place {
             Self::JobVersions(id) => format!("/ui/jobs/{}/versions", encoded(id)),
             Self::JobEvaluations(id) => format!("/ui/jobs/{}/evaluations", encoded(id)),
             Self::JobDefinition(id) => format!("/ui/jobs/{}/definition", encoded(id)),
+            Self::JobDeployments(id) => format!("/ui/jobs/{}/deployments", encoded(id)),
             Self::Allocation(id) => format!("/ui/allocations/{}", encoded(id)),
             Self::Logs { alloc, task } => {
                 format!("/ui/allocations/{}/{}/logs", encoded(alloc), encoded(task))
@@ -215,6 +218,7 @@ mod tests {
             Place::JobVersions("web".into()),
             Place::JobEvaluations("web".into()),
             Place::JobDefinition("web".into()),
+            Place::JobDeployments("web".into()),
             Place::Allocation("1".into()),
             Place::Logs {
                 alloc: "1".into(),
@@ -245,7 +249,6 @@ mod tests {
             ("/ui", Here(Place::Overview)),
             ("/ui/jobs/web", Here(job())),
             ("/ui/jobs/web/", Here(job())),
-            ("/ui/jobs/web/deployments", Moved(job())),
             ("/ui/jobs/web/group", Moved(job())),
             ("/ui/allocations/1/web", Moved(alloc())),
             ("/ui/allocations/1/fs/", Moved(alloc())),

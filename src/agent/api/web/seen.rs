@@ -64,6 +64,7 @@ fn topics(place: &Place) -> &'static [Topic] {
         | Place::JobVersions(_)
         | Place::JobEvaluations(_)
         | Place::JobDefinition(_)
+        | Place::JobDeployments(_)
         | Place::Allocation(_)
         | Place::Logs { .. }
         | Place::Evaluation(_)
@@ -72,6 +73,7 @@ fn topics(place: &Place) -> &'static [Topic] {
             Topic::Nodes,
             Topic::Allocs,
             Topic::Evals,
+            Topic::Deployments,
             Topic::Catalog,
         ],
     }

@@ -69,7 +69,7 @@ fn peers(seen: &Seen) -> Markup {
                                 td data-l="Alive" { (alive(known)) }
                                 td data-l="Votes" { @if peer.voter { "yes" } @else { "not yet" } }
                                 td data-l="Address" { code { (peer.address) } }
-                                td data-l="Id" {
+                                td.wide data-l="Id" {
                                     code { (peer.id) } (copy(&peer.id, "the server's id"))
                                 }
                             }

@@ -144,7 +144,27 @@ pub(super) fn of_job(store: &Store, job: &Job) -> Vec<Trouble> {
         });
     }
     found.extend(ailing(store, job));
+    found.extend(of_deployment(store, job));
     found
+}
+
+/// A rollout of the job's newest version that failed, or that waits for somebody.
+fn of_deployment(store: &Store, job: &Job) -> Option<Trouble> {
+    let deployment = store.deployment_of(job)?;
+    let waits = deployment.active() && deployment.requires_promotion();
+    let tone = match (deployment.failed(), waits) {
+        (true, _) => Tone::Bad,
+        (false, true) if !deployment.promotes_itself() => Tone::Warn,
+        (false, _) => return None,
+    };
+    let (version, says) = (deployment.job_version, &deployment.status_description);
+    Some(Trouble {
+        tone,
+        place: Place::JobDeployments(job.id.clone()),
+        subject: job.id.clone(),
+        says: format!("Version {version}: {says}"),
+        reasons: Vec::new(),
+    })
 }
 
 /// By group: why its allocations wait for room. Only while they do.

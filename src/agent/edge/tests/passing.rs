@@ -34,7 +34,7 @@ async fn passing_edge(protocol: EdgeProtocol, routes: &[(&str, SocketAddr)]) -> 
 }
 
 impl Running {
-    async fn route(&self, routes: &[(&str, SocketAddr)]) {
+    pub(super) async fn route(&self, routes: &[(&str, SocketAddr)]) {
         let port = self.edge.addresses[0].port().to_string();
         let tags: Vec<_> = routes
             .iter()

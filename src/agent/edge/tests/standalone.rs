@@ -54,8 +54,8 @@ impl Consul {
                     let (store, changed) = (store.clone(), changed.clone());
                     async move { Ok::<_, Infallible>(answer(&store, &changed, request).await) }
                 });
-                let server = hyper::server::conn::http1::Builder::new();
-                let served = server.serve_connection(TokioIo::new(stream), service);
+                let http = hyper::server::conn::http1::Builder::new();
+                let served = http.serve_connection(TokioIo::new(stream), service);
                 connections.spawn_local(async move { drop(served.await) });
             }
         });
