@@ -13,9 +13,9 @@ use crate::hosts::{Host, Hosts, NAMES, Said};
 use crate::normal::{Loose, normal};
 
 /// How long an answer may take to become right, and once something was wrong.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 const MUCH_PATIENCE: Duration = Duration::from_secs(90);
-const LITTLE_PATIENCE: Duration = Duration::from_secs(2);
+const LITTLE_PATIENCE: Duration = Duration::from_secs(8);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How a step is played and compared.

@@ -25,7 +25,7 @@ use super::kept::KeptTask;
 use crate::catalog::{Catalog, Serve, Withdraw};
 use crate::planted::{self, Planted};
 use take_up::Known;
-pub use unhealthy::CheckGaveUp;
+pub(super) use unhealthy::CheckGaveUp;
 pub(super) use unhealthy::Unhealthy;
 
 /// How long a stop waits for the servers to learn that the task is withdrawn: routes to it are
