@@ -85,6 +85,11 @@ pub const SUCCESSOR_FIRST: Rule = Rule {
     sentence: "In a rolling update no healthy allocation is stopped before its successor is healthy, where there is room for both.",
 };
 
+pub const ONE_HOLDER: Rule = Rule {
+    id: "one-holder-a-lock",
+    sentence: "No two holders believe at once that they hold a lock.",
+};
+
 pub const ALL: &[&Rule] = &[
     &ONE_LEADER,
     &COMMITTED_AGREE,
@@ -99,5 +104,6 @@ pub const ALL: &[&Rule] = &[
     &ONLY_PASSING,
     &DESIRED_RESTORED,
     &NEVER_DOWN,
+    &ONE_HOLDER,
     &SUCCESSOR_FIRST,
 ];

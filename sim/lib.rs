@@ -14,6 +14,7 @@ pub mod invariants;
 mod life;
 mod links;
 mod load;
+mod locks;
 pub mod machine;
 mod memory_network;
 pub mod network;

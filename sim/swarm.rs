@@ -102,6 +102,7 @@ fn hunting_grounds(planted: Planted) -> &'static [&'static str] {
         Planted::RestartForgetsTasks => &["agent-restart"],
         Planted::WithdrawAfterKill => &["first-job"],
         Planted::DownNodeKeepsPassing => &["node-loss"],
+        Planted::SessionsWithoutGrace => &["locks"],
         Planted::HealthyUnseen => &["rolling-update"],
         Planted::OthersServicesRemoved => &["beside-a-consul"],
     }

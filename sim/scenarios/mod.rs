@@ -19,6 +19,7 @@ mod first_job;
 mod flapping_node;
 mod follower_isolated;
 mod leader_isolated;
+mod locks;
 mod lone_edge;
 mod lose_quorum;
 mod node_drain;
@@ -223,6 +224,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: false,
         story: |user| Box::pin(everything::story(user)),
+    },
+    Scenario {
+        name: "locks",
+        about: "Servers come and go, and a lock never has two holders.",
+        servers: &[3, 5],
+        clients: 2,
+        snapshot_after: None,
+        good_network: false,
+        story: |user| Box::pin(locks::story(user)),
     },
 ];
 

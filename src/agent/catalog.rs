@@ -6,7 +6,7 @@
 
 mod replica;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use ports::{Clock, World};
 use tokio::sync::oneshot;
 
 use crate::consul::{Heard, Keep, Keeper, Retire, Settle};
-use crate::published::Subscriber;
+use crate::published::{Publisher, Subscriber, publish};
 use crate::rpc::{self, Request, Response, Rpc, Serials};
 use replica::Replica;
 
@@ -76,6 +76,26 @@ pub struct NodeRegistered;
 #[rtype(result = "()")]
 pub struct Restored;
 
+/// What is registered at this agent by others than its jobs; replaces what was before. Answered
+/// when the servers know, or can't be reached.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Register {
+    pub services: Vec<ServiceInstance>,
+    pub checks: Vec<Check>,
+}
+
+/// What this node offers, by ids.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Local {
+    /// Its name in the catalog.
+    pub node: String,
+    /// The agent's own services aren't among what it tells clients.
+    pub own: BTreeSet<String>,
+    pub services: BTreeMap<String, ServiceInstance>,
+    pub checks: BTreeMap<String, Check>,
+}
+
 /// Whoever runs checks of tasks asks who is to be heard about them, if it isn't themselves.
 #[derive(Debug, Message)]
 #[rtype(result = "Option<Subscriber<Arc<Heard>>>")]
@@ -100,7 +120,11 @@ pub struct Catalog {
     /// Until the actor that keeps it is started.
     replica: Option<Replica>,
     offered: BTreeMap<String, Vec<Offer>>,
+    /// By others than jobs.
+    registered: (Vec<ServiceInstance>, Vec<Check>),
     rows: Rows,
+    local: Publisher<Arc<Local>>,
+    own: BTreeSet<String>,
     /// What the servers hold; `None` if that isn't known.
     agreed: Option<Rows>,
     sending: bool,
@@ -128,10 +152,13 @@ impl Catalog {
         node: CatalogNode,
         rpc: Rpc,
         own: Vec<ServiceInstance>,
+        registered: (Vec<ServiceInstance>, Vec<Check>),
         registers_node: bool,
         beside: Option<Beside>,
-    ) -> (Self, Subscriber<Arc<View>>) {
+    ) -> (Self, Subscriber<Arc<View>>, Subscriber<Arc<Local>>) {
         let (replica, view) = Replica::load(world).await;
+        let ids = own.iter().map(|instance| instance.id.clone()).collect();
+        let (local, local_reader) = publish(Arc::default());
         let offers = own
             .into_iter()
             .map(|instance| Offer {
@@ -146,7 +173,10 @@ impl Catalog {
             serials: Serials::default(),
             replica: Some(replica),
             offered: BTreeMap::from([(AGENT.to_owned(), offers)]),
+            registered,
             rows: Rows::default(),
+            local,
+            own: ids,
             agreed: None,
             sending: false,
             offer_again: false,
@@ -156,7 +186,7 @@ impl Catalog {
             beside,
         };
         catalog.rebuild();
-        (catalog, view)
+        (catalog, view, local_reader)
     }
 
     /// The rows that the offers make, checks with the status they had.
@@ -174,8 +204,37 @@ impl Catalog {
             rows.services
                 .insert(offer.instance.id.clone(), offer.instance.clone());
         }
+        for service in &self.registered.0 {
+            let instance = ServiceInstance {
+                node: self.node.node.clone(),
+                ..service.clone()
+            };
+            // What a job offers is the job's.
+            rows.services.entry(service.id.clone()).or_insert(instance);
+        }
+        for check in &self.registered.1 {
+            let mut row = check.clone();
+            if !row.service_id.is_empty() {
+                let Some(service) = rows.services.get(&row.service_id) else {
+                    continue;
+                };
+                row.service_name.clone_from(&service.service);
+                row.service_tags.clone_from(&service.tags);
+            }
+            rows.checks.entry(row.check_id.clone()).or_insert(row);
+        }
         self.rows = rows;
+        self.tell_local();
         self.tell_beside();
+    }
+
+    fn tell_local(&self) {
+        self.local.send_replace(Arc::new(Local {
+            node: self.node.node.clone(),
+            own: self.own.clone(),
+            services: self.rows.services.clone(),
+            checks: self.rows.checks.clone(),
+        }));
     }
 
     fn tell_beside(&self) {
@@ -353,6 +412,24 @@ impl Handler<Withdraw> for Catalog {
     }
 }
 
+impl Handler<Register> for Catalog {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, register: Register, ctx: &mut Self::Context) -> Self::Result {
+        let registered = (register.services, register.checks);
+        if self.registered != registered {
+            self.registered = registered;
+            self.rebuild();
+        }
+        let (done, known) = oneshot::channel();
+        self.waiting.push(done);
+        self.send(ctx);
+        Box::pin(async move {
+            known.await.ok();
+        })
+    }
+}
+
 impl Handler<Tell> for Catalog {
     type Result = ResponseFuture<()>;
 
@@ -387,6 +464,7 @@ impl Handler<CheckRan> for Catalog {
         }
         ran.status.clone_into(&mut row.status);
         row.output = output;
+        self.tell_local();
         self.send(ctx);
     }
 }

@@ -15,6 +15,7 @@ pub mod gossip;
 pub mod http_listener;
 pub mod planted;
 pub mod published;
+pub mod registry;
 pub mod rpc;
 pub mod seal;
 pub mod server;

@@ -31,6 +31,8 @@ pub enum Planted {
     WithdrawAfterKill,
     /// The instances of a node that is down stay passing.
     DownNodeKeepsPassing,
+    /// A new leader ends sessions by leases it never saw.
+    SessionsWithoutGrace,
     /// An allocation is reported healthy as soon as it is there.
     HealthyUnseen,
     /// What others registered in a Consul is taken for this agent's own.
@@ -38,7 +40,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SkippedFsync,
         Self::VoteNotPersisted,
         Self::LeaseWithoutGrace,
@@ -51,6 +53,7 @@ impl Planted {
         Self::RestartForgetsTasks,
         Self::WithdrawAfterKill,
         Self::DownNodeKeepsPassing,
+        Self::SessionsWithoutGrace,
         Self::HealthyUnseen,
         Self::OthersServicesRemoved,
     ];
@@ -69,6 +72,7 @@ impl Planted {
             Self::RestartForgetsTasks => "restart-forgets-tasks",
             Self::WithdrawAfterKill => "withdraw-after-kill",
             Self::DownNodeKeepsPassing => "down-node-keeps-passing",
+            Self::SessionsWithoutGrace => "sessions-without-grace",
             Self::HealthyUnseen => "healthy-unseen",
             Self::OthersServicesRemoved => "others-services-removed",
         }

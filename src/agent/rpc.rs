@@ -97,6 +97,8 @@ pub enum Request {
     RemoveServer(String),
     /// How the servers are.
     Health,
+    /// Lengthens a session's lease; only the leader can.
+    RenewSession(String),
 }
 
 impl Request {
@@ -119,6 +121,7 @@ impl Request {
             | Self::ReadIndex
             | Self::TakeOver
             | Self::RemoveServer(_)
+            | Self::RenewSession(_)
             | Self::Health => Duration::ZERO,
         }
     }
@@ -139,6 +142,7 @@ impl Request {
             | Self::Begin(_)
             | Self::ReadIndex
             | Self::TakeOver
+            | Self::RenewSession(_)
             | Self::Health => ANSWER_WITHIN + self.may_wait(),
             Self::Propose(_) | Self::RemoveServer(_) => CHANGE_WITHIN,
         }
@@ -179,6 +183,8 @@ pub enum Response {
     /// `None` while nothing was ever written.
     ReadIndex(Option<u64>),
     Health(Health),
+    /// Whether there is such a session.
+    Renewed(bool),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ use logic::membership::Member;
 use logic::model::{CatalogNode, Node, Resources, ServiceInstance};
 use ports::errors::NetworkError;
 use ports::{Fingerprint, Listener, World};
+use tokio::sync::Notify;
 
 use crate::api::{self, Api, Identity};
 use crate::catalog::{self, Beside, Catalog};
@@ -24,6 +25,7 @@ use crate::error::StartError;
 use crate::gossip::Gossip;
 use crate::http_listener;
 use crate::published::Subscriber;
+use crate::registry::Loaded;
 use crate::rpc::Rpc;
 use crate::seal::Seal;
 use crate::server::{self, Requests, Routers, Server};
@@ -47,6 +49,8 @@ pub struct Agent {
     pub dns: Option<Addr<DnsListener>>,
     /// The agent's replica of the catalog.
     pub view: Subscriber<Arc<View>>,
+    /// Somebody asked the agent over its API to leave.
+    pub leaving: Arc<Notify>,
     dev_mode: bool,
 }
 
@@ -89,11 +93,13 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let catalog_node = catalog_node(&node);
     let own = own_services(&config, &me);
     let registers_node = !config.client.enabled;
-    let (catalog, view) = Catalog::new(
+    let registered = Loaded::new(&world, &me.name, config.catalog.registered.clone()).await;
+    let (catalog, view, local) = Catalog::new(
         &world,
         catalog_node.clone(),
         rpc.clone(),
         own,
+        registered.rows(),
         registers_node,
         beside(&world, &config, &me),
     )
@@ -108,6 +114,8 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         None
     };
     let catalog = catalog.start();
+    let registry = registered.start(catalog.clone().recipient(), local.clone());
+    let leaving = Arc::new(Notify::new());
     let api = Api {
         world: world.clone(),
         config: Arc::clone(&config),
@@ -116,6 +124,9 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         gossip: gossip.clone(),
         rpc: rpc.clone(),
         view: view.clone(),
+        local,
+        registry,
+        leaving: Arc::clone(&leaving),
     };
     sockets.serve(api, seal);
     if let Some(consul) = &config.consul
@@ -141,6 +152,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         edge,
         dns,
         view,
+        leaving,
         dev_mode,
     })
 }
@@ -429,6 +441,9 @@ fn own_services(config: &AgentConfig, me: &Identity) -> Vec<ServiceInstance> {
             address: String::new(),
             ..consul
         });
+    }
+    // An agent that is only asked for its catalog schedules nothing.
+    if config.server.enabled && config.ports.http != 0 {
         own.push(service(
             "_nomad-server-http",
             "nomad",

@@ -23,7 +23,7 @@ use super::terminal;
 use super::version::Program;
 use configuration::one_line;
 pub(super) use configuration::{AgentArgs, dev, shift_ports};
-pub(super) use consul::ConsulAgentArgs;
+pub(super) use consul::{ConsulAgentArgs, read_consul_files};
 use logging::HeldLog;
 use signals::{Received, Signals};
 
@@ -81,7 +81,11 @@ async fn serve(mut config: AgentConfig, program: Program, log: HeldLog) -> anyho
     // The agent runs on even if nobody reads what it says.
     log.release(introduction.as_bytes()).unwrap_or_default();
     let agent = started?;
-    let received = until_told_to_end(&config, &mut signals).await;
+    let received = tokio::select! {
+        biased;
+        received = until_told_to_end(&config, &mut signals) => received,
+        () = agent.leaving.notified() => Received::Leave,
+    };
     Ok(end(agent, &config, received, &mut signals).await)
 }
 
@@ -124,7 +128,7 @@ async fn end(
     let gracefully = match received {
         Received::Interrupt => config.leave_on_interrupt,
         Received::Terminate => config.leave_on_terminate,
-        Received::Hangup => true,
+        Received::Hangup | Received::Leave => true,
     };
     tracing::info!("{received} received: ending; once more ends at once");
     tokio::select! {

@@ -42,6 +42,7 @@ mod placement;
 mod programs;
 mod quickstart;
 mod server;
+mod services;
 mod snapshot;
 mod status;
 mod system;

@@ -31,6 +31,7 @@ use super::node_drain::NodeDrain;
 use super::operator::OperatorCommand;
 use super::quickstart::{self, QuickstartArgs};
 use super::server::{self, ServerCommand};
+use super::services::{Leave, Maint, Monitor, Reload, ServicesCommand, Validate as ValidateConfig};
 use super::snapshot::SnapshotCommand;
 use super::status::Status;
 use super::system::SystemCommand;
@@ -139,6 +140,16 @@ enum ConsulCommand {
     /// Look at the catalog of services
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Services that are registered by hand
+    #[command(subcommand)]
+    Services(ServicesCommand),
+    Maint(Maint),
+    Leave(Leave),
+    Validate(ValidateConfig),
+    #[command(hide = true)]
+    Reload(Reload),
+    #[command(hide = true)]
+    Monitor(Monitor),
     /// Keys and their values
     #[command(subcommand)]
     Kv(KvCommand),
@@ -334,6 +345,12 @@ impl ConsulCommand {
             Self::Snapshot(command) => block_on(command.run()),
             Self::Members(command) => block_on(command.run()),
             Self::Catalog(command) => block_on(command.run()),
+            Self::Services(command) => block_on(command.run()),
+            Self::Maint(command) => block_on(command.run()),
+            Self::Leave(command) => block_on(command.run()),
+            Self::Validate(command) => command.run(),
+            Self::Reload(command) => command.run(),
+            Self::Monitor(command) => command.run(),
             Self::Kv(command) => block_on(command.run()),
             Self::Version => {
                 terminal::print(&Program::Consul.version());

@@ -8,6 +8,8 @@ mod listeners;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::model::Registrations;
+
 pub use self::certificates::{CertKind, CertSource};
 pub use self::consul::ConsulConfig;
 pub use self::edge::{AccessFormat, EdgeConfig, ProxyOptions, Strategy, UiOptions};
@@ -204,6 +206,10 @@ pub struct CatalogConfig {
     /// Seconds a DNS answer about a service may be cached.
     pub service_ttl: u32,
     pub enabled: bool,
+    /// Services and checks that the agent registers itself.
+    pub registered: Registrations,
+    /// Resolvers that know the rest of the world, `IP[:PORT]`.
+    pub recursors: Vec<String>,
     /// The configuration says so itself: a Consul beside the agent doesn't change it.
     pub said: bool,
 }
@@ -216,6 +222,8 @@ impl Default for CatalogConfig {
             domain: "consul".to_owned(),
             service_ttl: 0,
             enabled: true,
+            registered: Registrations::default(),
+            recursors: Vec::new(),
             said: false,
         }
     }

@@ -23,6 +23,7 @@ pub enum RecordType {
     Txt,
     Soa,
     Ns,
+    Ptr,
     Any,
     /// A type that no name here has.
     Other,
@@ -34,6 +35,7 @@ pub enum Data {
     Aaaa(Ipv6Addr),
     Cname(String),
     Ns(String),
+    Ptr(String),
     Srv {
         port: u16,
         target: String,
@@ -99,12 +101,8 @@ pub fn answer(
 ) -> Answer {
     let labels: Vec<String> = labels.iter().map(|label| label.to_lowercase()).collect();
     let domain: Vec<String> = zone.domain.split('.').map(str::to_lowercase).collect();
-    let Some(inside) = labels.strip_suffix(domain.as_slice()) else {
-        return Answer {
-            code: Code::Refused,
-            ..Answer::default()
-        };
-    };
+    let inside = labels.strip_suffix(domain.as_slice());
+    let address = reversed(&labels);
     let mut answering = Answering {
         zone,
         view,
@@ -113,9 +111,19 @@ pub fn answer(
         now,
         answer: Answer::default(),
     };
-    answering.answer.code = answering.find(inside);
+    answering.answer.code = match (inside, address) {
+        (Some(inside), _) => answering.find(inside),
+        (None, Some(address)) => answering.names_of(address),
+        (None, None) => Code::Refused,
+    };
     let soa = answering.soa();
     let mut answer = answering.answer;
+    if answer.code == Code::Refused {
+        return Answer {
+            code: Code::Refused,
+            ..Answer::default()
+        };
+    }
     if answer.answers.is_empty() {
         answer.additionals.clear();
         answer.authorities = vec![soa];
@@ -191,6 +199,36 @@ impl<'a> Answering<'a> {
                     self.push(Owner::Question, 0, Data::Ns(name.clone()));
                     self.add_address(Owner::Name(name), 0, &server.node.address);
                 }
+            }
+        }
+        Code::NoError
+    }
+
+    /// What is at an address: nodes, and services with an address of their own. Others may know
+    /// more.
+    fn names_of(&mut self, address: IpAddr) -> Code {
+        let is_it = |text: &str| text.parse() == Ok(address);
+        let view = self.view;
+        let mut names = BTreeSet::new();
+        for node in view.nodes.values().filter(|node| is_it(&node.address)) {
+            names.insert(self.node_name(node));
+        }
+        for (name, instances) in &view.services {
+            let passing = instances.iter().filter(|instance| instance.passing());
+            if passing
+                .into_iter()
+                .any(|found| is_it(&found.service.address))
+            {
+                let domain = &self.zone.domain;
+                names.insert(format!("{name}.service.{domain}.").to_lowercase());
+            }
+        }
+        if names.is_empty() {
+            return Code::Refused;
+        }
+        if self.wants(RecordType::Ptr) {
+            for name in names {
+                self.push(Owner::Question, 0, Data::Ptr(name));
             }
         }
         Code::NoError
@@ -372,6 +410,28 @@ fn address_data(address: &str) -> Data {
         Ok(IpAddr::V4(ip)) => Data::A(ip),
         Ok(IpAddr::V6(ip)) => Data::Aaaa(ip),
         Err(_) => Data::Cname(absolute(address)),
+    }
+}
+
+/// The address that `d.c.b.a.in-addr.arpa` and its like stand for.
+fn reversed(labels: &[String]) -> Option<IpAddr> {
+    let (top, rest) = labels.split_last()?;
+    let (kind, digits) = rest.split_last()?;
+    if top != "arpa" {
+        return None;
+    }
+    match (kind.as_str(), digits.len()) {
+        ("in-addr", 4) => {
+            let mut octets = digits.iter().map(String::as_str).rev().collect::<Vec<_>>();
+            octets.truncate(4);
+            octets.join(".").parse().ok()
+        }
+        ("ip6", 32) => {
+            let nibbles: String = digits.iter().map(String::as_str).rev().collect();
+            let bits = u128::from_str_radix(&nibbles, 16);
+            bits.ok().map(|bits| Ipv6Addr::from_bits(bits).into())
+        }
+        _ => None,
     }
 }
 

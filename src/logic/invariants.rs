@@ -104,6 +104,11 @@ pub const ALL: &[Invariant] = &[
         check: |store| store.kv_contradiction().map_or(Ok(()), Err),
     },
     Invariant {
+        id: "locks-have-living-holders",
+        sentence: "Whoever holds a lock is a session that lives, on a node that is there, with checks that don't fail.",
+        check: |store| store.lock_contradiction().map_or(Ok(()), Err),
+    },
+    Invariant {
         id: "serials-are-of-nodes",
         sentence: "What a node said last is remembered as long as there is the node.",
         check: cluster::serials_are_of_nodes,

@@ -21,6 +21,7 @@ pub mod invariants;
 pub mod lifecycle;
 pub mod membership;
 pub mod model;
+pub mod registry;
 pub mod routes;
 pub mod schedule;
 pub mod serial;

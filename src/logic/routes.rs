@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 pub use self::access::Access;
-pub use self::claims::{Claimed, claimed};
+pub use self::claims::{Claimed, claimed, claimed_by_a_job};
 pub use self::command::BadLine;
 use self::glob::Glob;
 use self::instance::Found;

@@ -3,13 +3,12 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use logic::catalog::Instance;
 use logic::membership::{Known, Member, MemberStatus};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::errors::Failure;
 use super::query::Query;
-use super::{Api, CONSUL_VERSION, cluster, consul_json};
+use super::{Api, CONSUL_VERSION, cluster};
 
 /// Serf's number for a member's state.
 fn status(status: MemberStatus) -> u8 {
@@ -158,47 +157,6 @@ pub(super) async fn force_leave(
     let left = api.gossip.force_leave(&node).await;
     left.map_err(Failure::bad_request)?;
     Ok(StatusCode::OK.into_response())
-}
-
-/// What is registered on this agent's node, from its own replica of the catalog.
-fn registered(api: &Api) -> Vec<Instance> {
-    let view = api.view.borrow().clone();
-    let all = view.services.values().flatten();
-    all.filter(|instance| instance.node.node == api.identity.name)
-        .cloned()
-        .collect()
-}
-
-pub(super) async fn services(State(api): State<Api>, query: Query) -> Result<Response, Failure> {
-    not_filtered(&query)?;
-    let services: Map<String, Value> = registered(&api)
-        .iter()
-        .map(|Instance { service, .. }| {
-            let value = consul_json::agent_service(service, &api.config.datacenter);
-            (service.id.clone(), value)
-        })
-        .collect();
-    Ok(query.json(&services))
-}
-
-pub(super) async fn checks(State(api): State<Api>, query: Query) -> Result<Response, Failure> {
-    not_filtered(&query)?;
-    let registered = registered(&api);
-    let checks: Map<String, Value> = registered
-        .iter()
-        .flat_map(|instance| &instance.checks)
-        .filter(|check| !check.service_id.is_empty())
-        .map(|check| (check.check_id.clone(), consul_json::check(check)))
-        .collect();
-    Ok(query.json(&checks))
-}
-
-fn not_filtered(query: &Query) -> Result<(), Failure> {
-    if query.has("filter") {
-        Err(Failure::bad_request("`filter` isn't supported yet"))
-    } else {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

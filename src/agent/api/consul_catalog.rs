@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use logic::model::{CatalogNode, ServiceInstance};
 use logic::state::{Store, Topic};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::consul_filter::Filter;
 use super::errors::Failure;
 use super::query::{self, Query};
 use super::{Api, cluster, consul_json};
@@ -32,9 +33,15 @@ pub(super) async fn nodes(State(api): State<Api>, query: Query) -> Result<Respon
 
 /// Every service's name, with the tags that any of its instances has.
 pub(super) async fn services(State(api): State<Api>, query: Query) -> Result<Response, Failure> {
-    query::consul(&api, &query, index, |store| {
+    let filter = Filter::of(&query)?;
+    query::consul_response(&api, &query, index, |store| {
         let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (_, service) in instances(store).filter(|(node, _)| on_wanted_node(&query, node)) {
+        for (node, service) in instances(store).filter(|(node, _)| on_wanted_node(&query, node)) {
+            match filter.wants_of(|| consul_json::catalog_service(node, service)) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(failure) => return failure.into_response(),
+            }
             let tags = services.entry(&service.service).or_default();
             for tag in &service.tags {
                 if !tags.contains(&tag.as_str()) {
@@ -42,7 +49,7 @@ pub(super) async fn services(State(api): State<Api>, query: Query) -> Result<Res
                 }
             }
         }
-        Ok(json!(services))
+        query.json(&services)
     })
     .await
 }
@@ -65,20 +72,38 @@ pub(super) async fn service(
     .await
 }
 
-/// A node and its services; `null` if there is no such node.
+/// A node and its services; `null` if there is no such node. A filter is on the services.
 pub(super) async fn node(
     State(api): State<Api>,
     Path(name): Path<String>,
     query: Query,
 ) -> Result<Response, Failure> {
+    let filter = Filter::of(&query)?;
     query::consul(&api, &query, index, |store| {
         let Some(node) = find_node(store, &name) else {
             return Ok(Value::Null);
         };
-        let services: Map<String, Value> = store
-            .services_on(&node.node)
-            .map(|service| (service.id.clone(), consul_json::service(service)))
-            .collect();
+        let services = store.services_on(&node.node);
+        let services = services.map(|row| (row.id.clone(), consul_json::service(row)));
+        let services = filter.keep_pairs(services)?;
+        Ok(json!({ "Node": consul_json::node(node), "Services": services }))
+    })
+    .await
+}
+
+/// The same with the services as a list.
+pub(super) async fn node_services(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    query: Query,
+) -> Result<Response, Failure> {
+    let filter = Filter::of(&query)?;
+    query::consul(&api, &query, index, |store| {
+        let Some(node) = find_node(store, &name) else {
+            return Ok(json!({ "Node": null, "Services": null }));
+        };
+        let services = store.services_on(&node.node);
+        let services = filter.keep(services.map(|row| consul_json::service(row)).collect())?;
         Ok(json!({ "Node": consul_json::node(node), "Services": services }))
     })
     .await
@@ -106,10 +131,11 @@ pub(super) fn has_wanted_tags(query: &Query, service: &ServiceInstance) -> bool 
         .all(|tag| service.tags.iter().any(|own| own.eq_ignore_ascii_case(tag)))
 }
 
-/// Whether a node has every `node-meta=KEY:VALUE` that the query names.
+/// Whether a node is of this cluster, not of a peer of it, and has every `node-meta=KEY:VALUE` that the query names.
 pub(super) fn on_wanted_node(query: &Query, node: &CatalogNode) -> bool {
-    query.all("node-meta").all(|wanted| {
-        let (key, value) = wanted.split_once(':').unwrap_or((wanted, ""));
-        node.meta.get(key).is_some_and(|own| own == value)
-    })
+    !query.has("peer")
+        && query.all("node-meta").all(|wanted| {
+            let (key, value) = wanted.split_once(':').unwrap_or((wanted, ""));
+            node.meta.get(key).is_some_and(|own| own == value)
+        })
 }

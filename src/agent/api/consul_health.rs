@@ -40,7 +40,7 @@ pub(super) async fn service(
 }
 
 /// The checks that concern a service instance: its node's first, then its own.
-fn checks_of<'a>(
+pub(super) fn checks_of<'a>(
     store: &'a Store,
     node: &str,
     service_id: &'a str,

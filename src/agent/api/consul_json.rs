@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use logic::model::{CatalogNode, Check, ServiceInstance};
+use logic::model::{CatalogNode, Check, ServiceInstance, Weights};
 use serde_json::{Map, Value, json};
 
 pub(super) fn node(node: &CatalogNode) -> Value {
@@ -12,7 +12,7 @@ pub(super) fn node(node: &CatalogNode) -> Value {
         "Node": node.node,
         "Address": node.address,
         "Datacenter": node.datacenter,
-        "TaggedAddresses": node_addresses(&node.address),
+        "TaggedAddresses": node_addresses(node),
         "Meta": node_meta(node),
         "CreateIndex": node.create_index,
         "ModifyIndex": node.modify_index,
@@ -34,7 +34,8 @@ fn family(address: &str) -> Option<&'static str> {
     }
 }
 
-fn node_addresses(address: &str) -> Value {
+fn node_addresses(node: &CatalogNode) -> Value {
+    let address = &node.address;
     let mut tagged = Map::new();
     for network in ["lan", "wan"] {
         tagged.insert(network.to_owned(), json!(address));
@@ -42,11 +43,22 @@ fn node_addresses(address: &str) -> Value {
             tagged.insert(format!("{network}_{family}"), json!(address));
         }
     }
+    for (tag, address) in &node.tagged_addresses {
+        tagged.insert(tag.clone(), json!(address));
+    }
     Value::Object(tagged)
 }
 
 /// Only for services with an address of their own.
 fn service_addresses(service: &ServiceInstance) -> Value {
+    if !service.tagged_addresses.is_empty() {
+        let tagged = service.tagged_addresses.iter();
+        let tagged = tagged.map(|(tag, at)| {
+            let at = json!({ "Address": at.address, "Port": at.port });
+            (tag.clone(), at)
+        });
+        return Value::Object(tagged.collect());
+    }
     let Some(family) = family(&service.address) else {
         return json!({});
     };
@@ -54,8 +66,9 @@ fn service_addresses(service: &ServiceInstance) -> Value {
     json!({ format!("lan_{family}"): at, format!("wan_{family}"): at })
 }
 
-fn weights() -> Value {
-    json!({ "Passing": 1, "Warning": 1 })
+fn weights(service: &ServiceInstance) -> Value {
+    let Weights { passing, warning } = service.weights;
+    json!({ "Passing": passing, "Warning": warning })
 }
 
 fn no_proxy() -> Value {
@@ -64,7 +77,7 @@ fn no_proxy() -> Value {
 
 /// A service as part of a node or of a health answer.
 pub(super) fn service(service: &ServiceInstance) -> Value {
-    json!({
+    let mut shown = json!({
         "ID": service.id,
         "Service": service.service,
         "Tags": service.tags,
@@ -72,18 +85,28 @@ pub(super) fn service(service: &ServiceInstance) -> Value {
         "TaggedAddresses": service_addresses(service),
         "Meta": service.meta,
         "Port": service.port,
-        "Weights": weights(),
-        "EnableTagOverride": false,
+        "Weights": weights(service),
+        "EnableTagOverride": service.enable_tag_override,
         "Proxy": no_proxy(),
         "Connect": {},
         "CreateIndex": service.create_index,
         "ModifyIndex": service.modify_index,
-    })
+    });
+    leave_out_if_empty(&mut shown, "TaggedAddresses");
+    shown
+}
+
+fn leave_out_if_empty(shown: &mut Value, field: &str) {
+    if shown[field].as_object().is_some_and(Map::is_empty)
+        && let Some(fields) = shown.as_object_mut()
+    {
+        fields.remove(field);
+    }
 }
 
 /// A service as its own agent tells it.
 pub(super) fn agent_service(service: &ServiceInstance, datacenter: &str) -> Value {
-    json!({
+    let mut shown = json!({
         "ID": service.id,
         "Service": service.service,
         "Tags": service.tags,
@@ -91,10 +114,12 @@ pub(super) fn agent_service(service: &ServiceInstance, datacenter: &str) -> Valu
         "Port": service.port,
         "Address": service.address,
         "TaggedAddresses": service_addresses(service),
-        "Weights": weights(),
-        "EnableTagOverride": false,
+        "Weights": weights(service),
+        "EnableTagOverride": service.enable_tag_override,
         "Datacenter": datacenter,
-    })
+    });
+    leave_out_if_empty(&mut shown, "TaggedAddresses");
+    shown
 }
 
 /// A service and its node in one flat object.
@@ -104,7 +129,7 @@ pub(super) fn catalog_service(node: &CatalogNode, service: &ServiceInstance) -> 
         "Node": node.node,
         "Address": node.address,
         "Datacenter": node.datacenter,
-        "TaggedAddresses": node_addresses(&node.address),
+        "TaggedAddresses": node_addresses(node),
         "NodeMeta": node_meta(node),
         "ServiceKind": "",
         "ServiceID": service.id,
@@ -112,10 +137,10 @@ pub(super) fn catalog_service(node: &CatalogNode, service: &ServiceInstance) -> 
         "ServiceTags": service.tags,
         "ServiceAddress": service.address,
         "ServiceTaggedAddresses": service_addresses(service),
-        "ServiceWeights": weights(),
+        "ServiceWeights": weights(service),
         "ServiceMeta": service.meta,
         "ServicePort": service.port,
-        "ServiceEnableTagOverride": false,
+        "ServiceEnableTagOverride": service.enable_tag_override,
         "ServiceProxy": no_proxy(),
         "ServiceConnect": {},
         "CreateIndex": service.create_index,

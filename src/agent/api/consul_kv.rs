@@ -19,7 +19,7 @@ use super::query::{self, Query};
 
 const PATH: &str = "/v1/kv";
 /// No value is larger.
-const VALUE_MAX: usize = 512 << 10;
+pub(super) const VALUE_MAX: usize = 512 << 10;
 
 pub(super) fn route() -> MethodRouter<Api> {
     // `value_of` has its own limit, and Consul's words for it.
@@ -110,17 +110,21 @@ fn keys_under<'a>(store: &'a Store, prefix: &'a str, separator: &str) -> Vec<&'a
     keys
 }
 
-fn shown(row: &KvPair) -> Value {
+pub(super) fn shown(row: &KvPair) -> Value {
     // Consul's word for an empty value.
     let value = (!row.value.is_empty()).then(|| STANDARD.encode(&row.value));
-    json!({
+    let mut shown = json!({
         "LockIndex": row.lock_index,
         "Key": row.key,
         "Flags": row.flags,
         "Value": value,
         "CreateIndex": row.create_index,
         "ModifyIndex": row.modify_index,
-    })
+    });
+    if !row.session.is_empty() {
+        shown["Session"] = json!(row.session);
+    }
+    shown
 }
 
 /// A value as it is. No browser is to take it for a page.
@@ -148,18 +152,46 @@ async fn write(
     body: Body,
 ) -> Result<Response, Failure> {
     let key = named(key_of(&uri)?)?;
-    if let Some(lock) = ["acquire", "release"].iter().find(|name| query.has(name)) {
-        let text = format!("?{lock} needs a session, and sessions aren't supported yet");
+    let (flags, cas) = (number(&query, "flags")?, number(&query, "cas")?);
+    let flags = flags.unwrap_or(0);
+    let locking = match (query.get("acquire"), query.get("release")) {
+        (None, None) => None,
+        (Some(_), Some(_)) => return Err(conflicting("acquire", "release")),
+        _ if cas.is_some() => return Err(conflicting("cas", "acquire or release")),
+        locking => Some(locking),
+    };
+    if let Some(lock) = ["acquire", "release"].iter().find(|name| query.has(name))
+        && locking.is_none()
+    {
+        let text = format!("?{lock} needs the id of a session");
         return Err(Failure::bad_request(text));
     }
-    let (flags, cas) = (number(&query, "flags")?, number(&query, "cas")?);
-    let put = KvChange::Put {
-        key,
-        value: value_of(body).await?,
-        flags: flags.unwrap_or(0),
-        cas,
+    let value = value_of(body).await?;
+    let put = match locking {
+        Some((Some(session), _)) => KvChange::Acquire {
+            key,
+            value,
+            flags,
+            session: session.to_owned(),
+        },
+        Some((None, Some(session))) => KvChange::Release {
+            key,
+            value,
+            flags,
+            session: session.to_owned(),
+        },
+        Some((None, None)) | None => KvChange::Put {
+            key,
+            value,
+            flags,
+            cas,
+        },
     };
     change(&api, &query, put).await
+}
+
+fn conflicting(one: &str, other: &str) -> Failure {
+    Failure::bad_request(format!("Conflicting flags: {one} and {other}"))
 }
 
 /// What is to be written.

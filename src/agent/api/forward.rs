@@ -140,7 +140,7 @@ async fn pass_on(api: &Api, kind: ApiKind, request: Request) -> Result<Response,
     ask(api, request).await.map(restore)
 }
 
-fn meant_for_us(api: &Api, kind: ApiKind, query: &Query) -> Result<(), Failure> {
+pub(super) fn meant_for_us(api: &Api, kind: ApiKind, query: &Query) -> Result<(), Failure> {
     match kind {
         ApiKind::Nomad => match query.get("region") {
             Some(region) if region != api.config.region => {

@@ -84,6 +84,9 @@ pub(super) fn evaluated(index: u64, reply: &Reply) -> Value {
         | Reply::Planned { .. }
         | Reply::Kv { .. }
         | Reply::Superseded { .. }
+        | Reply::Txn(_)
+        | Reply::Session { .. }
+        | Reply::Fired { .. }
         | Reply::DeploymentChanged { .. } => ("", index),
     };
     json!({

@@ -8,11 +8,19 @@ mod allocations;
 mod client_fs;
 mod client_stats;
 mod cluster;
+mod consul_about;
 mod consul_agent;
 mod consul_catalog;
+mod consul_event;
+mod consul_external;
+mod consul_filter;
 mod consul_health;
 mod consul_json;
 mod consul_kv;
+mod consul_local;
+mod consul_register;
+mod consul_session;
+mod consul_txn;
 mod deployments;
 mod errors;
 mod evaluations;
@@ -32,6 +40,7 @@ mod web;
 
 use std::sync::Arc;
 
+use actix::Addr;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
@@ -41,9 +50,12 @@ use logic::catalog::View;
 use logic::config::AgentConfig;
 use logic::state::{Command, Reply};
 use ports::World;
+use tokio::sync::Notify;
 
+use crate::catalog::Local;
 use crate::gossip::Gossip;
 use crate::published::Subscriber;
+use crate::registry::Registry;
 use crate::rpc::{ApiKind, Rpc};
 use crate::server::{Propose, ProposeError, Server};
 use errors::Failure;
@@ -67,6 +79,11 @@ pub struct Api {
     pub rpc: Rpc,
     /// This agent's replica of the catalog.
     pub view: Subscriber<Arc<View>>,
+    /// What this node offers.
+    pub local: Subscriber<Arc<Local>>,
+    pub registry: Addr<Registry>,
+    /// Notified when the agent is asked to leave.
+    pub leaving: Arc<Notify>,
 }
 
 /// Who this agent is.
@@ -224,6 +241,9 @@ pub fn consul(api: Api) -> Router {
         .route("/v1/catalog/service/{name}", get(consul_catalog::service))
         .route("/v1/catalog/node/{node}", get(consul_catalog::node))
         .route("/v1/health/service/{name}", get(consul_health::service))
+        .route("/v1/catalog/connect/{name}", get(consul_about::no_mesh))
+        .route("/v1/health/connect/{name}", get(consul_about::no_mesh))
+        .route("/v1/health/ingress/{name}", get(consul_about::no_mesh))
         .route("/v1/health/state/{state}", get(consul_health::state))
         .route("/v1/health/node/{node}", get(consul_health::node))
         .route("/v1/health/checks/{service}", get(consul_health::checks))
@@ -231,6 +251,27 @@ pub fn consul(api: Api) -> Router {
         .route("/v1/kv", consul_kv::route())
         .route("/v1/kv/", consul_kv::route())
         .route("/v1/kv/{*key}", consul_kv::route())
+        .route("/v1/session/destroy/{id}", put(consul_session::destroy))
+        .route("/v1/session/info/{id}", get(consul_session::info))
+        .route("/v1/session/node/{node}", get(consul_session::of_node))
+        .route("/v1/session/list", get(consul_session::list))
+        .route("/v1/session/renew/{id}", put(consul_session::renew))
+        .route("/v1/txn", put(consul_txn::run))
+        .route("/v1/catalog/register", put(consul_external::register))
+        .route("/v1/catalog/deregister", put(consul_external::deregister))
+        .route(
+            "/v1/catalog/node-services/{node}",
+            get(consul_catalog::node_services),
+        )
+        .route("/v1/internal/ui/services", get(consul_about::ui_services))
+        .route("/v1/event/fire/{name}", put(consul_event::fire))
+        .route("/v1/event/list", get(consul_event::list))
+        .route("/v1/coordinate/datacenters", get(consul_about::coordinates))
+        .route("/v1/coordinate/nodes", get(consul_about::node_coordinates))
+        .route(
+            "/v1/coordinate/node/{node}",
+            get(consul_about::node_coordinate),
+        )
         .merge(operator::routes(ApiKind::Consul))
         .route("/v1/snapshot", snapshots::route(ApiKind::Consul))
         .route_layer(from_fn_with_state(
@@ -238,9 +279,22 @@ pub fn consul(api: Api) -> Router {
             forward::to_server,
         ));
     let of_any_agent = Router::new()
+        .route("/", get(consul_about::index))
         .route("/v1/agent/self", get(consul_agent::own))
-        .route("/v1/agent/services", get(consul_agent::services))
-        .route("/v1/agent/checks", get(consul_agent::checks))
+        .route("/v1/agent/services", get(consul_local::services))
+        .route("/v1/agent/checks", get(consul_local::checks))
+        .route("/v1/agent/service/{id}", get(consul_local::service))
+        .route(
+            "/v1/agent/health/service/id/{id}",
+            get(consul_local::health_by_id),
+        )
+        .route(
+            "/v1/agent/health/service/name/{name}",
+            get(consul_local::health_by_name),
+        )
+        .merge(consul_register::routes())
+        .merge(consul_about::routes())
+        .route("/v1/session/create", put(consul_session::create))
         .route("/v1/agent/join/{address}", put(consul_agent::join))
         .route(
             "/v1/agent/force-leave/{node}",
@@ -288,26 +342,13 @@ const NOMAD_LATER: [(&str, &str); 12] = [
     ("/v1/system/reconcile/summaries", "reconciling summaries"),
 ];
 
-const CONSUL_LATER: [(&str, &str); 13] = [
-    ("/v1/acl/{*rest}", "access control"),
-    ("/v1/agent/check/{*rest}", "registering checks over the API"),
-    ("/v1/agent/leave", "leave"),
-    ("/v1/agent/maintenance", "maintenance mode"),
-    (
-        "/v1/agent/service/{*rest}",
-        "registering services over the API",
-    ),
-    (
-        "/v1/catalog/deregister",
-        "registering services over the API",
-    ),
-    ("/v1/catalog/register", "registering services over the API"),
-    ("/v1/coordinate/{*rest}", "network coordinates"),
-    ("/v1/event/{*rest}", "events"),
+const CONSUL_LATER: [(&str, &str); 6] = [
+    ("/v1/agent/monitor", "following an agent's log"),
+    ("/v1/agent/reload", "reading the configuration again"),
+    ("/v1/coordinate/update", "network coordinates"),
+    ("/v1/operator/keyring", "changing the gossip key"),
     ("/v1/query", "prepared queries"),
     ("/v1/query/{*rest}", "prepared queries"),
-    ("/v1/session/{*rest}", "sessions"),
-    ("/v1/txn", "transactions"),
 ];
 
 fn not_yet(paths: &'static [(&str, &str)]) -> Router<Api> {

@@ -68,8 +68,13 @@ fn raft(api: &Api, query: &Query, kind: ApiKind) -> Result<Response, Failure> {
             protocol: "3",
         })
     };
+    // Consul has none, and says so.
+    let index = match kind {
+        ApiKind::Nomad => server.state.now().index(),
+        ApiKind::Consul => 0,
+    };
     Ok(query.json(&json!({
-        "Index": server.state.now().index(),
+        "Index": index,
         "Servers": server.peers().iter().map(row).collect::<Vec<_>>(),
     })))
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Api;
+use super::consul_filter::Filter;
 use super::errors::Failure;
 use crate::rpc::ApiKind;
 use crate::server::Server;
@@ -106,9 +107,6 @@ impl Query {
         limits: Limits,
         index: impl Fn(&Store) -> u64 + Send + Sync,
     ) -> Result<(Arc<Store>, u64), Failure> {
-        if self.has("filter") {
-            return Err(Failure::bad_request("`filter` isn't supported yet"));
-        }
         let after = self.number("index")?.unwrap_or(0);
         let within = self.within(limits)?;
         let server = api.server()?;
@@ -135,6 +133,11 @@ impl Query {
         }
         let current = server.linearize().await;
         current.map_err(|reason| Failure::no_leader(&reason))
+    }
+
+    /// How long a query that blocks in Consul's way may wait.
+    pub(super) fn consul_wait(&self) -> Result<Duration, Failure> {
+        self.within(CONSUL)
     }
 
     fn within(&self, limits: Limits) -> Result<Duration, Failure> {
@@ -203,6 +206,9 @@ pub(super) async fn nomad(
     index: impl Fn(&Store) -> u64 + Send + Sync,
     view: impl FnOnce(&Store) -> Result<Value, Failure>,
 ) -> Result<Response, Failure> {
+    if query.has("filter") {
+        return Err(Failure::bad_request("`filter` isn't supported yet"));
+    }
     let (store, index) = query.wait(api, NOMAD, index).await?;
     let mut response = match view(&store) {
         Ok(value) => query.json(&value),
@@ -219,11 +225,22 @@ pub(super) async fn consul(
     index: impl Fn(&Store) -> u64 + Send + Sync,
     view: impl FnOnce(&Store) -> Result<Value, Failure>,
 ) -> Result<Response, Failure> {
-    consul_response(api, query, index, |store| match view(store) {
-        Ok(value) => query.json(&value),
-        Err(failure) => failure.into_response(),
+    let filter = Filter::of(query)?;
+    consul_response(api, query, index, |store| {
+        match wanted(&filter, view(store)) {
+            Ok(value) => query.json(&value),
+            Err(failure) => failure.into_response(),
+        }
     })
     .await
+}
+
+/// The rows of a list that the query's filter lets through.
+fn wanted(filter: &Filter, found: Result<Value, Failure>) -> Result<Value, Failure> {
+    match found? {
+        Value::Array(rows) => filter.keep(rows).map(Value::Array),
+        other => Ok(other),
+    }
 }
 
 /// The same for what isn't always JSON.

@@ -11,5 +11,7 @@ mod logs;
 mod nomad;
 mod passing_on;
 mod plan;
+mod registering;
+mod sessions;
 mod web;
 pub(crate) mod world;

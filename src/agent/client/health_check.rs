@@ -18,6 +18,7 @@ use super::probe;
 use super::task::{CheckGaveUp, CheckSaid, Task};
 use crate::catalog::{AskBeside, Catalog, CheckRan};
 use crate::consul::Heard;
+use crate::edge::tls::TlsClient;
 use crate::published::Subscriber;
 
 /// How long a Consul that answers may take to have the check, before it is run here.
@@ -30,6 +31,7 @@ pub(super) struct Stop;
 
 pub struct HealthCheck {
     world: World,
+    tls: Arc<TlsClient>,
     plan: CheckPlan,
     catalog: Addr<Catalog>,
     task: Addr<Task>,
@@ -50,6 +52,7 @@ impl HealthCheck {
     ) -> Self {
         let (health, started) = (Health::new(&plan), world.clock.monotonic());
         Self {
+            tls: Arc::new(TlsClient::new(&world)),
             world,
             plan,
             catalog,
@@ -67,6 +70,7 @@ impl HealthCheck {
         }
         let running = probe::run(
             self.world.clone(),
+            Arc::clone(&self.tls),
             self.plan.probe.clone(),
             self.plan.timeout,
         );

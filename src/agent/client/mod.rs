@@ -5,7 +5,7 @@ mod health_check;
 mod identity;
 mod kept;
 mod node;
-mod probe;
+pub(crate) mod probe;
 mod sweep;
 mod task;
 

@@ -50,9 +50,14 @@ fn definition(id: &str, check: &Definition, status: &str) -> Value {
             method,
             headers,
             body: sent,
+            tls,
         } => {
             let slash = if path.starts_with('/') { "" } else { "/" };
-            body["HTTP"] = json!(format!("http://{address}{slash}{path}"));
+            let scheme = if tls.is_some() { "https" } else { "http" };
+            body["HTTP"] = json!(format!("{scheme}://{address}{slash}{path}"));
+            if tls.as_ref().is_some_and(|tls| !tls.verified) {
+                body["TLSSkipVerify"] = json!(true);
+            }
             body["Method"] = json!(method);
             if !headers.is_empty() {
                 let mut by_name: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

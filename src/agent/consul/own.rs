@@ -42,6 +42,7 @@ pub(crate) fn registrations(
         method: "GET".to_owned(),
         headers: Vec::new(),
         body: String::new(),
+        tls: None,
     };
     // Gossip is UDP here, which no check of Consul's can ask: who answers requests also gossips.
     let connects = || Probe::Tcp {

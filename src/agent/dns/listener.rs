@@ -16,7 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::wire::{self, Source, Transport};
+use super::recursors;
+use super::wire::{self, Reply, Source, Transport};
 use crate::published::Subscriber;
 
 /// Questions are short; what is longer than this is cut off and then malformed.
@@ -24,6 +25,8 @@ const QUESTION_BYTES_MAX: usize = 4096;
 /// How long a TCP client may take for its next question, or for taking an answer.
 const TCP_IDLE: Duration = Duration::from_secs(10);
 const TCP_CONNECTIONS_MAX: usize = 512;
+/// Questions that are being passed on at a time; one more is refused.
+const PASSED_ON_MAX: usize = 256;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 
 /// Tells where DNS is served.
@@ -44,18 +47,35 @@ struct Answerer {
     world: World,
     zone: Zone,
     view: Subscriber<Arc<View>>,
+    recursors: Vec<SocketAddr>,
+    /// Questions that are being passed on.
+    passed_on: Rc<Cell<usize>>,
 }
 
 impl Answerer {
-    fn reply(&self, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    fn reply(&self, question: &[u8], transport: Transport) -> Option<Reply> {
         let view = self.view.borrow().clone();
         let source = Source {
             zone: &self.zone,
             view: &view,
             now: self.world.clock.now(),
             below: &mut |below| self.world.random.below(below),
+            recursive: !self.recursors.is_empty(),
         };
         wire::reply(question, transport, source)
+    }
+
+    /// Whether an answer is somebody else's to know, and somebody can be asked.
+    fn is_to_be_passed_on(&self, reply: &Reply) -> bool {
+        let outside = matches!(reply, Reply::Outside(_)) && !self.recursors.is_empty();
+        outside && self.passed_on.get() < PASSED_ON_MAX
+    }
+
+    async fn pass_on(&self, question: &[u8], transport: Transport, reply: Reply) -> Vec<u8> {
+        let place = Place::take(&self.passed_on);
+        let answer = recursors::ask(&self.world, &self.recursors, question, transport).await;
+        drop(place);
+        answer.unwrap_or_else(|| wire::failed(reply.into_bytes()))
     }
 }
 
@@ -69,6 +89,13 @@ impl DnsListener {
         let streams = world.network.listen(address).await?;
         let address = streams.local_addr();
         let datagrams = world.network.datagrams(address).await?;
+        let recursors = config.recursors.iter().filter_map(|text| {
+            let parsed = recursors::address(text);
+            parsed
+                .inspect_err(|why| tracing::warn!("{why}: it isn't asked"))
+                .ok()
+        });
+        let recursors = recursors.collect();
         tracing::info!(%address, domain = config.domain, "DNS listens");
         let zone = Zone {
             domain: config.domain.trim_matches('.').to_lowercase(),
@@ -81,6 +108,8 @@ impl DnsListener {
                 world: world.clone(),
                 zone,
                 view,
+                recursors,
+                passed_on: Rc::default(),
             }),
             lives: watch::Sender::new(()),
         })
@@ -108,7 +137,9 @@ impl Actor for DnsListener {
 
     fn started(&mut self, _: &mut Context<Self>) {
         if let Some((datagrams, streams)) = self.sockets.take() {
-            self.spawn(serve_datagrams(datagrams, self.answerer.clone()));
+            let lives = self.lives.subscribe();
+            let serving = serve_datagrams(datagrams, self.answerer.clone(), lives);
+            self.spawn(serving);
             let lives = self.lives.subscribe();
             self.spawn(serve_streams(streams, self.answerer.clone(), lives));
         }
@@ -123,7 +154,12 @@ impl Handler<DescribeAddress> for DnsListener {
     }
 }
 
-async fn serve_datagrams(datagrams: Box<dyn Datagrams>, answerer: Rc<Answerer>) {
+async fn serve_datagrams(
+    datagrams: Box<dyn Datagrams>,
+    answerer: Rc<Answerer>,
+    lives: watch::Receiver<()>,
+) {
+    let datagrams: Rc<dyn Datagrams> = Rc::from(datagrams);
     let mut buffer = vec![0; QUESTION_BYTES_MAX];
     loop {
         let (length, from) = match datagrams.receive(&mut buffer).await {
@@ -135,11 +171,25 @@ async fn serve_datagrams(datagrams: Box<dyn Datagrams>, answerer: Rc<Answerer>) 
             }
         };
         let question = buffer.get(..length).unwrap_or(&buffer);
-        if let Some(reply) = answerer.reply(question, Transport::Udp)
-            && let Err(error) = datagrams.send(&reply, from).await
-        {
-            tracing::debug!(%error, %from, "can't send a DNS reply");
+        let Some(reply) = answerer.reply(question, Transport::Udp) else {
+            continue;
+        };
+        if !answerer.is_to_be_passed_on(&reply) {
+            send(&*datagrams, &reply.into_bytes(), from).await;
+            continue;
         }
+        let (datagrams, answerer) = (Rc::clone(&datagrams), Rc::clone(&answerer));
+        let question = question.to_vec();
+        spawn_while(lives.clone(), async move {
+            let answer = answerer.pass_on(&question, Transport::Udp, reply).await;
+            send(&*datagrams, &answer, from).await;
+        });
+    }
+}
+
+async fn send(datagrams: &dyn Datagrams, reply: &[u8], to: SocketAddr) {
+    if let Err(error) = datagrams.send(reply, to).await {
+        tracing::debug!(%error, %to, "can't send a DNS reply");
     }
 }
 
@@ -197,6 +247,11 @@ async fn serve_stream(mut stream: Box<dyn Stream>, answerer: &Answerer) -> std::
         .await??;
         let Some(reply) = answerer.reply(&question, Transport::Tcp) else {
             return Ok(());
+        };
+        let reply = if answerer.is_to_be_passed_on(&reply) {
+            answerer.pass_on(&question, Transport::Tcp, reply).await
+        } else {
+            reply.into_bytes()
         };
         let Ok(length) = u16::try_from(reply.len()) else {
             return Ok(());

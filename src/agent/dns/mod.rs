@@ -1,9 +1,11 @@
-//! Serves the catalog over DNS, on UDP and TCP, for one domain and without recursion.
+//! Serves the catalog over DNS, on UDP and TCP, for one domain; other questions are passed on to
+//! recursors, if there are any.
 //!
 //! Only instances that pass all their checks are ever answered, as Consul does if it is told
 //! `only_passing`.
 
 mod listener;
+mod recursors;
 #[cfg(test)]
 mod tests;
 mod wire;

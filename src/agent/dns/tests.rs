@@ -75,8 +75,9 @@ fn ask_bytes(bytes: &[u8], transport: Transport, instances: u8) -> Option<Vec<u8
         view: &view(instances),
         now: Time::from_secs(1_795_525_975),
         below: &mut |below| below - 1,
+        recursive: false,
     };
-    reply(bytes, transport, source)
+    reply(bytes, transport, source).map(super::wire::Reply::into_bytes)
 }
 
 fn ask(question: &Message, transport: Transport, instances: u8) -> Message {
@@ -307,6 +308,99 @@ fn a_connection_takes_several_questions_and_closes_with_the_listener() {
         drop(listener);
         let end = stream.read_u8().await;
         assert!(end.is_err(), "closed");
+    });
+}
+
+/// A recursor that answers everything with an empty answer.
+async fn recursor() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+    let address = socket.local_addr().expect("an address");
+    let streams = tokio::net::TcpListener::bind(address).await;
+    let streams = streams.expect("the port is free for TCP too");
+    tokio::task::spawn_local(async move {
+        let mut buffer = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            buffer[2] |= 0x80;
+            // What isn't the answer comes first.
+            socket.send_to(b"noise", from).await.expect("sent");
+            socket.send_to(&buffer[..length], from).await.expect("sent");
+        }
+    });
+    tokio::task::spawn_local(async move {
+        while let Ok((mut stream, _)) = streams.accept().await {
+            let length = stream.read_u16().await.expect("a length");
+            let mut message = vec![0; length.into()];
+            stream.read_exact(&mut message).await.expect("a question");
+            message[2] |= 0x80;
+            stream.write_u16(length).await.expect("sent");
+            stream.write_all(&message).await.expect("sent");
+        }
+    });
+    address
+}
+
+async fn listening_with(recursors: Vec<String>) -> (Addr<DnsListener>, SocketAddr) {
+    let (catalog, kept) = publish(Arc::new(view(2)));
+    let config = CatalogConfig {
+        dns_port: 0,
+        recursors,
+        ..CatalogConfig::default()
+    };
+    let bind = Ipv4Addr::LOCALHOST.into();
+    let listener = start(&world(1), &config, bind, kept).await;
+    let listener = listener.expect("free ports");
+    drop(catalog);
+    let address = listener.send(DescribeAddress).await.expect("an address");
+    (listener, address)
+}
+
+async fn ask_datagram(address: SocketAddr, name: &str) -> Message {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+    let asked = question(name, RecordType::A).to_vec().expect("bytes");
+    socket.send_to(&asked, address).await.expect("sent");
+    let mut buffer = [0; 4096];
+    let length = socket.recv(&mut buffer).await.expect("received");
+    Message::from_vec(&buffer[..length]).expect("a message")
+}
+
+#[test]
+fn other_domains_are_asked_of_the_first_recursor_that_answers() {
+    story(async {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+        let silent = silent.local_addr().expect("an address");
+        let working = recursor().await;
+        let recursors = vec![silent.to_string(), working.to_string()];
+        let (_listener, address) = listening_with(recursors).await;
+        let passed_on = ask_datagram(address, "example.com.").await;
+        assert_eq!(passed_on.metadata.response_code, ResponseCode::NoError);
+        assert!(passed_on.answers.is_empty());
+        let ours = ask_datagram(address, "web.service.consul.").await;
+        assert_eq!(ours.answers.len(), 2);
+        assert!(ours.metadata.recursion_available);
+        let nobody = ask_datagram(address, "nosuch.service.consul.").await;
+        assert_eq!(nobody.metadata.response_code, ResponseCode::NXDomain);
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let asked = question("example.com.", RecordType::A)
+            .to_vec()
+            .expect("bytes");
+        let length = u16::try_from(asked.len()).expect("short");
+        stream.write_u16(length).await.expect("sent");
+        stream.write_all(&asked).await.expect("sent");
+        assert_eq!(stream.read_u16().await.expect("an answer"), length);
+    });
+}
+
+#[test]
+fn if_no_recursor_answers_the_server_failed() {
+    story(async {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let closed = closed.local_addr().expect("an address").to_string();
+        let (_listener, address) = listening_with(vec![closed]).await;
+        let failed = ask_datagram(address, "example.com.").await;
+        assert_eq!(failed.metadata.response_code, ResponseCode::ServFail);
+        let (_listener, address) = listening_with(Vec::new()).await;
+        let refused = ask_datagram(address, "example.com.").await;
+        assert_eq!(refused.metadata.response_code, ResponseCode::Refused);
     });
 }
 

@@ -1,7 +1,7 @@
 //! DNS messages: bytes in, bytes out. What the answer is, `logic::dns` decides.
 
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, SOA, SRV, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use logic::catalog::View;
 use logic::dns::{self, Answer, Code, Data, Owner, Zone};
@@ -21,17 +21,42 @@ pub(super) enum Transport {
 }
 
 /// What answers are made from.
+/// What a message is replied to with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    Ours(Vec<u8>),
+    /// The name isn't ours: this is the refusal, if nobody else knows it.
+    Outside(Vec<u8>),
+}
+
+impl Reply {
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let (Self::Ours(bytes) | Self::Outside(bytes)) = self;
+        bytes
+    }
+}
+
+/// Turns a refusal into word that nobody could be asked.
+pub(super) fn failed(mut refusal: Vec<u8>) -> Vec<u8> {
+    if let Some(flags) = refusal.get_mut(3) {
+        *flags = *flags & 0x70 | 0x80 | ResponseCode::ServFail.low();
+    }
+    refusal
+}
+
 pub(super) struct Source<'a> {
     pub(super) zone: &'a Zone,
     pub(super) view: &'a View,
     pub(super) now: Time,
     pub(super) below: &'a mut dyn FnMut(u64) -> u64,
+    /// Questions about other domains can be passed on.
+    pub(super) recursive: bool,
 }
 
 /// The reply to a message; none if it isn't a question and deserves none.
-pub(super) fn reply(question: &[u8], transport: Transport, source: Source<'_>) -> Option<Vec<u8>> {
+pub(super) fn reply(question: &[u8], transport: Transport, source: Source<'_>) -> Option<Reply> {
     let Ok(question) = Message::from_vec(question) else {
-        return malformed(question);
+        return malformed(question).map(Reply::Ours);
     };
     if question.metadata.message_type == MessageType::Response {
         return None;
@@ -44,12 +69,19 @@ pub(super) fn reply(question: &[u8], transport: Transport, source: Source<'_>) -
         answered.set_max_payload(edns.max_payload().max(512));
         answered
     });
-    reply.metadata.response_code = answer(&question, &mut reply, source);
+    reply.metadata.recursion_available = source.recursive;
+    let mut outside = false;
+    reply.metadata.response_code = answer(&question, &mut reply, source, &mut outside);
     let size = match transport {
         Transport::Udp => usize::from(question.max_payload()).clamp(UDP_BYTES_MIN, UDP_BYTES_MAX),
         Transport::Tcp => usize::from(u16::MAX),
     };
-    fit(reply, size)
+    let bytes = fit(reply, size)?;
+    Some(if outside {
+        Reply::Outside(bytes)
+    } else {
+        Reply::Ours(bytes)
+    })
 }
 
 /// Tells the sender of something that looks like a question that it isn't one.
@@ -67,7 +99,12 @@ fn malformed(question: &[u8]) -> Option<Vec<u8>> {
     Some(reply)
 }
 
-fn answer(question: &Message, reply: &mut Message, source: Source<'_>) -> ResponseCode {
+fn answer(
+    question: &Message,
+    reply: &mut Message,
+    source: Source<'_>,
+    outside: &mut bool,
+) -> ResponseCode {
     if question.metadata.op_code != OpCode::Query {
         return ResponseCode::NotImp;
     }
@@ -87,6 +124,7 @@ fn answer(question: &Message, reply: &mut Message, source: Source<'_>) -> Respon
         RecordType::TXT => dns::RecordType::Txt,
         RecordType::SOA => dns::RecordType::Soa,
         RecordType::NS => dns::RecordType::Ns,
+        RecordType::PTR => dns::RecordType::Ptr,
         RecordType::ANY => dns::RecordType::Any,
         RecordType::AXFR | RecordType::IXFR => return ResponseCode::Refused,
         _ => dns::RecordType::Other,
@@ -100,6 +138,7 @@ fn answer(question: &Message, reply: &mut Message, source: Source<'_>) -> Respon
         view,
         now,
         below,
+        recursive: _,
     } = source;
     let Answer {
         code,
@@ -120,7 +159,10 @@ fn answer(question: &Message, reply: &mut Message, source: Source<'_>) -> Respon
     match code {
         Code::NoError => ResponseCode::NoError,
         Code::NoSuchName => ResponseCode::NXDomain,
-        Code::Refused => ResponseCode::Refused,
+        Code::Refused => {
+            *outside = true;
+            ResponseCode::Refused
+        }
     }
 }
 
@@ -141,6 +183,7 @@ fn record(record: dns::Record, question: &Name) -> Option<Record> {
         Data::Aaaa(ip) => RData::AAAA(AAAA(ip)),
         Data::Cname(name) => RData::CNAME(CNAME(host(&name)?)),
         Data::Ns(name) => RData::NS(NS(host(&name)?)),
+        Data::Ptr(name) => RData::PTR(PTR(host(&name)?)),
         Data::Srv { port, target } => RData::SRV(SRV::new(1, 1, port, host(&target)?)),
         Data::Txt(text) => RData::TXT(TXT::from_bytes(pieces(&text))),
         Data::Soa {

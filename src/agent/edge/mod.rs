@@ -26,7 +26,7 @@ mod shown_config;
 pub mod standalone;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub(crate) mod tls;
 mod upgrade;
 mod worker;
 

@@ -22,10 +22,10 @@ type Builder = ConfigBuilder<ClientConfig, WantsVerifier>;
 
 /// Why no TLS connection came about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TlsFailure {
+pub(crate) struct TlsFailure {
     /// The upstream's certificate is the reason.
-    pub(super) untrusted: bool,
-    pub(super) reason: String,
+    pub(crate) untrusted: bool,
+    pub(crate) reason: String,
 }
 
 impl TlsFailure {
@@ -45,7 +45,7 @@ impl TlsFailure {
 }
 
 /// Makes TLS connections out of connections; shared by all workers.
-pub(super) struct TlsClient {
+pub(crate) struct TlsClient {
     machine: Arc<dyn Machine>,
     clock: Arc<dyn Clock>,
     /// Made when they are needed first: most edges never speak TLS.
@@ -54,7 +54,7 @@ pub(super) struct TlsClient {
 }
 
 impl TlsClient {
-    pub(super) fn new(world: &World) -> Self {
+    pub(crate) fn new(world: &World) -> Self {
         Self {
             machine: world.machine.clone(),
             clock: world.clock.clone(),
@@ -64,7 +64,7 @@ impl TlsClient {
     }
 
     /// Shakes hands. An error says why it failed, such as what is wrong with a certificate.
-    pub(super) async fn begin(
+    pub(crate) async fn begin(
         &self,
         stream: Box<dyn Stream>,
         tls: &Tls,

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::dev::Request;
 use actix::{
     Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture,
 };
 use logic::membership::{Known, MemberStatus, Members};
-use logic::model::{CHECK_PASSING, NODE_DOWN, NODE_READY, SERF_HEALTH};
-use logic::state::Command;
+use logic::model::{CHECK_PASSING, CatalogNode, NODE_DOWN, NODE_READY, SERF_HEALTH};
+use logic::state::{Command, Store};
 use ports::World;
 
 use super::consensus::{Consensus, Leadership, ProposeAsLeader};
@@ -173,27 +174,50 @@ impl Heartbeats {
                 .get(id)
                 .map(|known| known.status);
             let reachable = known.status == MemberStatus::Alive;
+            if known.status == MemberStatus::Left {
+                if before != Some(MemberStatus::Left) {
+                    self.forget_left(&state, known, ctx);
+                }
+                continue;
+            }
             if before.is_some_and(|before| (before == MemberStatus::Alive) == reachable) {
                 continue;
             }
             let passing = state
                 .checks_on(&known.member.name)
                 .any(|check| check.check_id == SERF_HEALTH && check.status == CHECK_PASSING);
-            // A goodbye isn't a failure: what runs there goes on.
-            if known.status != MemberStatus::Left && passing != reachable {
+            if passing != reachable {
                 let telling = self.consensus.send(ProposeAsLeader(Command::SetReachable {
                     node: known.member.name.clone(),
                     reachable,
                 }));
-                ctx.spawn(telling.into_actor(self).map(|told, heartbeats, _| {
-                    if !matches!(told, Ok(Ok(_))) {
-                        // With the next look, everybody is compared with the catalog anew.
-                        heartbeats.told = None;
-                    }
-                }));
+                self.expect(telling, ctx);
             }
         }
         self.told = Some(Arc::clone(members));
+    }
+
+    /// If it fails, everybody is compared with the catalog anew with the next look.
+    fn expect(&self, telling: Request<Consensus, ProposeAsLeader>, ctx: &mut Context<Self>) {
+        ctx.spawn(telling.into_actor(self).map(|told, heartbeats, _| {
+            if !matches!(told, Ok(Ok(_))) {
+                heartbeats.told = None;
+            }
+        }));
+    }
+
+    /// A goodbye isn't a failure: what runs there goes on. A node that only has an agent is gone.
+    fn forget_left(&self, state: &Store, known: &Known, ctx: &mut Context<Self>) {
+        let Known { member, .. } = known;
+        let is_its_own = |row: &&Arc<CatalogNode>| row.node == member.name && row.id == member.id;
+        let there = state.catalog_nodes().any(|row| is_its_own(&row));
+        if there && state.node(&member.id).is_none() {
+            let node = member.name.clone();
+            let telling = self
+                .consensus
+                .send(ProposeAsLeader(Command::ForgetLeftNode { node }));
+            self.expect(telling, ctx);
+        }
     }
 }
 

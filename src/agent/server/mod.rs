@@ -17,6 +17,7 @@ mod portion;
 mod raft;
 mod reads;
 mod requests;
+mod sessions;
 pub mod snapshot_file;
 mod standing;
 mod state_store;
@@ -39,6 +40,7 @@ pub use plan_applier::PlanApplier;
 pub use raft::network::{RaftRequest, RaftResponse};
 pub use raft::types::ServerNode;
 pub use requests::{Requests, Routers};
+pub use sessions::Sessions;
 pub use standing::Standing;
 pub use state_store::StateStore;
 
@@ -61,6 +63,7 @@ pub struct Server {
     pub state: State,
     pub consensus: Addr<Consensus>,
     pub heartbeats: Addr<Heartbeats>,
+    pub sessions: Addr<Sessions>,
     pub standing: Subscriber<Arc<Standing>>,
     pub rpc: Rpc,
     pub gossip: Gossip,
@@ -118,7 +121,7 @@ pub async fn start(
         consensus: consensus.clone(),
         applier,
     });
-    let heartbeats = leaders_actors(
+    let (heartbeats, sessions) = leaders_actors(
         world,
         config,
         gossip,
@@ -138,6 +141,7 @@ pub async fn start(
         state,
         consensus,
         heartbeats,
+        sessions,
         standing,
         rpc: rpc.clone(),
         gossip: gossip.clone(),
@@ -155,7 +159,7 @@ fn leaders_actors(
     consensus: &Addr<Consensus>,
     standing: &Subscriber<Arc<Standing>>,
     broker: Recipient<Leadership>,
-) -> Addr<Heartbeats> {
+) -> (Addr<Heartbeats>, Addr<Sessions>) {
     let ttl = Duration::from_millis(config.server.heartbeat_ttl_ms);
     let heartbeats = Heartbeats::new(
         world.clone(),
@@ -168,6 +172,13 @@ fn leaders_actors(
     .start();
     let collector =
         garbage::Collector::new(world.clone(), state.clone(), consensus.clone()).start();
+    let sessions = Sessions::new(
+        world.clone(),
+        state.clone(),
+        consensus.clone(),
+        standing.clone(),
+    )
+    .start();
     let deployments =
         deployments::Deployments::new(world.clone(), state.clone(), consensus.clone()).start();
     let drainer = drainer::Drainer::new(world.clone(), state.clone(), consensus.clone()).start();
@@ -175,10 +186,11 @@ fn leaders_actors(
         broker,
         heartbeats.clone().recipient(),
         collector.recipient(),
+        sessions.clone().recipient(),
         deployments.recipient(),
         drainer.recipient(),
     ]));
-    heartbeats
+    (heartbeats, sessions)
 }
 
 /// Where a server's requests from other agents arrive.

@@ -162,7 +162,13 @@ impl Answering {
                 done(Some(self.server.remove_peer(&id).await))
             }
             Request::Health if self.leads() => self.health().await,
-            Request::RemoveServer(_) | Request::Health => not_leading(),
+            Request::RenewSession(id) if self.leads() => {
+                match self.server.renew_session(id).await {
+                    Ok(there) => Response::Renewed(there),
+                    Err(why) => Response::NoLeader(why),
+                }
+            }
+            Request::RemoveServer(_) | Request::Health | Request::RenewSession(_) => not_leading(),
         }
     }
 
@@ -206,6 +212,9 @@ impl Answering {
                 | Reply::Evaluated { .. }
                 | Reply::Planned { .. }
                 | Reply::Kv { .. }
+                | Reply::Txn(_)
+                | Reply::Session { .. }
+                | Reply::Fired { .. }
                 | Reply::DeploymentChanged { .. } => Response::Done,
             },
             Ok(Err(ProposeError::Refused(refusal))) => Response::Refused(refusal.to_string()),

@@ -264,7 +264,7 @@ pub(super) fn one_line(problem: &jobspec::Problem) -> String {
 }
 
 /// The file itself, or the configuration files in the folder, by name.
-fn files_at(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn files_at(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let found = fs::metadata(path).with_context(|| unreadable(path))?;
     if !found.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -289,7 +289,7 @@ fn files_at(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn unreadable(path: &Path) -> String {
+pub(super) fn unreadable(path: &Path) -> String {
     format!("can't read the configuration {}", path.display())
 }
 

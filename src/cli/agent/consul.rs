@@ -8,7 +8,8 @@ use anyhow::{Context, anyhow, bail};
 use jobspec::Configured;
 use logic::config::AgentConfig;
 
-use super::configuration::{UNSAID, read_files, settle_beginning};
+use super::configuration::{UNSAID, files_at, settle_beginning, unreadable};
+use crate::cli::terminal;
 
 // Consul's ports, where they aren't ours.
 const RPC_PORT: u16 = 8300;
@@ -89,10 +90,13 @@ pub(crate) struct ConsulAgentArgs {
     /// The domain of DNS [default: consul]
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
-    /// A configuration file, of Drover's settings
+    /// A resolver to ask about other domains than Consul's, IP[:PORT]; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    recursor: Vec<String>,
+    /// A configuration file of Consul's settings, JSON or HCL
     #[arg(long, value_name = "FILE")]
     config_file: Vec<PathBuf>,
-    /// A folder of *.hcl and *.json files, of Drover's settings
+    /// A folder of such files, *.hcl and *.json
     #[arg(long, value_name = "DIR")]
     config_dir: Vec<PathBuf>,
     #[arg(long, value_name = "LEVEL",
@@ -101,6 +105,25 @@ pub(crate) struct ConsulAgentArgs {
     /// Log JSON instead of lines for people
     #[arg(long)]
     log_json: bool,
+}
+
+/// Puts what Consul's configuration files say on top; returns what isn't acted on.
+pub(in crate::cli) fn read_consul_files(
+    config: &mut AgentConfig,
+    paths: &[PathBuf],
+) -> anyhow::Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for path in paths {
+        for file in files_at(path)? {
+            let read = std::fs::read_to_string(&file);
+            let text = read.with_context(|| unreadable(&file))?;
+            let told = jobspec::consul_config::apply(config, &text)
+                .map_err(|why| anyhow!("{}: {why}", file.display()))?;
+            let name = file.display();
+            warnings.extend(told.into_iter().map(|what| format!("{name}: {what}")));
+        }
+    }
+    Ok(warnings)
 }
 
 /// A catalog's server before files and flags.
@@ -131,8 +154,14 @@ impl ConsulAgentArgs {
             .chain(&self.config_dir)
             .cloned()
             .collect();
-        let mut configured = read_files(base(self.dev), &files)?;
+        let mut configured = Configured {
+            config: base(self.dev),
+            warnings: Vec::new(),
+        };
         let config = &mut configured.config;
+        for warning in read_consul_files(config, &files)? {
+            terminal::complain(&format!("warning: {warning}"));
+        }
         self.override_by_flags(config)?;
         self.override_addresses(config);
         settle_beginning(config);
@@ -191,6 +220,10 @@ impl ConsulAgentArgs {
         if let Some(count) = self.bootstrap_expect.or(self.bootstrap.then_some(1)) {
             config.server.bootstrap_expect = count;
         }
+        config
+            .catalog
+            .recursors
+            .extend(self.recursor.iter().cloned());
         config.start_join.extend(self.join.iter().cloned());
         config.join.extend(self.retry_join.iter().cloned());
         Ok(())

@@ -9,6 +9,8 @@ pub(in crate::cli) enum Received {
     Interrupt,
     Terminate,
     Hangup,
+    /// No signal: somebody asked the agent over its API to leave.
+    Leave,
 }
 
 impl fmt::Display for Received {
@@ -17,6 +19,7 @@ impl fmt::Display for Received {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
             Self::Hangup => "SIGHUP",
+            Self::Leave => "a request to leave",
         })
     }
 }

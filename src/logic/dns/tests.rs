@@ -267,3 +267,46 @@ fn the_order_is_drawn() {
     assert_eq!(first(0), "? A 172.16.66.104");
     assert_eq!(first(1), "? A 172.16.66.103");
 }
+
+#[test]
+fn an_address_tells_who_is_there() {
+    let names = |labels: &str, asked| {
+        let labels: Vec<String> = labels.split('.').map(str::to_owned).collect();
+        let zone = Zone {
+            domain: "consul".into(),
+            service_ttl: 0,
+        };
+        let found = answer(&zone, &view(), &labels, asked, Time(0), &mut |_| 0);
+        let names = found.answers.into_iter().map(|record| match record.data {
+            Data::Ptr(name) => name,
+            other => panic!("{other:?}"),
+        });
+        (found.code, names.collect::<Vec<_>>())
+    };
+    let node = "consul-2.node.dc1.consul.".to_owned();
+    let service = "httpbackend.service.consul.".to_owned();
+    assert_eq!(
+        names("103.66.16.172.in-addr.arpa", RecordType::Ptr),
+        (Code::NoError, vec![node, service])
+    );
+    let six = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
+    assert_eq!(
+        names(six, RecordType::Any),
+        (Code::NoError, vec!["six.service.consul.".to_owned()])
+    );
+    assert_eq!(
+        names("103.66.16.172.in-addr.arpa", RecordType::A),
+        (Code::NoError, vec![])
+    );
+    for unknown in [
+        "9.9.9.9.in-addr.arpa",
+        "16.172.in-addr.arpa",
+        "in-addr.arpa",
+    ] {
+        assert_eq!(
+            names(unknown, RecordType::Ptr),
+            (Code::Refused, vec![]),
+            "{unknown}"
+        );
+    }
+}

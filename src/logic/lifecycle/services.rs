@@ -6,6 +6,7 @@ use crate::model::{
     Allocation, CHECK_CRITICAL, CHECK_PASSING, CHECK_WARNING, Check, CheckRestart, Node, Service,
     ServiceCheck, ServiceInstance, Task,
 };
+use crate::routes::Tls;
 
 /// A check to run, and the catalog row it keeps up to date.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Probe {
         method: String,
         headers: Vec<(String, String)>,
         body: String,
+        /// Set for https.
+        tls: Option<Tls>,
     },
 }
 
@@ -109,8 +112,7 @@ fn offer(
             .map(|(key, value)| (key.clone(), text(value)))
             .collect(),
         alloc_id: alloc.id.clone(),
-        create_index: 0,
-        modify_index: 0,
+        ..ServiceInstance::default()
     };
     Offer { instance, checks }
 }
@@ -121,6 +123,12 @@ fn join(ip: &str, port: u16) -> String {
     } else {
         format!("{ip}:{port}")
     }
+}
+
+/// The host of `host:port`.
+pub fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 fn plan(
@@ -159,6 +167,10 @@ fn plan(
                 .flat_map(|(name, values)| values.iter().map(|value| (name.clone(), value.clone())))
                 .collect(),
             body: check.body.clone(),
+            tls: (check.protocol == "https").then(|| Tls {
+                name: host_of(address).to_owned(),
+                verified: !check.tls_skip_verify,
+            }),
         }
     };
     let count = |number: i64| u32::try_from(number).unwrap_or(1).max(1);

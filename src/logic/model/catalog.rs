@@ -19,6 +19,8 @@ pub struct CatalogNode {
     pub node: String,
     pub address: String,
     pub datacenter: String,
+    /// Where it is for whom, such as `lan` and `wan`; those that are missing follow from `address`.
+    pub tagged_addresses: BTreeMap<String, String>,
     pub meta: BTreeMap<String, String>,
     pub create_index: u64,
     pub modify_index: u64,
@@ -40,8 +42,35 @@ pub struct ServiceInstance {
     pub meta: BTreeMap<String, String>,
     /// The allocation behind it; empty if it was registered by hand.
     pub alloc_id: String,
+    /// Where it is for whom, such as `lan` and `wan`; empty: what follows from `address`.
+    pub tagged_addresses: BTreeMap<String, TaggedAddress>,
+    pub weights: Weights,
+    /// Others may change its tags in the catalog; kept for who asks.
+    pub enable_tag_override: bool,
     pub create_index: u64,
     pub modify_index: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaggedAddress {
+    pub address: String,
+    pub port: u16,
+}
+
+/// How much of the load an instance takes, next to others of its service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weights {
+    pub passing: u16,
+    pub warning: u16,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self {
+            passing: 1,
+            warning: 1,
+        }
+    }
 }
 
 /// The state of one check, of a node or of a service instance.

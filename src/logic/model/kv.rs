@@ -14,6 +14,8 @@ pub struct KvPair {
     pub modify_index: u64,
     /// How often the key was locked.
     pub lock_index: u64,
+    /// The session that holds the key's lock; empty: none.
+    pub session: String,
 }
 
 /// A change that a client asks for. With `cas` only if the row's `modify_index` is this.
@@ -33,5 +35,19 @@ pub enum KvChange {
     /// Deletes every key that begins so.
     DeleteTree {
         prefix: String,
+    },
+    /// Writes the key and locks it for a session, if no other one holds it.
+    Acquire {
+        key: String,
+        value: Bytes,
+        flags: u64,
+        session: String,
+    },
+    /// Writes the key and unlocks it, if this session holds it.
+    Release {
+        key: String,
+        value: Bytes,
+        flags: u64,
+        session: String,
     },
 }

@@ -8,11 +8,16 @@ mod catalog;
 mod deployment;
 mod disconnect;
 mod evaluation;
+mod event;
+mod external;
 mod job;
 mod kv;
 mod node;
 mod policy;
+mod registration;
 mod service;
+mod session;
+mod txn;
 mod value;
 
 pub use allocation::*;
@@ -20,11 +25,16 @@ pub use catalog::*;
 pub use deployment::*;
 pub use disconnect::*;
 pub use evaluation::*;
+pub use event::*;
+pub use external::*;
 pub use job::*;
 pub use kv::*;
 pub use node::*;
 pub use policy::*;
+pub use registration::*;
 pub use service::*;
+pub use session::*;
+pub use txn::*;
 pub use value::Value;
 
 /// A UUID in its usual text form.

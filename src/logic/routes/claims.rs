@@ -2,7 +2,8 @@
 
 use super::comparable;
 use super::tag::RouteTag;
-use crate::model::Job;
+use crate::catalog::View;
+use crate::model::{Job, ServiceInstance};
 
 /// A route that another job has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,23 +61,58 @@ pub fn claimed<'j>(
 fn claims<'j>(job: &'j Job, tag_prefix: &'j str) -> impl Iterator<Item = Claim> + 'j {
     let tasks = job.task_groups.iter().flat_map(|group| &group.tasks);
     let services = tasks.flat_map(|task| &task.services);
-    services.flat_map(move |service| {
-        service.tags.iter().filter_map(move |tag| {
-            let text = tag.strip_prefix(tag_prefix)?;
-            let route = RouteTag::parse(text, DATACENTER).ok()?;
-            if route.path.contains("${") {
-                // Only the node knows what stands there.
-                return None;
-            }
-            Some(Claim {
-                source: format!("{}{}", route.host, route.path),
-                host: route.host,
-                path: route.path,
-                service: service.name.clone(),
-                shares: route.weight.is_some(),
-            })
+    services.flat_map(move |service| of_tags(&service.name, &service.tags, tag_prefix))
+}
+
+fn of_tags<'t>(
+    service: &'t str,
+    tags: &'t [String],
+    tag_prefix: &'t str,
+) -> impl Iterator<Item = Claim> + 't {
+    tags.iter().filter_map(move |tag| {
+        let text = tag.strip_prefix(tag_prefix)?;
+        let route = RouteTag::parse(text, DATACENTER).ok()?;
+        if route.path.contains("${") {
+            // Only the node knows what stands there.
+            return None;
+        }
+        Some(Claim {
+            source: format!("{}{}", route.host, route.path),
+            host: route.host,
+            path: route.path,
+            service: service.to_owned(),
+            shares: route.weight.is_some(),
         })
     })
+}
+
+/// The first route of a service that is registered by hand, which a job's service of another name
+/// has: its source, and that service.
+pub fn claimed_by_a_job(
+    service: &ServiceInstance,
+    view: &View,
+    tag_prefix: &str,
+) -> Option<(String, String)> {
+    let claims = of_tags(&service.service, &service.tags, tag_prefix);
+    let wanted: Vec<Claim> = claims.filter(|claim| !claim.shares).collect();
+    if wanted.is_empty() {
+        return None;
+    }
+    let instances = view.services.values().flatten();
+    let of_jobs = instances.filter(|other| {
+        !other.service.alloc_id.is_empty() && other.service.service != service.service
+    });
+    for other in of_jobs {
+        for theirs in of_tags(&other.service.service, &other.service.tags, tag_prefix) {
+            let same = |ours: &&Claim| {
+                (comparable(&ours.host), &ours.path) == (comparable(&theirs.host), &theirs.path)
+            };
+            if let Some(ours) = wanted.iter().find(same) {
+                return Some((ours.source.clone(), theirs.service));
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -145,5 +181,42 @@ mod tests {
         let claimed = claimed(&ours, [&theirs].into_iter(), "urlprefix-");
         let claimed = claimed.expect("the port is taken");
         assert_eq!(claimed.source, ":9997");
+    }
+
+    #[test]
+    fn what_is_registered_by_hand_takes_no_route_from_a_job() {
+        let instance = |id: &str, service: &str, alloc: &str, tag: &str| ServiceInstance {
+            node: "n1".into(),
+            id: id.into(),
+            service: service.into(),
+            alloc_id: alloc.into(),
+            tags: vec![format!("urlprefix-{tag}")],
+            ..ServiceInstance::default()
+        };
+        let view = View::new(crate::catalog::Contents {
+            nodes: vec![crate::model::CatalogNode {
+                node: "n1".into(),
+                ..Default::default()
+            }],
+            services: vec![
+                instance("1", "web", "alloc", "mysite.com/"),
+                instance("2", "hand", "", "hand.com/"),
+            ],
+            ..Default::default()
+        });
+        for (service, tag, taken) in [
+            ("shop", "mysite.com/", true),
+            ("shop", "MySite.com/ strip=/a", true),
+            ("shop", "mysite.com/ weight=0.1", false),
+            ("shop", "mysite.com/shop", false),
+            ("web", "mysite.com/", false),
+            ("shop", "hand.com/", false),
+        ] {
+            let ours = instance("3", service, "", tag);
+            let claimed = claimed_by_a_job(&ours, &view, "urlprefix-");
+            let expected = taken.then_some("web");
+            let holder = claimed.as_ref().map(|(_, service)| service.as_str());
+            assert_eq!(holder, expected, "{service} {tag}");
+        }
     }
 }

@@ -87,9 +87,7 @@ impl Store {
             .into_iter()
             .filter(|id| id != SERF_HEALTH)
         {
-            if self.checks.remove(&(node.clone(), id)) {
-                self.touch(Topic::Catalog, now);
-            }
+            self.remove_check(&node, &id, now);
         }
         for service in change.services {
             self.put_service(
@@ -147,12 +145,11 @@ impl Store {
             .map(|row| row.check_id.clone())
             .collect();
         for id in gone {
-            self.checks.remove(&(node.to_owned(), id));
-            self.touch(Topic::Catalog, now);
+            self.remove_check(node, &id, now);
         }
     }
 
-    fn put_service(&mut self, mut service: ServiceInstance, now: &mut Applying) {
+    pub(super) fn put_service(&mut self, mut service: ServiceInstance, now: &mut Applying) {
         let key = (service.node.clone(), service.id.clone());
         let old = self.services.get(&key);
         service.create_index = old.map_or(now.index, |old| old.create_index);
@@ -165,7 +162,7 @@ impl Store {
         self.touch(Topic::Catalog, now);
     }
 
-    fn put_check(&mut self, mut check: Check, now: &mut Applying) {
+    pub(super) fn put_check(&mut self, mut check: Check, now: &mut Applying) {
         let key = (check.node.clone(), check.check_id.clone());
         let old = self.checks.get(&key);
         check.create_index = old.map_or(now.index, |old| old.create_index);
@@ -174,11 +171,22 @@ impl Store {
             return;
         }
         check.modify_index = now.index;
-        self.checks.insert(key, check);
+        let failed = check.status == CHECK_CRITICAL;
+        self.checks.insert(key.clone(), check);
         self.touch(Topic::Catalog, now);
+        if failed {
+            self.end_sessions_of_check(&key.0, &key.1, now);
+        }
     }
 
-    fn remove_service(&mut self, node: &str, id: &str, now: &mut Applying) {
+    pub(super) fn remove_check(&mut self, node: &str, id: &str, now: &mut Applying) {
+        if self.checks.remove(&(node.to_owned(), id.to_owned())) {
+            self.touch(Topic::Catalog, now);
+            self.end_sessions_of_check(node, id, now);
+        }
+    }
+
+    pub(super) fn remove_service(&mut self, node: &str, id: &str, now: &mut Applying) {
         if self.services.remove(&(node.to_owned(), id.to_owned())) {
             self.touch(Topic::Catalog, now);
         }
@@ -188,7 +196,7 @@ impl Store {
             .map(|check| check.check_id.clone())
             .collect();
         for check_id in checks {
-            self.checks.remove(&(node.to_owned(), check_id));
+            self.remove_check(node, &check_id, now);
         }
     }
 
@@ -202,9 +210,10 @@ impl Store {
             .map(|row| row.check_id.clone())
             .collect();
         for id in checks {
-            self.checks.remove(&(node.to_owned(), id));
+            self.remove_check(node, &id, now);
         }
         self.catalog_said.remove(node);
+        self.end_sessions_of_node(node, now);
         if self.catalog_nodes.remove(node) {
             self.touch(Topic::Catalog, now);
         }

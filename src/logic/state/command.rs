@@ -5,8 +5,8 @@ use thiserror::Error;
 
 use super::dump::Dump;
 use crate::model::{
-    AllocReport, CatalogChange, CatalogNode, DeploymentChange, DrainStrategy, Evaluation, Job,
-    KvChange, Node, Plan,
+    AllocReport, CatalogChange, CatalogNode, DeploymentChange, DrainStrategy, Evaluation, External,
+    Job, KvChange, Node, Plan, Session, TxnDone, TxnOp, UserEvent, Withdrawal,
 };
 use crate::time::Time;
 
@@ -124,6 +124,38 @@ pub enum Command {
         staged: usize,
         dump: Box<Dump>,
     },
+    /// Changes keys step by step: all of it, or nothing.
+    Txn {
+        ops: Vec<TxnOp>,
+    },
+    /// Its id is chosen when this is applied.
+    CreateSession {
+        session: Session,
+    },
+    /// A session's holder doesn't need it any more.
+    DestroySession {
+        id: String,
+    },
+    /// Nobody renewed a session in time.
+    ExpireSession {
+        id: String,
+    },
+    /// Writes a machine that runs no agent, or what is on it, into the catalog.
+    RegisterExternal {
+        external: Box<External>,
+    },
+    /// Takes such a thing out of the catalog.
+    WithdrawExternal {
+        gone: Withdrawal,
+    },
+    /// An agent said goodbye: its node goes, unless it runs allocations.
+    ForgetLeftNode {
+        node: String,
+    },
+    /// Its id is chosen when this is applied.
+    FireEvent {
+        event: UserEvent,
+    },
     /// Somebody acts on how versions of a job follow each other.
     Rollout(Rollout),
 }
@@ -172,6 +204,15 @@ pub enum Reply {
     Superseded {
         serial: u64,
     },
+    Txn(TxnDone),
+    /// The session's id.
+    Session {
+        id: String,
+    },
+    /// The event's id.
+    Fired {
+        id: String,
+    },
     /// The evaluation that follows, the deployment's new index, and the version its job went back
     /// to.
     DeploymentChanged {
@@ -216,6 +257,12 @@ pub enum Refusal {
     OtherVersion { asked: u64, actual: u64 },
     #[error("another restore came in between, or this one took too long: nothing is changed")]
     RestoreInterrupted,
+    #[error("invalid session \"{0}\"")]
+    NoSuchSession(String),
+    #[error("{0}")]
+    SessionCannotBe(String),
+    #[error("{0}")]
+    CatalogCannotBe(String),
     #[error(
         "the route \"{route}\" of service \"{service}\" belongs to service \"{other_service}\" of \
          job \"{job}\": use another host or path, stop that job first, or add weight=0.5 to the \
@@ -249,6 +296,7 @@ impl Refusal {
             | Self::NotInDeployment { .. }
             | Self::CurrentVersion => 400,
             Self::WrongSecret => 403,
+            Self::NoSuchSession(_) | Self::SessionCannotBe(_) | Self::CatalogCannotBe(_) => 400,
         }
     }
 }

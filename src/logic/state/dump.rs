@@ -10,9 +10,10 @@ use super::staged::{Staged, StagedDump};
 use super::{Applying, Proposed, Store, Topic};
 use crate::model::{
     Allocation, CatalogNode, Check, Deployment, EVAL_BLOCKED, Evaluation, Job, KvPair, Node,
-    ServiceInstance,
+    ServiceInstance, Session, UserEvent,
 };
 use crate::table::Table;
+use crate::time::Time;
 
 /// All rows; whatever can be derived from them isn't written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ pub struct Dump {
     pub proposals: Vec<Arc<Proposed>>,
     pub catalog_said: Vec<(String, u64)>,
     pub allocs_said: Vec<(String, u64)>,
+    pub sessions: Vec<Arc<Session>>,
+    pub events: Vec<Arc<UserEvent>>,
 }
 
 /// The key-value store's part.
@@ -48,6 +51,8 @@ pub struct KvDump {
     pub tombstones: Vec<(String, u64)>,
     pub forgotten_index: u64,
     pub restored_index: u64,
+    /// Keys that nobody may lock until then.
+    pub delays: Vec<(String, Time)>,
 }
 
 fn numbers(table: &Table<String, u64>) -> Vec<(String, u64)> {
@@ -79,6 +84,8 @@ impl Store {
             proposals: self.proposed().cloned().collect(),
             catalog_said: numbers(&self.catalog_said),
             allocs_said: numbers(&self.allocs_said),
+            sessions: self.sessions.values().cloned().collect(),
+            events: self.events.values().cloned().collect(),
         }
     }
 
@@ -117,6 +124,12 @@ impl Store {
         store.node_alloc_index = dump.node_alloc_index.into_iter().collect();
         store.catalog_said = dump.catalog_said.into_iter().collect();
         store.allocs_said = dump.allocs_said.into_iter().collect();
+        for event in dump.events {
+            store.events.insert_shared(event.index, event);
+        }
+        for session in dump.sessions {
+            store.restore_session(session);
+        }
         for eval in dump.evals {
             store
                 .evals_by_job
@@ -183,6 +196,10 @@ impl Store {
             ),
             ("usage", self.usage == fresh.usage),
             ("kv", self.kv == fresh.kv),
+            (
+                "sessions_by_node",
+                self.sessions_by_node == fresh.sessions_by_node,
+            ),
             (
                 "proposals_by_index",
                 self.proposals_by_index == fresh.proposals_by_index,

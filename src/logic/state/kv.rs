@@ -5,9 +5,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::dump::KvDump;
-use super::{Applying, Store, Topic};
+use super::{Applying, Refusal, Store, Topic};
 use crate::model::{KvChange, KvPair};
 use crate::table::Table;
+use crate::time::Time;
 
 /// Deleted keys that are remembered one by one. Once there are more, whoever waits under a prefix
 /// or for a missing key wakes at every deletion.
@@ -23,6 +24,10 @@ pub(super) struct Kv {
     forgotten_index: u64,
     /// When everything was last replaced.
     restored_index: u64,
+    /// Keys by the session that holds them.
+    locks: Table<(String, String), ()>,
+    /// Until when nobody may lock a key whose holder was lost.
+    delays: Table<String, Time>,
 }
 
 fn under<'a, V>(
@@ -38,19 +43,38 @@ impl Kv {
     /// Tells whether the row is new or different from before.
     fn put(&mut self, mut row: KvPair, index: u64) -> bool {
         if let Some(old) = self.rows.get(&row.key) {
+            row.lock_index = old.lock_index;
+            row.session.clone_from(&old.session);
+        }
+        self.put_locked(row, index)
+    }
+
+    /// The same, and whose the key is.
+    fn put_locked(&mut self, mut row: KvPair, index: u64) -> bool {
+        if let Some(old) = self.rows.get(&row.key).cloned() {
             row.create_index = old.create_index;
             row.modify_index = old.modify_index;
-            row.lock_index = old.lock_index;
-            if **old == row {
+            if *old == row {
                 return false;
             }
+            self.unlock(&old);
         } else {
             row.create_index = index;
         }
         row.modify_index = index;
         self.exhume(&row.key);
+        if !row.session.is_empty() {
+            self.locks
+                .insert((row.session.clone(), row.key.clone()), ());
+        }
         self.rows.insert(row.key.clone(), row);
         true
+    }
+
+    fn unlock(&mut self, row: &KvPair) {
+        if !row.session.is_empty() {
+            self.locks.remove(&(row.session.clone(), row.key.clone()));
+        }
     }
 
     fn exhume(&mut self, key: &str) {
@@ -61,7 +85,10 @@ impl Kv {
     }
 
     /// Tells whether there was such a row.
-    fn delete(&mut self, key: &str, index: u64) -> bool {
+    pub(super) fn delete(&mut self, key: &str, index: u64) -> bool {
+        if let Some(row) = self.rows.get(key).cloned() {
+            self.unlock(&row);
+        }
         let existed = self.rows.remove(key);
         if existed {
             self.bury(key.to_owned(), index);
@@ -81,6 +108,68 @@ impl Kv {
         }
     }
 
+    /// Locks a key; tells whether it could.
+    fn acquire(&mut self, mut row: KvPair, now: &Applying) -> Option<bool> {
+        let held = self.rows.get(&row.key);
+        let lock_index = held.map_or(0, |held| held.lock_index);
+        match held {
+            Some(held) if held.session == row.session => row.lock_index = lock_index,
+            Some(held) if !held.session.is_empty() => return None,
+            Some(_) | None => {
+                let over = |until: &Arc<Time>| **until <= now.at;
+                if !self.delays.get(&row.key).is_none_or(over) {
+                    return None;
+                }
+                self.delays.remove(&row.key);
+                row.lock_index = lock_index + 1;
+            }
+        }
+        Some(self.put_locked(row, now.index))
+    }
+
+    /// Unlocks a key; nothing if this session doesn't hold it.
+    fn release(&mut self, mut row: KvPair, index: u64) -> Option<bool> {
+        let held = self.rows.get(&row.key)?;
+        if row.session.is_empty() || held.session != row.session {
+            return None;
+        }
+        row.lock_index = held.lock_index;
+        row.session.clear();
+        Some(self.put_locked(row, index))
+    }
+
+    /// The keys that a session holds.
+    pub(super) fn held_by(&self, session: &str) -> Vec<String> {
+        super::of(&self.locks, session).cloned().collect()
+    }
+
+    /// Takes a key from its holder as it is.
+    pub(super) fn let_go(&mut self, key: &str, index: u64) {
+        if let Some(row) = self.rows.get(key) {
+            let mut row = (**row).clone();
+            row.session.clear();
+            self.put_locked(row, index);
+        }
+    }
+
+    /// Nobody gets the key until then.
+    pub(super) fn delay(&mut self, key: String, until: Time) {
+        self.delays.insert(key, until);
+    }
+
+    /// Forgets delays that are over.
+    pub(super) fn collect_delays(&mut self, now: Time) {
+        let over: Vec<String> = self
+            .delays
+            .iter()
+            .filter(|(_, until)| ***until <= now)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in over {
+            self.delays.remove(&key);
+        }
+    }
+
     /// Whether a row is as a client that changes it thinks; there is none at 0.
     fn is_at(&self, key: &str, index: u64) -> bool {
         self.rows.get(key).map_or(0, |row| row.modify_index) == index
@@ -93,6 +182,11 @@ impl Kv {
             tombstones: deleted.map(|(key, index)| (key.clone(), **index)).collect(),
             forgotten_index: self.forgotten_index,
             restored_index: self.restored_index,
+            delays: self
+                .delays
+                .iter()
+                .map(|(key, until)| (key.clone(), **until))
+                .collect(),
         }
     }
 
@@ -100,9 +194,13 @@ impl Kv {
         let mut kv = Self {
             forgotten_index: dump.forgotten_index,
             restored_index: dump.restored_index,
+            delays: dump.delays.into_iter().collect(),
             ..Self::default()
         };
         for row in dump.rows {
+            if !row.session.is_empty() {
+                kv.locks.insert((row.session.clone(), row.key.clone()), ());
+            }
             kv.rows.insert_shared(row.key.clone(), row);
         }
         for (key, index) in dump.tombstones {
@@ -117,9 +215,24 @@ impl Kv {
     }
 }
 
+fn locked(key: String, value: bytes::Bytes, flags: u64, session: String) -> KvPair {
+    KvPair {
+        key,
+        value,
+        flags,
+        session,
+        ..KvPair::default()
+    }
+}
+
 impl Store {
-    /// Tells whether it happened, which a check may have prevented.
-    pub(super) fn change_kv(&mut self, change: KvChange, now: &Applying) -> bool {
+    /// Tells whether it happened, which a check or another holder may have prevented.
+    pub(super) fn change_kv(&mut self, change: KvChange, now: &Applying) -> Result<bool, Refusal> {
+        if let KvChange::Acquire { session, .. } = &change
+            && !self.sessions.contains(session)
+        {
+            return Err(Refusal::NoSuchSession(session.clone()));
+        }
         let kv = &mut self.kv;
         let changed = match change {
             KvChange::Put {
@@ -129,7 +242,7 @@ impl Store {
                 cas,
             } => {
                 if cas.is_some_and(|index| !kv.is_at(&key, index)) {
-                    return false;
+                    return Ok(false);
                 }
                 let row = KvPair {
                     key,
@@ -143,7 +256,7 @@ impl Store {
                 // What isn't there is deleted, whatever it was before.
                 let is_other = |index| kv.rows.contains(&key) && !kv.is_at(&key, index);
                 if cas.is_some_and(is_other) {
-                    return false;
+                    return Ok(false);
                 }
                 kv.delete(&key, now.index)
             }
@@ -156,11 +269,34 @@ impl Store {
                 }
                 !keys.is_empty()
             }
+            KvChange::Acquire {
+                key,
+                value,
+                flags,
+                session,
+            } => {
+                let Some(changed) = kv.acquire(locked(key, value, flags, session), now) else {
+                    return Ok(false);
+                };
+                changed
+            }
+            KvChange::Release {
+                key,
+                value,
+                flags,
+                session,
+            } => {
+                let row = locked(key, value, flags, session);
+                let Some(changed) = kv.release(row, now.index) else {
+                    return Ok(false);
+                };
+                changed
+            }
         };
         if changed {
             self.touch(Topic::Kv, now);
         }
-        true
+        Ok(true)
     }
 
     pub fn kv(&self, key: &str) -> Option<&Arc<KvPair>> {

@@ -12,6 +12,8 @@ mod disconnect;
 mod drain;
 mod dump;
 mod evals;
+mod events;
+mod external;
 mod garbage;
 mod jobs;
 mod kv;
@@ -19,7 +21,9 @@ mod nodes;
 mod proposals;
 mod rollout;
 mod said;
+mod sessions;
 mod staged;
+mod txn;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -37,7 +41,7 @@ pub use usage::Usage;
 use crate::id::Ids;
 use crate::model::{
     AllocId, Allocation, CatalogNode, Check, Deployment, EvalId, Evaluation, Job, JobId, Node,
-    NodeId, ServiceInstance,
+    NodeId, ServiceInstance, Session, UserEvent,
 };
 use crate::table::Table;
 use crate::time::Time;
@@ -51,17 +55,21 @@ pub enum Topic {
     Evals,
     Catalog,
     Kv,
+    Sessions,
+    Events,
     Deployments,
 }
 
 impl Topic {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Jobs,
         Self::Nodes,
         Self::Allocs,
         Self::Evals,
         Self::Catalog,
         Self::Kv,
+        Self::Sessions,
+        Self::Events,
         Self::Deployments,
     ];
 }
@@ -96,6 +104,10 @@ pub struct Store {
     services: Table<(String, String), ServiceInstance>,
     checks: Table<(String, String), Check>,
     kv: kv::Kv,
+    /// By the entries that fired them.
+    events: Table<u64, UserEvent>,
+    sessions: Table<String, Session>,
+    sessions_by_node: Table<(String, String), ()>,
     staged: staged::Staged,
     /// The serial of what a catalog node said last.
     catalog_said: Table<String, u64>,
@@ -194,8 +206,25 @@ impl Store {
                 Ok(Reply::Done)
             }
             Command::Kv { change } => Ok(Reply::Kv {
-                happened: self.change_kv(change, now),
+                happened: self.change_kv(change, now)?,
             }),
+            Command::Txn { ops } => Ok(Reply::Txn(self.change_by_steps(&ops, now))),
+            Command::RegisterExternal { external } => self.register_external(*external, now),
+            Command::WithdrawExternal { gone } => self.withdraw_external(gone, now),
+            Command::ForgetLeftNode { node } => {
+                self.forget_left_node(&node, now);
+                Ok(Reply::Done)
+            }
+            Command::FireEvent { event } => Ok(self.fire_event(event, now)),
+            Command::CreateSession { session } => self.create_session(session, now),
+            Command::DestroySession { id } => {
+                self.destroy_session(&id, now);
+                Ok(Reply::Done)
+            }
+            Command::ExpireSession { id } => {
+                self.end_session(&id, now);
+                Ok(Reply::Done)
+            }
             Command::CollectGarbage {
                 evals_before,
                 jobs_before,
@@ -203,6 +232,7 @@ impl Store {
             } => {
                 self.collect_garbage(evals_before, jobs_before, nodes_before, now);
                 self.collect_staged(evals_before);
+                self.kv.collect_delays(now.at);
                 Ok(Reply::Done)
             }
             Command::SetReachable { node, reachable } => {

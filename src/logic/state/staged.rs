@@ -107,6 +107,8 @@ impl Dump {
         self.checks.extend(other.checks);
         self.kv.rows.extend(other.kv.rows);
         self.kv.tombstones.extend(other.kv.tombstones);
+        self.sessions.extend(other.sessions);
+        self.events.extend(other.events);
     }
 
     /// The same in parts whose rows have at most `room` bytes, as long as no row has more. The last
@@ -131,6 +133,8 @@ impl Dump {
         parts.add::<M, _>(self.checks, |dump| &mut dump.checks);
         parts.add::<M, _>(self.kv.rows, |dump| &mut dump.kv.rows);
         parts.add::<M, _>(self.kv.tombstones, |dump| &mut dump.kv.tombstones);
+        parts.add::<M, _>(self.sessions, |dump| &mut dump.sessions);
+        parts.add::<M, _>(self.events, |dump| &mut dump.events);
         let rows = parts.open;
         parts.done.push(Self {
             index: self.index,
@@ -140,6 +144,7 @@ impl Dump {
             kv: KvDump {
                 forgotten_index: self.kv.forgotten_index,
                 restored_index: self.kv.restored_index,
+                delays: self.kv.delays,
                 ..rows.kv
             },
             ..rows

@@ -1,9 +1,10 @@
 //! A running server with a node, a job that runs on it, and its service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::{Actor, Context, Handler};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -13,7 +14,7 @@ use logic::config::AgentConfig;
 use logic::membership::Member;
 use logic::model::{
     AllocReport, CHECK_PASSING, CLIENT_RUNNING, CatalogChange, CatalogNode, Check, DriverInfo,
-    Node, Resources, ServiceInstance, TASK_RUNNING, TaskEvent, TaskState,
+    Node, Registrations, Resources, ServiceInstance, TASK_RUNNING, TaskEvent, TaskState,
 };
 use logic::state::{Command, Store};
 use logic::time::Time;
@@ -22,8 +23,10 @@ use tower_service::Service;
 
 use super::super::{Api, Identity, consul, nomad};
 use super::world::TestWorld;
+use crate::catalog::{Local, Register};
 use crate::gossip::Gossip;
 use crate::published::{Publisher, publish};
+use crate::registry::Loaded;
 use crate::rpc::Rpc;
 use crate::server;
 
@@ -41,6 +44,33 @@ pub(super) struct Agent {
     pub(super) consul: Router,
     /// Keeps the agent's replica of the catalog alive, and changes it.
     pub(super) view: Publisher<Arc<View>>,
+}
+
+/// Tells of its node what is registered there, and nothing else.
+struct OnlyRegistered(Publisher<Arc<Local>>);
+
+impl Actor for OnlyRegistered {
+    type Context = Context<Self>;
+}
+
+impl Handler<Register> for OnlyRegistered {
+    type Result = ();
+
+    fn handle(&mut self, register: Register, _: &mut Self::Context) {
+        let local = local(register.services, register.checks);
+        self.0.send_replace(Arc::new(local));
+    }
+}
+
+fn local(services: Vec<ServiceInstance>, checks: Vec<Check>) -> Local {
+    let services = services.into_iter().map(|row| (row.id.clone(), row));
+    let checks = checks.into_iter().map(|row| (row.check_id.clone(), row));
+    Local {
+        node: NODE.to_owned(),
+        own: BTreeSet::new(),
+        services: services.collect(),
+        checks: checks.collect(),
+    }
 }
 
 /// An answer, taken apart.
@@ -113,7 +143,16 @@ impl Agent {
         let mut config = config();
         config.server.enabled = server.is_some();
         let (view, reader) = publish(Arc::new(View::default()));
+        let (web, alive) = (web_service(8000), web_check(CHECK_PASSING));
+        let of_web = Arc::new(local(vec![web], vec![alive]));
+        let (publisher, local) = publish(of_web);
+        let catalog = OnlyRegistered(publisher).start().recipient();
+        let none = Registrations::default();
+        let loaded = Loaded::of(&machine.world, NODE, none.clone(), none);
         let api = Api {
+            registry: loaded.start(catalog, local.clone()),
+            local,
+            leaving: Arc::default(),
             rpc: Rpc::new(machine.world.clone(), servers),
             world: machine.world.clone(),
             gossip: Gossip::alone(member()),
@@ -286,14 +325,7 @@ fn run(alloc_id: &str) -> Command {
 
 /// The service of `web` in the catalog.
 pub(super) fn offer(port: u16) -> Command {
-    let service = ServiceInstance {
-        id: "web-1".to_owned(),
-        service: "web".to_owned(),
-        tags: vec!["urlprefix-web.example/".to_owned()],
-        address: "10.0.0.2".to_owned(),
-        port,
-        ..ServiceInstance::default()
-    };
+    let service = web_service(port);
     let change = CatalogChange {
         node: NODE.to_owned(),
         services: vec![service],
@@ -301,6 +333,17 @@ pub(super) fn offer(port: u16) -> Command {
         ..CatalogChange::default()
     };
     Command::ChangeCatalog { change }
+}
+
+fn web_service(port: u16) -> ServiceInstance {
+    ServiceInstance {
+        id: "web-1".to_owned(),
+        service: "web".to_owned(),
+        tags: vec!["urlprefix-web.example/".to_owned()],
+        address: "10.0.0.2".to_owned(),
+        port,
+        ..ServiceInstance::default()
+    }
 }
 
 fn web_check(status: &str) -> Check {

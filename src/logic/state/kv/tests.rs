@@ -106,9 +106,9 @@ fn readers_of_other_keys_sleep_on() {
 fn indexes_never_go_back_when_deletions_are_forgotten() {
     let mut store = Store::default();
     for key in ["old/gone", "old/kept"] {
-        store.change_kv(put(key, "1", None), &at(1));
+        store.change_kv(put(key, "1", None), &at(1)).unwrap();
     }
-    store.change_kv(delete("old/gone", None), &at(2));
+    store.change_kv(delete("old/gone", None), &at(2)).unwrap();
     let read = |store: &Store| {
         let missing = store.kv_index_of("old/gone");
         (
@@ -119,9 +119,13 @@ fn indexes_never_go_back_when_deletions_are_forgotten() {
     };
     assert_eq!(read(&store), (2, 2, 1));
     for index in 3..3 + TOMBSTONES_KEPT as u64 {
-        store.change_kv(put("new", "1", None), &at(index));
-        store.change_kv(put(&format!("new/{index}"), "1", None), &at(index));
-        store.change_kv(delete(&format!("new/{index}"), None), &at(index));
+        store.change_kv(put("new", "1", None), &at(index)).unwrap();
+        store
+            .change_kv(put(&format!("new/{index}"), "1", None), &at(index))
+            .unwrap();
+        store
+            .change_kv(delete(&format!("new/{index}"), None), &at(index))
+            .unwrap();
     }
     assert_eq!(store.kv.tombstones.len(), TOMBSTONES_KEPT);
     assert!(!store.kv.tombstones.contains("old/gone"));

@@ -1,0 +1,161 @@
+//! The Consul API: what is registered at an agent, and in the catalog.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::fixture::{Agent, NODE, answer, get, put, request};
+
+/// Something that can't be kept: the disk of these tests takes nothing.
+const NOT_KEPT: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+
+async fn status(agent: &Agent, path: &str, body: &Value) -> StatusCode {
+    put(&agent.consul, path, body).await.status
+}
+
+#[actix::test]
+async fn what_is_registered_is_offered_and_told() {
+    let (agent, _) = Agent::with_web().await;
+    let asked = json!({
+        "Name": "db", "ID": "db-1", "Port": 5432, "Tags": ["master"],
+        "Check": { "TTL": "10s", "Status": "passing" },
+    });
+    let path = "/v1/agent/service/register";
+    // It isn't acknowledged before it is durable, though it is known by then.
+    assert_eq!(status(&agent, path, &asked).await, NOT_KEPT);
+    let services = get(&agent.consul, "/v1/agent/services").await.json();
+    assert_eq!(services["db-1"]["Tags"], json!(["master"]));
+    let filtered = get(&agent.consul, "/v1/agent/services?filter=Port==1").await;
+    assert_eq!(filtered.json(), json!({}));
+    let checks = get(&agent.consul, "/v1/agent/checks").await.json();
+    assert_eq!(checks["service:db-1"]["Type"], "ttl");
+    let one = get(&agent.consul, "/v1/agent/service/db-1").await;
+    let hash = one.headers["x-consul-contenthash"].clone();
+    assert_eq!(one.json()["ContentHash"], json!(hash));
+    let path = "/v1/agent/health/service/id/db-1?format=text";
+    assert_eq!(get(&agent.consul, path).await.text, "passing");
+    status(
+        &agent,
+        "/v1/agent/check/warn/service:db-1?note=slow",
+        &json!(null),
+    )
+    .await;
+    let warned = get(&agent.consul, "/v1/agent/health/service/name/db").await;
+    assert_eq!(warned.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(warned.json()[0]["Checks"][0]["Output"], "slow");
+    let path = format!("/v1/agent/service/db-1?hash={hash}&wait=60s");
+    let again = json!({ "Name": "db", "ID": "db-1", "Port": 5433 });
+    let (changed, _) = tokio::join!(
+        get(&agent.consul, &path),
+        put(&agent.consul, "/v1/agent/service/register", &again)
+    );
+    assert_eq!(changed.json()["Port"], 5433);
+    status(&agent, "/v1/agent/service/deregister/db-1", &json!(null)).await;
+    assert_eq!(
+        get(&agent.consul, "/v1/agent/services").await.json(),
+        json!({})
+    );
+    let unknown = get(&agent.consul, "/v1/agent/service/db-1").await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+}
+
+#[actix::test]
+async fn what_makes_no_sense_is_refused() {
+    let (agent, _) = Agent::with_web().await;
+    let bad = StatusCode::BAD_REQUEST;
+    let missing = StatusCode::NOT_FOUND;
+    for (path, body, expected) in [
+        ("/v1/agent/service/register", json!({}), bad),
+        ("/v1/agent/service/register", json!({ "Name": 1 }), bad),
+        ("/v1/agent/check/register", json!({ "Name": "c" }), bad),
+        (
+            "/v1/agent/check/register",
+            json!({ "Name": "c", "TTL": "1s", "ServiceID": "x" }),
+            bad,
+        ),
+        ("/v1/agent/service/deregister/x", json!(null), missing),
+        ("/v1/agent/check/pass/x", json!(null), missing),
+        ("/v1/agent/check/update/x", json!({ "Status": "good" }), bad),
+        (
+            "/v1/agent/service/register",
+            json!({ "Name": "web", "ID": "web-1" }),
+            StatusCode::CONFLICT,
+        ),
+        (
+            "/v1/agent/service/deregister/web-1",
+            json!(null),
+            StatusCode::CONFLICT,
+        ),
+        ("/v1/agent/maintenance", json!(null), bad),
+        (
+            "/v1/agent/token/default",
+            json!({}),
+            StatusCode::UNAUTHORIZED,
+        ),
+    ] {
+        let refused = put(&agent.consul, path, &body).await;
+        assert_eq!(refused.status, expected, "{path} {body}: {}", refused.text);
+    }
+}
+
+#[actix::test]
+async fn a_machine_without_an_agent_is_in_the_catalog() {
+    let (agent, _) = Agent::with_web().await;
+    let asked = json!({
+        "Node": "router", "Address": "10.0.0.99", "NodeMeta": { "rack": "1" },
+        "TaggedAddresses": { "wan": "203.0.113.9" },
+        "Service": { "Service": "gw", "Port": 1 },
+        "Check": { "Name": "up", "Status": "passing", "ServiceID": "gw" },
+    });
+    let registered = put(&agent.consul, "/v1/catalog/register", &asked).await;
+    assert_eq!(
+        (registered.status, registered.text.as_str()),
+        (StatusCode::OK, "true")
+    );
+    let found = get(&agent.consul, "/v1/health/service/gw?passing")
+        .await
+        .json();
+    assert_eq!(found[0]["Node"]["TaggedAddresses"]["wan"], "203.0.113.9");
+    assert_eq!(found[0]["Checks"].as_array().unwrap().len(), 1);
+    let elsewhere = json!({ "Node": "router", "Datacenter": "dc2" });
+    let refused = put(&agent.consul, "/v1/catalog/deregister", &elsewhere).await;
+    assert_eq!(refused.status, StatusCode::INTERNAL_SERVER_ERROR);
+    let own = json!({ "Node": NODE });
+    let refused = put(&agent.consul, "/v1/catalog/deregister", &own).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    let gone = put(
+        &agent.consul,
+        "/v1/catalog/deregister",
+        &json!({ "Node": "router" }),
+    )
+    .await;
+    assert_eq!(gone.text, "true");
+    assert_eq!(
+        get(&agent.consul, "/v1/catalog/service/gw").await.json(),
+        json!([])
+    );
+}
+
+#[actix::test]
+async fn events_are_heard_in_their_order() {
+    let agent = Agent::server().await;
+    for (name, payload) in [("deploy", "1"), ("other", ""), ("deploy", "2")] {
+        let path = format!("/v1/event/fire/{name}");
+        let fired = answer(&agent.consul, request("PUT", &path, payload)).await;
+        assert_eq!(fired.status, StatusCode::OK, "{}", fired.text);
+    }
+    let heard = get(&agent.consul, "/v1/event/list?name=deploy")
+        .await
+        .json();
+    let payloads: Vec<_> = heard
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| &event["Payload"])
+        .collect();
+    assert_eq!(payloads, ["MQ==", "Mg=="]);
+    let all = get(&agent.consul, "/v1/event/list").await;
+    let path = format!("/v1/event/list?index={}&wait=60s", all.index());
+    let firing = put(&agent.consul, "/v1/event/fire/last", &json!(null));
+    let (more, _) = tokio::join!(get(&agent.consul, &path), firing);
+    assert_eq!(more.json().as_array().unwrap().len(), 4);
+}
