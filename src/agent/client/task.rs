@@ -25,8 +25,7 @@ use super::kept::KeptTask;
 use crate::catalog::{Catalog, Serve, Withdraw};
 use crate::planted::{self, Planted};
 use take_up::Known;
-pub(super) use unhealthy::CheckGaveUp;
-pub(super) use unhealthy::Unhealthy;
+pub(super) use unhealthy::{CheckGaveUp, Unhealthy};
 
 /// How long a stop waits for the servers to learn that the task is withdrawn: routes to it are
 /// gone then, so that it isn't killed under a request.

@@ -67,7 +67,7 @@ fn outdated_rollout(store: &Store, job: &Job, plan: &Plan) -> Option<&'static st
         .filter(|alloc| store.alloc(&alloc.id).is_none());
     let mut of_rollouts = new
         .map(|alloc| alloc.deployment_id.as_str())
-        .filter(|id| !id.is_empty() && !(is_new && begun == Some(id)));
+        .filter(|id| !(id.is_empty() || is_new && begun == Some(id)));
     let goes_on = |id: &str| store.deployment(id).is_some_and(|row| row.active());
     let ended = of_rollouts.any(|id| !goes_on(id));
     ended.then_some("the job's rollout has ended meanwhile")
