@@ -105,14 +105,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     )
     .await;
     let (dns, edge) = outlets(&world, &config, &view).await?;
-
-    let server = if config.server.enabled {
-        // Its own connections: what a client thinks of a server is nothing to the servers.
-        let between = Rpc::sealed(world.clone(), seal.clone(), Vec::new());
-        Some(server::start(&world, &config, &member, &gossip, &between).await?)
-    } else {
-        None
-    };
+    let server = server(&world, &config, &member, &gossip, &seal).await?;
     let catalog = catalog.start();
     let registry = registered.start(catalog.clone().recipient(), local.clone());
     let leaving = Arc::new(Notify::new());
@@ -150,7 +143,23 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     })
 }
 
-/// Finds servers in the catalog of the Consul beside this agent.
+async fn server(
+    world: &World,
+    config: &Arc<AgentConfig>,
+    member: &Member,
+    gossip: &Gossip,
+    seal: &Seal,
+) -> Result<Option<Server>, StartError> {
+    if !config.server.enabled {
+        return Ok(None);
+    }
+    // Its own connections: what a client thinks of a server is nothing to the servers.
+    let between = Rpc::sealed(world.clone(), seal.clone(), Vec::new());
+    let started = server::start(world, config, member, gossip, &between).await?;
+    Ok(Some(started))
+}
+
+/// Looks for others in a Consul's catalog, if there is one to ask.
 fn join_through_consul(world: &World, config: &AgentConfig, gossip: &Gossip, member: Member) {
     if let Some(consul) = &config.consul
         && consul.auto_join(config.server.enabled)

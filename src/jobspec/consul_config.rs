@@ -183,11 +183,11 @@ fn dns(fields: &Fields, config: &mut AgentConfig, warnings: &mut Vec<String>) ->
     let Some(dns) = fields.object("dns_config")? else {
         return Ok(());
     };
-    if let Some(ttls) = dns.object("service_ttl")? {
-        if let Some(nanos) = ttls.nanos("*")? {
-            let seconds = nanos / logic::duration::SECOND;
-            config.catalog.service_ttl = u32::try_from(seconds).unwrap_or(u32::MAX);
-        }
+    if let Some(ttls) = dns.object("service_ttl")?
+        && let Some(nanos) = ttls.nanos("*")?
+    {
+        let seconds = nanos / logic::duration::SECOND;
+        config.catalog.service_ttl = u32::try_from(seconds).unwrap_or(u32::MAX);
     }
     if dns.has("only_passing") && !dns.flag("only_passing")? {
         warnings.push("dns_config.only_passing is always on".to_owned());
@@ -278,7 +278,8 @@ mod tests {
             "data_dir":"/var/lib/consul","client_addr":"0.0.0.0","bind_addr":"10.0.0.1",
             "retry_join":["10.0.0.2"],"recursors":["8.8.8.8"],"log_level":"ERR",
             "ports":{"dns":53},"dns_config":{"service_ttl":{"*":"5s"}},"acl":{"enabled":true},
-            "services":[{"name":"web","port":80,"check":{"http":"http://10.0.0.1/","interval":"5s"}},
+            "services":[{"name":"web","port":80,
+                         "check":{"http":"http://10.0.0.1/","interval":"5s"}},
                         {"name":"db"}]}"#;
         let read = |text: &str| {
             let mut config = AgentConfig::default();

@@ -128,7 +128,7 @@ async fn metrics(State(api): State<Api>, query: Query) -> Response {
         let mut text = String::new();
         for (name, value) in gauges {
             let name = name.replace('.', "_");
-            text.push_str(&format!("# TYPE {name} gauge\n{name} {value}\n"));
+            text += &format!("# TYPE {name} gauge\n{name} {value}\n");
         }
         let kind = "text/plain; version=0.0.4; charset=utf-8";
         return ([(header::CONTENT_TYPE, kind)], text).into_response();
@@ -145,11 +145,8 @@ async fn metrics(State(api): State<Api>, query: Query) -> Response {
 
 /// A place among the others that says how little is known of it: round trips aren't measured.
 fn nowhere(name: &str) -> Value {
-    json!({
-        "Node": name,
-        "Segment": "",
-        "Coord": { "Vec": [0, 0, 0, 0, 0, 0, 0, 0], "Error": 1.5, "Adjustment": 0, "Height": 0.000_01 },
-    })
+    let unknown = json!({ "Vec": vec![0; 8], "Error": 1.5, "Adjustment": 0, "Height": 0.000_01 });
+    json!({ "Node": name, "Segment": "", "Coord": unknown })
 }
 
 fn alive(api: &Api) -> impl Iterator<Item = Known> + use<> {

@@ -131,7 +131,8 @@ pub(super) fn has_wanted_tags(query: &Query, service: &ServiceInstance) -> bool 
         .all(|tag| service.tags.iter().any(|own| own.eq_ignore_ascii_case(tag)))
 }
 
-/// Whether a node is of this cluster, not of a peer of it, and has every `node-meta=KEY:VALUE` that the query names.
+/// Whether a node is of this cluster, not of a peer of it, and has every `node-meta=KEY:VALUE` that
+/// the query names.
 pub(super) fn on_wanted_node(query: &Query, node: &CatalogNode) -> bool {
     !query.has("peer")
         && query.all("node-meta").all(|wanted| {

@@ -234,7 +234,44 @@ fn of_deployments() -> Router<Api> {
 
 /// The Consul API.
 pub fn consul(api: Api) -> Router {
-    let of_servers = Router::new()
+    let of_servers = consul_of_servers().route_layer(from_fn_with_state(
+        (api.clone(), ApiKind::Consul),
+        forward::to_server,
+    ));
+    let of_any_agent = Router::new()
+        .route("/", get(consul_about::index))
+        .route("/v1/agent/self", get(consul_agent::own))
+        .route("/v1/agent/services", get(consul_local::services))
+        .route("/v1/agent/checks", get(consul_local::checks))
+        .route("/v1/agent/service/{id}", get(consul_local::service))
+        .route(
+            "/v1/agent/health/service/id/{id}",
+            get(consul_local::health_by_id),
+        )
+        .route(
+            "/v1/agent/health/service/name/{name}",
+            get(consul_local::health_by_name),
+        )
+        .merge(consul_register::routes())
+        .merge(consul_about::routes())
+        .route("/v1/session/create", put(consul_session::create))
+        .route("/v1/agent/join/{address}", put(consul_agent::join))
+        .route(
+            "/v1/agent/force-leave/{node}",
+            put(consul_agent::force_leave),
+        );
+    finish(
+        of_servers
+            .merge(of_any_agent)
+            .merge(web::router(ApiKind::Consul))
+            .merge(not_yet(&CONSUL_LATER)),
+        api,
+    )
+}
+
+/// What only a server can answer.
+fn consul_of_servers() -> Router<Api> {
+    Router::new()
         .route("/v1/catalog/datacenters", get(consul_catalog::datacenters))
         .route("/v1/catalog/nodes", get(consul_catalog::nodes))
         .route("/v1/catalog/services", get(consul_catalog::services))
@@ -274,39 +311,6 @@ pub fn consul(api: Api) -> Router {
         )
         .merge(operator::routes(ApiKind::Consul))
         .route("/v1/snapshot", snapshots::route(ApiKind::Consul))
-        .route_layer(from_fn_with_state(
-            (api.clone(), ApiKind::Consul),
-            forward::to_server,
-        ));
-    let of_any_agent = Router::new()
-        .route("/", get(consul_about::index))
-        .route("/v1/agent/self", get(consul_agent::own))
-        .route("/v1/agent/services", get(consul_local::services))
-        .route("/v1/agent/checks", get(consul_local::checks))
-        .route("/v1/agent/service/{id}", get(consul_local::service))
-        .route(
-            "/v1/agent/health/service/id/{id}",
-            get(consul_local::health_by_id),
-        )
-        .route(
-            "/v1/agent/health/service/name/{name}",
-            get(consul_local::health_by_name),
-        )
-        .merge(consul_register::routes())
-        .merge(consul_about::routes())
-        .route("/v1/session/create", put(consul_session::create))
-        .route("/v1/agent/join/{address}", put(consul_agent::join))
-        .route(
-            "/v1/agent/force-leave/{node}",
-            put(consul_agent::force_leave),
-        );
-    finish(
-        of_servers
-            .merge(of_any_agent)
-            .merge(web::router(ApiKind::Consul))
-            .merge(not_yet(&CONSUL_LATER)),
-        api,
-    )
 }
 
 fn finish(router: Router<Api>, api: Api) -> Router {

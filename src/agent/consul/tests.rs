@@ -21,6 +21,7 @@ fn web() -> Registration {
             ("X".to_owned(), "2".to_owned()),
         ],
         body: String::new(),
+        tls: None,
     };
     let check = Definition {
         name: "alive".to_owned(),

@@ -162,13 +162,15 @@ impl Answering {
                 done(Some(self.server.remove_peer(&id).await))
             }
             Request::Health if self.leads() => self.health().await,
-            Request::RenewSession(id) if self.leads() => {
-                match self.server.renew_session(id).await {
-                    Ok(there) => Response::Renewed(there),
-                    Err(why) => Response::NoLeader(why),
-                }
-            }
+            Request::RenewSession(id) if self.leads() => self.renew(id).await,
             Request::RemoveServer(_) | Request::Health | Request::RenewSession(_) => not_leading(),
+        }
+    }
+
+    async fn renew(&self, session: String) -> Response {
+        match self.server.renew_session(session).await {
+            Ok(there) => Response::Renewed(there),
+            Err(why) => Response::NoLeader(why),
         }
     }
 

@@ -85,6 +85,7 @@ fn show(records: &[Record]) -> Vec<String> {
             Data::Aaaa(ip) => format!("AAAA {ip}"),
             Data::Cname(name) => format!("CNAME {name}"),
             Data::Ns(name) => format!("NS {name}"),
+            Data::Ptr(name) => format!("PTR {name}"),
             Data::Srv { port, target } => format!("SRV {port} {target}"),
             Data::Txt(text) => format!("TXT {text}"),
             Data::Soa {

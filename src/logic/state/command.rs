@@ -294,9 +294,11 @@ impl Refusal {
             Self::DeploymentEnded(_)
             | Self::NotPromotable(_)
             | Self::NotInDeployment { .. }
-            | Self::CurrentVersion => 400,
+            | Self::CurrentVersion
+            | Self::NoSuchSession(_)
+            | Self::SessionCannotBe(_)
+            | Self::CatalogCannotBe(_) => 400,
             Self::WrongSecret => 403,
-            Self::NoSuchSession(_) | Self::SessionCannotBe(_) | Self::CatalogCannotBe(_) => 400,
         }
     }
 }

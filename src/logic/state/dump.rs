@@ -124,12 +124,7 @@ impl Store {
         store.node_alloc_index = dump.node_alloc_index.into_iter().collect();
         store.catalog_said = dump.catalog_said.into_iter().collect();
         store.allocs_said = dump.allocs_said.into_iter().collect();
-        for event in dump.events {
-            store.events.insert_shared(event.index, event);
-        }
-        for session in dump.sessions {
-            store.restore_session(session);
-        }
+        store.restore_sessions(dump.sessions, dump.events);
         for eval in dump.evals {
             store
                 .evals_by_job

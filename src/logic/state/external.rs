@@ -85,7 +85,7 @@ impl Store {
     /// Taking out what isn't there is fine.
     pub(super) fn withdraw_external(
         &mut self,
-        gone: Withdrawal,
+        gone: &Withdrawal,
         now: &mut Applying,
     ) -> Result<Reply, Refusal> {
         let node = &gone.node;

@@ -158,6 +158,7 @@ impl Store {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each command")]
     fn dispatch(&mut self, command: Command, now: &mut Applying) -> Result<Reply, Refusal> {
         match command {
             Command::Found { seed } => {
@@ -210,7 +211,7 @@ impl Store {
             }),
             Command::Txn { ops } => Ok(Reply::Txn(self.change_by_steps(&ops, now))),
             Command::RegisterExternal { external } => self.register_external(*external, now),
-            Command::WithdrawExternal { gone } => self.withdraw_external(gone, now),
+            Command::WithdrawExternal { gone } => self.withdraw_external(&gone, now),
             Command::ForgetLeftNode { node } => {
                 self.forget_left_node(&node, now);
                 Ok(Reply::Done)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Applying, Refusal, Reply, Store, Topic, of};
 use crate::duration::to_std;
-use crate::model::{CHECK_CRITICAL, Session, SessionBehavior};
+use crate::model::{CHECK_CRITICAL, Session, SessionBehavior, UserEvent};
 
 impl Store {
     pub(super) fn create_session(
@@ -41,7 +41,20 @@ impl Store {
         Ok(Reply::Session { id })
     }
 
-    pub(super) fn restore_session(&mut self, session: Arc<Session>) {
+    pub(super) fn restore_sessions(
+        &mut self,
+        sessions: Vec<Arc<Session>>,
+        events: Vec<Arc<UserEvent>>,
+    ) {
+        for event in events {
+            self.events.insert_shared(event.index, event);
+        }
+        for session in sessions {
+            self.restore_session(session);
+        }
+    }
+
+    fn restore_session(&mut self, session: Arc<Session>) {
         self.sessions_by_node
             .insert((session.node.clone(), session.id.clone()), ());
         self.sessions.insert_shared(session.id.clone(), session);

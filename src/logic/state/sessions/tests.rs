@@ -181,7 +181,7 @@ fn whatever_ends_a_session_frees_its_keys_as_it_says() {
                 .unwrap();
         }),
         ("its check fails", true, |locks, _| {
-            locks.check("web", "", CHECK_CRITICAL)
+            locks.check("web", "", CHECK_CRITICAL);
         }),
         ("its check is gone", true, |locks, _| {
             let change = CatalogChange {
