@@ -134,6 +134,18 @@ mod tests {
     const RULES: &str = "# a comment\n\n12 13b*\nit is\nbetter\n- old .*\n+ new\n\n14\nso\n+ x\n";
 
     #[test]
+    fn every_rule_has_steps_and_a_reason() {
+        let meant = Meant::read(include_str!("differences.txt"));
+        for rule in &meant.rules {
+            assert!(
+                !rule.steps.is_empty() && !rule.why.is_empty(),
+                "line {}",
+                rule.line
+            );
+        }
+    }
+
+    #[test]
     fn only_what_is_meant_may_differ() {
         let meant = Meant::read(RULES);
         assert!(matches!(
