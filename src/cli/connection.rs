@@ -33,7 +33,7 @@ pub(super) struct Connection {
     #[arg(long)]
     no_color: bool,
     #[command(flatten)]
-    tls: Tls,
+    accepted: Accepted,
 }
 
 /// Nomad's flags for https, which isn't spoken yet: accepted, as they change nothing over http.
