@@ -33,6 +33,8 @@ for tool in wrk curl "$NGINX"; do
 done
 
 work=$(mktemp -d)
+# Workers of a backend that root starts are somebody else.
+chmod 755 "$work"
 declare -A pid port
 finish() {
   for name in "${!pid[@]}"; do kill "${pid[$name]}" 2>/dev/null || true; done
@@ -211,7 +213,7 @@ round() { # NAME: appends requests a second and CPU seconds for 100,000 requests
 large() { # NAME PORT: appends CPU seconds for a GiB of large bodies over TCP
   local before after
   before=$(ticks "$1")
-  for _ in 1 2 3 4; do curl -s -o /dev/null "http://127.0.0.1:$2/large"; done
+  for _ in 1 2 3 4; do curl -s -f -o /dev/null "http://127.0.0.1:$2/large"; done
   after=$(ticks "$1")
   awk -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" 'BEGIN { print t / hz }' >>"$work/$1.gib"
 }

@@ -6,14 +6,14 @@
 # Needs wrk, curl and a release build: cargo build --release. The jobs are raw_exec and bring their
 # backend along (`drover example-backend`): no Docker.
 #
-# Variables: DROVER (target/release/drover), UPDATES (3), CONNECTIONS (10), REGISTERED (5 jobs that
+# Variables: DROVER (target/release/drover), UPDATES (3), CONNECTIONS (50), REGISTERED (5 jobs that
 # are registered and timed).
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 DROVER=$(realpath "${DROVER:-target/release/drover}")
 UPDATES=${UPDATES:-3}
-CONNECTIONS=${CONNECTIONS:-10}
+CONNECTIONS=${CONNECTIONS:-50}
 REGISTERED=${REGISTERED:-5}
 OFFSET=${OFFSET:-20000}
 EDGE=$((9999 + OFFSET))

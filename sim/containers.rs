@@ -105,6 +105,7 @@ impl SimContainers {
             Behaviour::Exits { after, .. } => engine.delay(after.0, after.1),
             Behaviour::Http { .. }
             | Behaviour::Https { .. }
+            | Behaviour::Edge
             | Behaviour::Idle
             | Behaviour::Stubborn => {
                 engine.delay(Duration::from_millis(1), Duration::from_millis(50))
@@ -119,8 +120,13 @@ impl SimContainers {
         *engine.starts.entry(spec.key.clone()).or_default() += 1;
         drop(engine);
         let docker = spec.driver == "docker";
+        let (host, arguments) = (self.host.clone(), arguments(spec));
         self.host.spawn(move || async move {
-            let ended = service::run(behaviour, listeners, stopped, lifetime).await;
+            let ended = if behaviour == Behaviour::Edge {
+                service::run_edge(&host, &arguments, stopped).await
+            } else {
+                service::run(behaviour, listeners, stopped, lifetime).await
+            };
             exit.send_replace(Some(ended.exit(docker)));
         });
         Ok(())
@@ -153,6 +159,12 @@ impl SimContainers {
         ended(exit).await;
         Ok(())
     }
+}
+
+fn arguments(spec: &TaskSpec) -> Vec<String> {
+    let list = spec.config.get("args").and_then(|args| args.as_list());
+    let texts = list.into_iter().flatten().filter_map(|arg| arg.as_str());
+    texts.map(str::to_owned).collect()
 }
 
 fn on_host_network(spec: &TaskSpec) -> bool {

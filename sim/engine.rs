@@ -18,6 +18,8 @@ pub enum Behaviour {
     Http { status: u16, body: String },
     /// The same over TLS, with a certificate of its own.
     Https { body: String },
+    /// The edge as a program of its own, with the task's arguments.
+    Edge,
     /// Accepts connections and drops them; runs until it is stopped.
     Idle,
     /// As `Idle`, but takes no notice of signals other than SIGKILL.
@@ -107,7 +109,7 @@ impl Engine {
                 "bigwhite/httpsbackendservice:v1.0.1",
                 Behaviour::https_backend("v1.0.1"),
             ),
-            ("fabiolb/fabio", Behaviour::Idle),
+            ("fabiolb/fabio", Behaviour::Edge),
             ("idle", Behaviour::Idle),
             ("stubborn", Behaviour::Stubborn),
             ("crashy", Behaviour::exits(1)),

@@ -126,6 +126,7 @@ fn play(scenario: &Scenario, options: Options, trace: Trace) -> Outcome {
         }
     };
     drop(watched);
+    trace.end();
     let elapsed = cluster.sim.elapsed();
     Outcome {
         seed,

@@ -1,14 +1,17 @@
 //! What runs inside a simulated container.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use agent::edge::standalone;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use logic::fabio;
 use ports::{Exit, Listener};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -16,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::engine::Behaviour;
 use crate::tls;
+use crate::world::{SimHost, world};
 
 /// How a task is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +97,31 @@ pub(crate) async fn run(
     ended
 }
 
+/// The edge as a program of its own: on the host's network, beside the host's catalog.
+pub(crate) async fn run_edge(
+    host: &SimHost,
+    arguments: &[String],
+    mut stop: watch::Receiver<Option<Stop>>,
+) -> Ended {
+    let configured =
+        fabio::typed(arguments).and_then(|typed| fabio::configured(&typed, &BTreeMap::new(), None));
+    let Ok((fabio, _)) = configured else {
+        return Ended::ByItself(1);
+    };
+    let Ok(edge) = standalone::start(&world(host), &fabio).await else {
+        return Ended::ByItself(1);
+    };
+    let first = asked(&mut stop, false).await;
+    if first == Stop::Kill {
+        return Ended::By(first);
+    }
+    tokio::select! {
+        biased;
+        by = asked(&mut stop, true) => Ended::By(by),
+        () = edge.stop() => Ended::By(first),
+    }
+}
+
 async fn until_ended(
     behaviour: &Behaviour,
     stop: &mut watch::Receiver<Option<Stop>>,
@@ -105,7 +134,7 @@ async fn until_ended(
             () = tokio::time::sleep(lifetime) => Ended::ByItself(*code),
         },
         Behaviour::Stubborn => Ended::By(asked(stop, true).await),
-        Behaviour::Http { .. } | Behaviour::Https { .. } | Behaviour::Idle => {
+        Behaviour::Http { .. } | Behaviour::Https { .. } | Behaviour::Edge | Behaviour::Idle => {
             let first = asked(stop, false).await;
             tokio::select! {
                 biased;
@@ -157,7 +186,9 @@ async fn serve(mut listener: Box<dyn Listener>, behaviour: Behaviour) {
                     }
                 });
             }
-            Behaviour::Idle | Behaviour::Stubborn | Behaviour::Exits { .. } => drop(stream),
+            Behaviour::Edge | Behaviour::Idle | Behaviour::Stubborn | Behaviour::Exits { .. } => {
+                drop(stream)
+            }
         }
     }
 }

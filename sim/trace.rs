@@ -26,6 +26,8 @@ struct Lines {
     kept: Vec<String>,
     count: u64,
     hash: u64,
+    /// Nothing is added any more.
+    over: bool,
 }
 
 impl Trace {
@@ -35,8 +37,16 @@ impl Trace {
         self.push(format!("{:>9.3} {line}", at.as_secs_f64()));
     }
 
+    /// The story is over: how machines are cleared away isn't part of it, and has no order.
+    pub(crate) fn end(&self) {
+        lock(&self.0).over = true;
+    }
+
     fn push(&self, line: String) {
         let mut lines = lock(&self.0);
+        if lines.over {
+            return;
+        }
         lines.count += 1;
         let seed = if lines.hash == 0 {
             0xcbf2_9ce4_8422_2325

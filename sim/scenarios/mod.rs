@@ -1,6 +1,16 @@
 //! Stories that every seed has to survive. Each is one async function: what the user does, what
 //! fate does, and what must be true then.
 
+/// A job file of the walk-through: its name, and what is in it.
+macro_rules! job_file {
+    ($name:literal) => {
+        (
+            concat!($name, ".nomad"),
+            include_str!(concat!("../../docs/jobs/walkthrough/", $name, ".nomad")),
+        )
+    };
+}
+
 mod agent_restart;
 mod beside_a_consul;
 mod election;
@@ -18,6 +28,7 @@ mod old_leader_restarts;
 mod rolling_restart;
 mod rolling_update;
 mod snapshot_catch_up;
+mod walkthrough;
 mod web;
 
 use std::future::Future;
@@ -186,6 +197,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: false,
         story: |user| Box::pin(agent_restart::story(user)),
+    },
+    Scenario {
+        name: "walkthrough",
+        about: "The text's eight job files on its three hosts; a container, a host and the leader die.",
+        servers: &[3],
+        clients: 0,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(walkthrough::story(user)),
     },
     Scenario {
         name: BESIDE_A_CONSUL,

@@ -60,5 +60,8 @@ pub(super) async fn story(user: User) -> Result<()> {
         visitor.finish().await?;
     }
     web::undisturbed(&user, &kept, &starts)?;
+    let eligible = json!({ "NodeID": id, "Eligibility": "eligible" });
+    let path = format!("/v1/node/{id}/eligibility");
+    user.api("PUT", &path, Some(&eligible)).await?;
     user.settled(Duration::from_secs(30)).await
 }

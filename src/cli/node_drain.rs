@@ -18,6 +18,7 @@ use super::{lookup, now, terminal};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const DEADLINE: &str = "1h";
+const HOW_TO_LEAVE: &str = "Ctrl-C to stop monitoring: will not cancel the node drain";
 
 /// Empty a node: its allocations move to other nodes, and it gets no new ones
 ///
@@ -86,7 +87,8 @@ impl NodeDrain {
             None => own_node(&client).await?,
         };
         if self.wanted.monitor {
-            return watch(&client, &id, false).await;
+            say(HOW_TO_LEAVE);
+            return watch(&client, &id, Progress::default()).await;
         }
         let (spec, mode) = if self.wanted.enable {
             (Some(self.spec()?), "enable")
@@ -101,6 +103,8 @@ impl NodeDrain {
                 return Ok(Exit::Done);
             }
         }
+        let mut progress = Progress::default();
+        progress.news(&allocations(&client, &id).await?);
         let request = json!({
             "NodeID": id,
             "DrainSpec": spec,
@@ -118,7 +122,9 @@ impl NodeDrain {
             terminal::print(&format!("Node \"{id}\" drain strategy set"));
             return Ok(Exit::Done);
         }
-        watch(&client, &id, true).await
+        say(HOW_TO_LEAVE);
+        say(&format!("Node \"{id}\" drain strategy set"));
+        watch(&client, &id, progress).await
     }
 
     fn spec(&self) -> Result<Value, Failure> {
@@ -149,23 +155,11 @@ fn say(text: &str) {
 }
 
 /// Watches a node until it is empty, or not emptied any more.
-async fn watch(client: &Client, id: &str, just_set: bool) -> Outcome {
-    say("Ctrl-C to stop monitoring: will not cancel the node drain");
-    if just_set {
-        say(&format!("Node \"{id}\" drain strategy set"));
-    }
-    let mut progress = Progress::default();
+async fn watch(client: &Client, id: &str, mut progress: Progress) -> Outcome {
     loop {
-        let failed = |error| Failure::from(error).during("Error watching the node");
-        let node: Node = client
-            .get(&format!("/v1/node/{id}"))
-            .await
-            .map_err(failed)?;
-        let rows: Vec<Value> = client
-            .get(&format!("/v1/node/{id}/allocations"))
-            .await
-            .map_err(failed)?;
-        let allocs = rows.iter().filter_map(Seen::read).collect::<Vec<_>>();
+        let node: Result<Node, _> = client.get(&format!("/v1/node/{id}")).await;
+        let node = node.map_err(|error| Failure::from(error).during("Error watching the node"))?;
+        let allocs = allocations(client, id).await?;
         for line in progress.news(&allocs) {
             say(&line);
         }
@@ -189,6 +183,12 @@ async fn watch(client: &Client, id: &str, just_set: bool) -> Outcome {
         }
         sleep(LOOK_EVERY).await;
     }
+}
+
+async fn allocations(client: &Client, id: &str) -> Result<Vec<Seen>, Failure> {
+    let rows: Result<Vec<Value>, _> = client.get(&format!("/v1/node/{id}/allocations")).await;
+    let rows = rows.map_err(|error| Failure::from(error).during("Error watching the node"))?;
+    Ok(rows.iter().filter_map(Seen::read).collect())
 }
 
 /// What is watched of an allocation.

@@ -6,6 +6,8 @@ mod rollout;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+pub use rollout::successors_first;
+
 use crate::catalog::View;
 use crate::model::{Allocation, CLIENT_RUNNING, JOB_SERVICE, JOB_SYSTEM, Job, NODE_READY};
 use crate::routes::Table;

@@ -35,12 +35,12 @@ fn what_runs_is_in_the_consul_and_stays_there() {
     let Some(program) = Consul::find() else {
         return;
     };
-    let mut consul = Consul::start(program, 300);
+    let mut consul = Consul::start(program, 503);
     let by_hand = r#"{"ID": "db", "Name": "db", "Port": 5432}"#;
     consul.put("/v1/agent/service/register", by_hand);
     let address = consul.address();
     let folder = tempfile::tempdir().expect("a temporary directory");
-    let agent = Agent::start(folder, 300, &["-dev", "-consul-address", &address]);
+    let agent = Agent::start(folder, 503, &["-dev", "-consul-address", &address]);
     runs(&agent, &consul);
 
     registered_as_nomad_does(&agent, &consul);
@@ -133,7 +133,7 @@ fn a_client_finds_its_servers_through_the_consul() {
     let Some(program) = Consul::find() else {
         return;
     };
-    let consul = Consul::start(program, 380);
+    let consul = Consul::start(program, 523);
     let folder = tempfile::tempdir().expect("a temporary directory");
     let server = lasting(folder, &consul);
     let folder = tempfile::tempdir().expect("a temporary directory");
@@ -146,7 +146,7 @@ fn a_client_finds_its_servers_through_the_consul() {
     );
     fs::write(&file, text).expect("written");
     let file = file.to_str().expect("text").to_owned();
-    let client = Agent::start(folder, 385, &["-config", &file]);
+    let client = Agent::start(folder, 528, &["-config", &file]);
     eventually("both nodes are known", || {
         let nodes = server.nomad("GET", "/v1/nodes", "").ok()?.json();
         (nodes.as_array()?.len() == 2).then_some(())
@@ -182,7 +182,7 @@ fn an_agent_that_is_killed_finds_what_it_had_registered() {
     let Some(program) = Consul::find() else {
         return;
     };
-    let consul = Consul::start(program, 320);
+    let consul = Consul::start(program, 513);
     let folder = tempfile::tempdir().expect("a temporary directory");
     let mut agent = lasting(folder, &consul);
     runs(&agent, &consul);

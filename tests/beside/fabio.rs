@@ -50,9 +50,9 @@ fn a_real_fabio_routes_from_our_catalog() {
     let Some(program) = find("fabio", &["-v"], "1.") else {
         return;
     };
-    let agent = Agent::dev(340);
-    let _fabio = fabio(&program, &agent, 19_340);
-    routes(&agent, 19_340);
+    let agent = Agent::dev(533);
+    let _fabio = fabio(&program, &agent, 19_533);
+    routes(&agent, 19_533);
 }
 
 #[test]
@@ -60,10 +60,26 @@ fn a_real_fabio_routes_from_the_consul_we_register_in() {
     let (Some(program), Some(consul)) = (find("fabio", &["-v"], "1."), Consul::find()) else {
         return;
     };
-    let consul = Consul::start(consul, 360);
+    let consul = Consul::start(consul, 543);
     let folder = tempfile::tempdir().expect("a temporary directory");
     let address = consul.address();
-    let agent = Agent::start(folder, 360, &["-dev", "-consul-address", &address]);
-    let _fabio = fabio(&program, &agent, 19_360);
-    routes(&agent, 19_360);
+    let agent = Agent::start(folder, 543, &["-dev", "-consul-address", &address]);
+    let _fabio = fabio(&program, &agent, 19_543);
+    routes(&agent, 19_543);
+}
+
+/// Ours, called `fabio`.
+#[test]
+fn our_edge_stands_alone_on_a_real_consul() {
+    let Some(consul) = Consul::find() else {
+        return;
+    };
+    let consul = Consul::start(consul, 553);
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let address = consul.address();
+    let agent = Agent::start(folder, 553, &["-dev", "-consul-address", &address]);
+    let ours = agent.folder.path().join("fabio");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_drover"), &ours).expect("a link");
+    let _edge = fabio(&ours, &agent, 19_553);
+    routes(&agent, 19_553);
 }

@@ -159,12 +159,24 @@ fn looks(walk: &mut Walk) {
     walk.go("46g-job-deployments", READ);
 }
 
-const TRACES: &[&str] = &["[TRACE]", "\"GET "];
+/// What the traced request left in the logs.
+const TRACES: &[&str] = &["[TRACE] abc", "HTTP/1.1\" 200 "];
+
+/// A traced request must not come before its route.
+fn routed(walk: &mut Walk, site: &str) {
+    walk.wait(&format!("{site} is routed to"), |walk| {
+        let said = walk
+            .first()
+            .shell(&format!("curl -s -o /dev/null -w '%{{http_code}}' {site}"));
+        (said.text == "200").then_some(())
+    });
+}
 
 fn fabio_again(walk: &mut Walk) {
     walk.go("50-fabio-2-plan", ACT);
     walk.go("51-fabio-2-run", ACT);
     walk.go("52-fabio-2-status", READ);
+    routed(walk, "http://mysite.com:9999/");
     walk.go("53-trace-curl", READ);
     if let Some(alloc) = walk.running("fabio", Some(NAMES[0])) {
         walk.call("ec23d391", &alloc);
@@ -172,12 +184,12 @@ fn fabio_again(walk: &mut Walk) {
             "nomad alloc logs {0}; nomad alloc logs -stderr {0}",
             &alloc[..8]
         );
-        let way = READ.placed().with(TRACES);
+        let way = READ.placed().with(TRACES).kinds();
         walk.go_with("54c-trace-log-docker", NAMES[0], &logs, way);
     }
     walk.go("54-trace-log-stderr", READ);
     walk.go("54b-trace-log-stdout", READ);
-    walk.go("54c-trace-log-docker", READ.placed().with(TRACES));
+    walk.go("54c-trace-log-docker", READ.placed().with(TRACES).kinds());
     walk.go("54d-fabio2-docker-log-full", READ.placed());
     walk.go("54e-docker-ps", READ.placed());
     walk.go("54f-docker-ps-2", READ.placed());
@@ -186,8 +198,12 @@ fn fabio_again(walk: &mut Walk) {
 fn https(walk: &mut Walk) {
     walk.go("60-https-upstream-plan", ACT);
     walk.go("61-https-upstream-run", ACT);
+    routed(walk, "http://mysite-https.com:9999/");
     walk.go("62-https-upstream-curl", READ);
-    walk.go("62b-https-upstream-trace", READ.placed().with(TRACES));
+    walk.go(
+        "62b-https-upstream-trace",
+        READ.placed().with(TRACES).kinds(),
+    );
     walk.go("63-https-upstream-status", READ);
     walk.go("64-tcp-run", ACT);
     walk.go("65-tcp-curl", READ.last());

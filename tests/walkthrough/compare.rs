@@ -71,7 +71,9 @@ impl Meant {
 
     /// Compares what was recorded with what is answered now, both made normal.
     pub(crate) fn compare(&self, step: &str, recorded: &str, answered: &str) -> Compared {
-        let diff = TextDiff::from_lines(recorded, answered);
+        // The last line is a line like the others.
+        let (recorded, answered) = (format!("{recorded}\n"), format!("{answered}\n"));
+        let diff = TextDiff::from_lines(&recorded, &answered);
         let (mut told, mut whys, mut is_meant) = (String::new(), BTreeSet::new(), true);
         for change in diff.iter_all_changes() {
             let line = change.value().trim_end_matches('\n');
@@ -130,6 +132,18 @@ mod tests {
     use super::*;
 
     const RULES: &str = "# a comment\n\n12 13b*\nit is\nbetter\n- old .*\n+ new\n\n14\nso\n+ x\n";
+
+    #[test]
+    fn every_rule_has_steps_and_a_reason() {
+        let meant = Meant::read(include_str!("differences.txt"));
+        for rule in &meant.rules {
+            assert!(
+                !rule.steps.is_empty() && !rule.why.is_empty(),
+                "line {}",
+                rule.line
+            );
+        }
+    }
 
     #[test]
     fn only_what_is_meant_may_differ() {

@@ -1,6 +1,7 @@
 //! What differs from run to run, under names that don't: ids, times, addresses, indexes, use.
 
 use regex_lite::Regex;
+use serde_json::Value;
 
 /// What a step's answer may vary in beyond that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +64,7 @@ const ALWAYS: &[(&str, &str)] = &[
     (r"[0-9.]+/[0-9.]+/[0-9.]+(/[0-9.]+)? ms", "<n> ms"),
     (r"ttl=\d+", "ttl=<n>"),
     // Columns are as wide as what is in them.
-    (r"(\S)[ \t]+= ", "$1 = "),
+    (r"(\S)[ \t]+=( |\n)", "$1 =$2"),
     (r"(\S)(  +|\t+)", "$1  "),
 ];
 
@@ -80,7 +81,16 @@ pub(crate) fn normal(text: &str, loose: Loose) -> String {
         let pattern = Regex::new(pattern).expect("a pattern");
         text = pattern.replace_all(&text, *name).into_owned();
     }
-    let mut lines: Vec<_> = text.lines().map(str::trim_end).collect();
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        match serde_json::from_str::<Value>(line) {
+            Ok(json @ Value::Object(_)) => lines.extend(fields("", &json)),
+            _ => lines.push(line.trim_end().to_owned()),
+        }
+    }
+    for head in lines.split_mut(String::is_empty) {
+        plain_head(head);
+    }
     if loose.unordered {
         lines.sort_unstable();
     }
@@ -88,6 +98,37 @@ pub(crate) fn normal(text: &str, loose: Loose) -> String {
         lines.dedup();
     }
     lines.join("\n").trim_end().to_owned()
+}
+
+/// Of an HTTP head neither the order nor the case of names means anything.
+fn plain_head(lines: &mut [String]) {
+    let Some(first) = lines.iter().position(|line| line.starts_with("HTTP/1.1 ")) else {
+        return;
+    };
+    let headers = &mut lines[first + 1..];
+    for line in headers.iter_mut() {
+        if let Some((name, value)) = line.split_once(": ") {
+            *line = format!("{}: {value}", name.to_lowercase());
+        }
+    }
+    headers.sort_unstable();
+}
+
+/// JSON on one line, as a line for each value.
+fn fields(path: &str, json: &Value) -> Vec<String> {
+    match json {
+        Value::Object(map) if !map.is_empty() => {
+            let inside = map
+                .iter()
+                .map(|(name, value)| fields(&format!("{path}.{name}"), value));
+            inside.flatten().collect()
+        }
+        Value::Array(list) if !list.is_empty() => list
+            .iter()
+            .flat_map(|value| fields(&format!("{path}[]"), value))
+            .collect(),
+        value => vec![format!("{path} {value}")],
+    }
 }
 
 #[cfg(test)]
@@ -146,6 +187,15 @@ mod tests {
         ] {
             assert_eq!(normal(text, loose), expected);
         }
+        let head = "HTTP/1.1 200 OK\nB: x\nA: y\n\nbody: z";
+        assert_eq!(
+            normal(head, strict),
+            "HTTP/1.1 200 OK\na: y\nb: x\n\nbody: z"
+        );
+        assert_eq!(
+            normal("{\"a\":{\"b\":[1,{}]}}", strict),
+            ".a.b[] 1\n.a.b[] {}"
+        );
         let unordered = Loose {
             unordered: true,
             ..strict

@@ -4,6 +4,7 @@
 mod cluster;
 mod consul;
 mod deployments;
+mod drain;
 mod fixture;
 mod golden;
 mod kv;

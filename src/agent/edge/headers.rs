@@ -200,18 +200,32 @@ impl Sender {
         headers
             .entry(X_REAL_IP)
             .or_insert_with(|| self.address.clone());
+        let known = headers.get(FORWARDED).cloned();
+        let known = known.as_ref().and_then(|value| value.to_str().ok());
+        let proto = headers.get(X_FORWARDED_PROTO).cloned();
+        if proto.is_none() {
+            let told = known.and_then(proto_of).map(|proto| text(proto.to_owned()));
+            let told = told.unwrap_or(HeaderValue::from_static(self.scheme()));
+            headers.insert(X_FORWARDED_PROTO, told);
+        }
         if let Some(host) = headers.get(HOST).cloned() {
             if !headers.contains_key(X_FORWARDED_PORT) {
                 headers.insert(X_FORWARDED_PORT, port(&host, self.tls));
             }
             headers.entry(X_FORWARDED_HOST).or_insert(host);
         }
-        let known = headers.get(FORWARDED).and_then(|value| value.to_str().ok());
-        let proto = headers.get(X_FORWARDED_PROTO);
-        let told = match (known, proto.and_then(|proto| proto.to_str().ok())) {
-            (Some(known), _) => text(self.hop.told(known, version)),
-            // What a proxy before us said of the one, it meant for the other too.
-            (None, Some(proto)) if proto != self.scheme() => {
+        // What a proxy before us said of the one, it meant for the other too.
+        let proto = proto.as_ref().and_then(|proto| proto.to_str().ok());
+        let proto = proto.unwrap_or(self.scheme());
+        let told = match known {
+            Some(known) => text(self.hop.told(known, version)),
+            None if proto == self.scheme() && version == Version::HTTP_11 => {
+                self.forwarded_11.clone()
+            }
+            None if proto == self.scheme() && version == Version::HTTP_10 => {
+                self.forwarded_10.clone()
+            }
+            None => {
                 let address = self.address.to_str().unwrap_or("unknown");
                 let start = address.parse().map_or_else(|_| address.to_owned(), node);
                 text(
@@ -219,23 +233,7 @@ impl Sender {
                         .told(&format!("for={start}; proto={proto}"), version),
                 )
             }
-            (None, _) if version == Version::HTTP_10 => self.forwarded_10.clone(),
-            (None, _) if version == Version::HTTP_2 => {
-                let address = self.address.to_str().unwrap_or("unknown");
-                let start = address.parse().map_or_else(|_| address.to_owned(), node);
-                let scheme = self.scheme();
-                text(
-                    self.hop
-                        .told(&format!("for={start}; proto={scheme}"), version),
-                )
-            }
-            (None, _) => self.forwarded_11.clone(),
         };
-        if proto.is_none() {
-            let proto = known.and_then(proto_of).map(|proto| text(proto.to_owned()));
-            let proto = proto.unwrap_or(HeaderValue::from_static(self.scheme()));
-            headers.insert(X_FORWARDED_PROTO, proto);
-        }
         headers.insert(FORWARDED, told);
         if let Some(name) = &self.client_ip {
             headers.insert(name.clone(), self.address.clone());

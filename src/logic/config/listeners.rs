@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::CertSource;
@@ -355,6 +355,7 @@ fn read_address(text: &str) -> Result<(Option<IpAddr>, u16), String> {
         .and_then(|rest| rest.strip_suffix(']'));
     let address = match bare {
         Some(bare) => bare.parse().ok().filter(IpAddr::is_ipv6),
+        None if host == "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         None => host.parse().ok().filter(IpAddr::is_ipv4),
     };
     let address = address.ok_or_else(|| format!("\"{host}\" is not an IP address"))?;
@@ -405,7 +406,7 @@ mod tests {
             ("9997", "write :PORT or IP:PORT, such as :9999"),
             (":http", "\"http\" is not a port"),
             (":70000", "\"70000\" is not a port"),
-            ("localhost:80", "\"localhost\" is not an IP address"),
+            ("a.example:80", "\"a.example\" is not an IP address"),
             ("::1:80", "\"::1\" is not an IP address"),
             (
                 ":1;proto=udp",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::Allocation;
+use crate::model::{Allocation, CLIENT_RUNNING, Job, Node};
 use crate::state::Store;
 
 /// Two holders of a name are of different versions, and at least one is part of a deployment.
@@ -37,4 +37,68 @@ pub(super) fn deployments_count(store: &Store) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What the scheduler says of an allocation that gives way to a newer version.
+const UPDATED: &str = "alloc is being updated due to job update";
+
+/// Whether what a step of a rolling update stops had a successor that is healthy, or no room for
+/// one beside it.
+pub fn successors_first(before: &Store, now: &Store) -> Result<(), String> {
+    for job in now.jobs().filter(|job| now.deployment_of(job).is_some()) {
+        of_job(before, now, job)?;
+    }
+    Ok(())
+}
+
+fn of_job(before: &Store, now: &Store, job: &Job) -> Result<(), String> {
+    for old in before.allocs_of_job(&job.id).filter(|old| serves(old)) {
+        let gone = now
+            .alloc(&old.id)
+            .filter(|alloc| alloc.server_terminal() && alloc.desired_description == UPDATED);
+        if gone.is_none() {
+            continue;
+        }
+        let mut of_name = now
+            .allocs_of_job(&job.id)
+            .filter(|alloc| alloc.name == old.name);
+        let well = of_name.any(|alloc| alloc.deployment_healthy() && !alloc.server_terminal());
+        // What was stopped holds its room until its node has ended it.
+        let node = now.nodes().find(|node| has_room(now, node, old));
+        if let (false, Some(node)) = (well, node) {
+            return Err(format!(
+                "{} ({}) was stopped, and {} has room for another one",
+                old.name, old.id, node.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn serves(alloc: &Allocation) -> bool {
+    !alloc.terminal()
+        && alloc.client_status == CLIENT_RUNNING
+        && (alloc.deployment_id.is_empty() || alloc.deployment_healthy())
+}
+
+/// Whether one more like it would fit, as far as numbers tell.
+fn has_room(store: &Store, node: &Node, like: &Allocation) -> bool {
+    let (usage, have, asked) = (store.usage(&node.id), node.available(), &like.resources);
+    let constrained = |job: &Job| !job.constraints.is_empty();
+    let constrained = like.job.as_deref().is_some_and(constrained)
+        || like
+            .group()
+            .is_some_and(|group| !group.constraints.is_empty());
+    let mut fixed = like
+        .task_resources
+        .values()
+        .flat_map(|task| &task.networks)
+        .chain(&like.shared_networks)
+        .flat_map(|network| &network.reserved_ports);
+    node.ready()
+        && !constrained
+        && fixed.next().is_none()
+        && usage.cpu + asked.cpu <= have.cpu
+        && usage.memory_mb + asked.memory_mb <= have.memory_mb
+        && usage.disk_mb + asked.disk_mb <= have.disk_mb
 }

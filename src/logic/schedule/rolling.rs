@@ -15,8 +15,8 @@ use super::reconcile::{
     Fate, Handover, History, Place, Reconciled, act, fate, is_up_to_date, surplus,
 };
 use crate::model::{
-    Allocation, CLIENT_RUNNING, Deployment, DeploymentState, Evaluation, Job, TaskGroup,
-    UpdateStrategy,
+    Allocation, CLIENT_FAILED, CLIENT_RUNNING, Deployment, DeploymentState, Evaluation, Job,
+    TaskGroup, UpdateStrategy,
 };
 use crate::state::Store;
 use crate::time::Time;
@@ -69,6 +69,8 @@ struct Rolling<'a> {
     to_restore: Vec<(Arc<Allocation>, Fate)>,
     missing: Vec<usize>,
     canaries: usize,
+    /// Some of it is of an earlier version.
+    has_older: bool,
     done: bool,
 }
 
@@ -80,6 +82,7 @@ pub(super) fn group(look: Look<'_>) -> Rolled {
         to_restore: Vec::new(),
         missing: Vec::new(),
         canaries: 0,
+        has_older: false,
         done: true,
     };
     let slots = rolling.slots();
@@ -181,18 +184,22 @@ impl Rolling<'_> {
             slots.entry(index).or_default().waits = true;
         }
         for alloc in fresh.into_iter().chain(stale) {
-            let fate = fate(store, job, group, &alloc, now);
+            let mut fate = fate(store, job, group, &alloc, now);
+            if fate == Fate::Gone && !is_up_to_date(job, &alloc) {
+                // What was to take over from it may not have done so.
+                fate = Fate::Ended;
+            }
             match alloc.index() {
                 _ if fate == Fate::Gone => {}
                 None => surplus(&mut self.out, &alloc),
                 Some(index) => {
                     let slot = slots.entry(index).or_default();
-                    let holders = if is_up_to_date(job, &alloc) {
-                        &mut slot.fresh
+                    if is_up_to_date(job, &alloc) {
+                        slot.fresh.push((alloc, fate));
                     } else {
-                        &mut slot.stale
-                    };
-                    holders.push((alloc, fate));
+                        self.has_older = true;
+                        slot.stale.push((alloc, fate));
+                    }
                 }
             }
         }
@@ -389,8 +396,10 @@ impl Rolling<'_> {
             || tried_first;
         let waits = self.look.is_held() || on_trial;
         self.restore(waits);
+        // Where nothing older is to be kept, room that comes late is used all the same.
+        let first = self.look.failed() && !self.has_older;
         for index in std::mem::take(&mut self.missing) {
-            if !waits {
+            if !waits || first {
                 self.out.changes.place += 1;
                 let (job, group) = (&self.look.job.id, &self.look.group.name);
                 let name = format!("{job}.{group}[{index}]");
@@ -432,6 +441,12 @@ impl Rolling<'_> {
     fn restore(&mut self, waits: bool) {
         for (alloc, fate) in std::mem::take(&mut self.to_restore) {
             let before = self.out.places.len();
+            let failed = alloc.client_status == CLIENT_FAILED && fate == Fate::Ended;
+            let fate = match fate {
+                // It is to be what it was: so its own delays count.
+                _ if waits && failed => Fate::Failed,
+                fate => fate,
+            };
             self.act(&alloc, fate);
             for place in &mut self.out.places[before..] {
                 place.canary = false;

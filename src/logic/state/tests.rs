@@ -35,6 +35,37 @@ fn a_checked_registration_needs_the_right_index() {
     assert_eq!(cluster.store.job("web").unwrap().version, 1);
 }
 
+/// A job whose service has this route.
+fn routed(name: &str, tag: &str) -> Job {
+    let mut job = service(name, 1);
+    job.task_groups[0].tasks[0].services = vec![crate::model::Service {
+        name: name.to_owned(),
+        tags: vec![tag.to_owned()],
+        ..crate::model::Service::default()
+    }];
+    job
+}
+
+#[test]
+fn no_job_takes_over_another_ones_route() {
+    let mut cluster = Cluster::of(1);
+    let shop = routed("shop", "urlprefix-mysite.com/");
+    assert!(cluster.submit(&shop, None).is_ok());
+    assert!(cluster.submit(&image(&shop, "shop:2"), None).is_ok());
+    let blog = routed("blog", "urlprefix-MySite.com:80/ strip=/x");
+    let refused = cluster.submit(&blog, None).unwrap_err();
+    assert_eq!(refused.http_status(), 409);
+    assert_eq!(
+        refused.to_string(),
+        "the route \"mysite.com:80/\" of service \"blog\" belongs to service \"shop\" of job \
+         \"shop\": use another host or path, stop that job first, or add weight=0.5 to the tag \
+         if both are to share it"
+    );
+    assert!(cluster.store.job("blog").is_none());
+    let sharing = routed("blog", "urlprefix-mysite.com/ weight=0.5");
+    assert!(cluster.submit(&sharing, None).is_ok());
+}
+
 #[test]
 fn what_isnt_there_is_refused() {
     let mut cluster = Cluster::new();

@@ -105,12 +105,12 @@ async fn a_rollout_is_told_in_the_anchors_fields() {
     assert!(lacks.is_empty(), "{lacks:#?}");
     let unknown = get(&agent.nomad, "/v1/deployment/none").await;
     assert_eq!(unknown.status, 404);
-    let allocs = format!("/v1/deployment/allocations/{id}");
-    let alloc = get(&agent.nomad, &allocs).await.json()[0].clone();
+    let path = format!("/v1/deployment/allocations/{id}");
+    let alloc = get(&agent.nomad, &path).await.json()[0].clone();
     assert_eq!(alloc["DeploymentStatus"]["Healthy"], true);
     let path = format!("/v1/allocation/{}", alloc["ID"].as_str().unwrap());
-    let whole = get(&agent.nomad, &path).await;
-    assert_eq!(whole.json()["DeploymentID"], id);
+    let whole = get(&agent.nomad, &path).await.json();
+    assert_eq!(whole["DeploymentID"], id);
 }
 
 #[actix::test]

@@ -219,10 +219,10 @@ async fn the_callers_mistakes_are_never_the_servers_errors() {
         ),
         (
             "PUT",
-            &format!("/v1/node/{NODE_ID}/drain"),
+            &format!("/v1/node/{no_id}/drain"),
             "{}",
-            501,
-            "draining a node",
+            404,
+            "not found",
         ),
         ("GET", "/v1/nosuch", "", 404, "no such path: /v1/nosuch"),
     ] {

@@ -9,9 +9,9 @@ use logic::model::DriverInfo;
 use logic::time::Time;
 use ports::errors::{ContainersError, DiskError, NetworkError};
 use ports::{
-    Accepted, Asked, BlockingWork, Clock, Containers, Datagrams, Disk, Exit, File, Fingerprint,
-    Listener, LogChunk, LogStream, Machine, MachineUsage, Network, Random, Stream, TaskKey,
-    TaskSpec, TaskUsage, WorkerTask, Workers, World,
+    Accepted, Asked, BlockingWork, Clock, Containers, Datagrams, Disk, Exit, File, FileInfo,
+    Fingerprint, Found, Listener, LogChunk, LogStream, Machine, MachineUsage, Network, Random,
+    Stream, TaskKey, TaskSpec, TaskUsage, WorkerTask, Workers, World,
 };
 use tokio::sync::mpsc;
 
@@ -124,6 +124,27 @@ impl Tasks {
             .or_default()
             .extend(text.as_bytes());
     }
+
+    /// The only files are what tasks have written.
+    fn found(&self, alloc_id: &str, path: &str) -> Result<Found, ContainersError> {
+        let output = self.output.lock().unwrap();
+        let own = output.iter().filter(|(key, _)| key.alloc_id == alloc_id);
+        let mut files = own.map(|(key, written)| FileInfo {
+            name: format!("{}.stdout.0", key.task),
+            size: written.len() as u64,
+            ..FileInfo::default()
+        });
+        let Some(rest) = path.trim_matches('/').strip_prefix("alloc/logs") else {
+            let text = format!("there is no `{path}`");
+            return Err(ContainersError::Missing(text));
+        };
+        if rest.is_empty() {
+            return Ok(Found::Folder(FileInfo::default(), files.collect()));
+        }
+        let found = files.find(|file| rest[1..] == file.name);
+        let missing = || ContainersError::Missing(format!("there is no `{path}`"));
+        found.map(Found::File).ok_or_else(missing)
+    }
 }
 
 fn refused<T>() -> Result<T, ContainersError> {
@@ -198,20 +219,28 @@ impl Containers for Tasks {
 
     fn look<'a>(
         &'a self,
-        _: &'a str,
-        _: &'a str,
-    ) -> Asked<'a, Result<ports::Found, ContainersError>> {
-        Box::pin(async { refused() })
+        alloc_id: &'a str,
+        path: &'a str,
+    ) -> Asked<'a, Result<Found, ContainersError>> {
+        Box::pin(async move { self.found(alloc_id, path) })
     }
 
     fn read_file<'a>(
         &'a self,
-        _: &'a str,
-        _: &'a str,
-        _: u64,
-        _: usize,
+        alloc_id: &'a str,
+        path: &'a str,
+        offset: u64,
+        max: usize,
     ) -> Asked<'a, Result<LogChunk, ContainersError>> {
-        Box::pin(async { refused() })
+        Box::pin(async move {
+            let Found::File(file) = self.found(alloc_id, path)? else {
+                return refused();
+            };
+            let task = file.name.trim_end_matches(".stdout.0").to_owned();
+            let alloc_id = alloc_id.to_owned();
+            let key = TaskKey { alloc_id, task };
+            self.read_log(&key, LogStream::Stdout, offset, max).await
+        })
     }
 
     fn list(&self) -> Asked<'_, Result<Vec<TaskKey>, ContainersError>> {

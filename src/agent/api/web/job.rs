@@ -82,10 +82,15 @@ pub(super) fn head(seen: &Seen, job: &Job, here: &Place) -> Markup {
 /// Why not all of it runs; nothing if all does.
 fn why(seen: &Seen, job: &Job) -> Markup {
     let found = troubles::of_job(&seen.store, job);
+    let heading = if found.iter().any(|trouble| trouble.tone == Tone::Bad) {
+        "Why it isn't all running"
+    } else {
+        "Needs attention"
+    };
     html! {
         @if !found.is_empty() {
             section.attention aria-labelledby="why" {
-                h2 #why { "Why it isn't all running" }
+                h2 #why { (heading) }
                 (troubles::list(&found, false))
             }
         }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
 use logic::lifecycle::rollout::{self, Verdict, Watch};
 use logic::model::HealthReport;
+use logic::time::Time;
+use ports::World;
 
 use super::Allocation;
 use crate::catalog::Tell;
@@ -37,6 +39,11 @@ impl Vitals {
     }
 }
 
+/// A time that only goes on, whatever is done to the machine's clock.
+fn ticks(world: &World) -> Time {
+    Time::NEVER.plus(world.clock.monotonic())
+}
+
 impl Allocation {
     /// Begins to watch if a deployment waits that hasn't been told yet.
     pub(super) fn watch_health(&mut self, ctx: &mut Context<Self>) {
@@ -51,7 +58,7 @@ impl Allocation {
         self.vitals.verdict = None;
         // Its checks may be others now: the tasks tell.
         self.vitals.passing.clear();
-        self.vitals.watch = Watch::begin(&self.alloc, self.world.clock.now());
+        self.vitals.watch = Watch::begin(&self.alloc, ticks(&self.world));
         self.judge(ctx);
     }
 
@@ -60,10 +67,10 @@ impl Allocation {
         if let Some(timer) = self.vitals.timer.take() {
             ctx.cancel_future(timer);
         }
+        let (ticks, now) = (ticks(&self.world), self.world.clock.now());
         let Some(watch) = &mut self.vitals.watch else {
             return;
         };
-        let now = self.world.clock.now();
         let checks_pass = self
             .states
             .keys()
@@ -72,13 +79,13 @@ impl Allocation {
             tasks: &self.states,
             checks_pass,
         };
-        let mut verdict = watch.look(now, vitals);
+        let mut verdict = watch.look(ticks, vitals);
         if planted::is(Planted::HealthyUnseen) {
             verdict = Verdict::Healthy;
         }
         let report = match verdict {
             Verdict::Wait(until) => {
-                let timer = ctx.run_later(until.since(now), Self::judge);
+                let timer = ctx.run_later(until.since(ticks), Self::judge);
                 self.vitals.timer = Some(timer);
                 return;
             }

@@ -23,8 +23,8 @@ impl Handler<Unhealthy> for Task {
 /// A check has failed so often that the task should be started anew.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct CheckGaveUp {
-    pub check: String,
+pub(in crate::client) struct CheckGaveUp {
+    pub(in crate::client) check: String,
 }
 
 impl Handler<CheckGaveUp> for Task {

@@ -22,8 +22,10 @@ use crate::published::Publisher;
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is told of each thing that is followed.
-const CATALOG: &str = "the catalog";
-const KEYS: &str = "the catalog's keys";
+const CHECKS: &str = "the catalog's checks";
+const SERVICES: &str = "the catalog's services";
+const KEYS: &str = "the catalog's keys for overrides";
+const PAGE: &str = "the catalog's key for what has no route";
 
 struct Follower {
     consul: Consul,
@@ -60,9 +62,9 @@ pub(in crate::edge) async fn follow(
     tokio::join!(
         follower.follow_checks(),
         follower.follow_services(),
-        follower.follow_keys(&keys, |overrides, values| overrides.commands =
+        follower.follow_keys(KEYS, &keys, |overrides, values| overrides.commands =
             commands(values)),
-        follower.follow_keys(&page, |overrides, values| {
+        follower.follow_keys(PAGE, &page, |overrides, values| {
             let page = values
                 .first()
                 .map(|(_, page)| String::from_utf8_lossy(page));
@@ -87,17 +89,17 @@ impl Follower {
         let mut index = 0;
         let mut patience = Patience::new(self.retry);
         loop {
-            let asked = self.news(CATALOG, path, &mut index, &mut patience).await;
+            let asked = self.news(CHECKS, path, &mut index, &mut patience).await;
             let Some(answer) = asked else { continue };
             match answer.good(path).and_then(|answer| answer.read(path)) {
                 Ok(checks) => {
-                    patience.went_well(CATALOG, self.consul.address());
+                    patience.went_well(CHECKS, self.consul.address());
                     self.known.borrow_mut().checks = Some(checks);
                     self.publish();
                 }
                 Err(why) => {
                     index = 0;
-                    patience.after(CATALOG, self.consul.address(), &why).await;
+                    patience.after(CHECKS, self.consul.address(), &why).await;
                 }
             }
         }
@@ -108,7 +110,7 @@ impl Follower {
         let mut index = 0;
         let mut patience = Patience::new(self.retry);
         loop {
-            let asked = self.news(CATALOG, path, &mut index, &mut patience).await;
+            let asked = self.news(SERVICES, path, &mut index, &mut patience).await;
             let Some(answer) = asked else { continue };
             let offers = match answer.good(path) {
                 Ok(answer) => self.offers(&answer).await,
@@ -116,14 +118,14 @@ impl Follower {
             };
             match offers {
                 Ok(offers) => {
-                    patience.went_well(CATALOG, self.consul.address());
+                    patience.went_well(SERVICES, self.consul.address());
                     self.known.borrow_mut().offers = Some(offers);
                     self.publish();
                 }
                 Err(why) => {
                     // What changed meanwhile isn't missed.
                     index = 0;
-                    patience.after(CATALOG, self.consul.address(), &why).await;
+                    patience.after(SERVICES, self.consul.address(), &why).await;
                 }
             }
         }
@@ -163,17 +165,18 @@ impl Follower {
 
     async fn follow_keys(
         &self,
+        what: &str,
         path: &str,
         mut take: impl FnMut(&mut Overrides, &[(String, Vec<u8>)]),
     ) {
         let mut index = 0;
         let mut patience = Patience::new(self.retry);
         loop {
-            let asked = self.news(KEYS, path, &mut index, &mut patience).await;
+            let asked = self.news(what, path, &mut index, &mut patience).await;
             let Some(answer) = asked else { continue };
             match answer.values(path) {
                 Ok(values) => {
-                    patience.went_well(KEYS, self.consul.address());
+                    patience.went_well(what, self.consul.address());
                     let mut overrides = self.overrides.borrow().clone();
                     take(&mut overrides, &values);
                     if *self.overrides.borrow() != overrides {
@@ -183,7 +186,7 @@ impl Follower {
                 }
                 Err(why) => {
                     index = 0;
-                    patience.after(KEYS, self.consul.address(), &why).await;
+                    patience.after(what, self.consul.address(), &why).await;
                 }
             }
         }

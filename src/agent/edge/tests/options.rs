@@ -166,7 +166,7 @@ fn turns_are_taken_if_asked_for() {
         let running = listening_as(EdgeProtocol::Http, options, config, &tags).await;
         let mut told = String::new();
         for _ in 0..6 {
-            told.push_str(&running.ask(GET).await.1);
+            told.push_str(&running.ask(GET).await.1[..1]);
         }
         assert!(told == "ababab" || told == "bababa", "{told}");
     });

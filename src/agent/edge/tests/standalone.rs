@@ -257,7 +257,7 @@ fn routes_are_those_of_the_consuls_passing_instances() {
         routed(&running, &["dc7.example/"]).await;
         let request = "GET / HTTP/1.1\r\nHost: dc7.example\r\n\r\n";
         let (_, body) = ask_at(running.edge.addresses[0], request).await;
-        assert_eq!(body, "a");
+        assert!(body.starts_with("a\n"), "{body}");
         consul.change(|store| store.checks[1]["Status"] = json!("passing"));
         routed(&running, &["/ill", "dc7.example/"]).await;
         let lost = json!({ "Node": "n1", "CheckID": "serfHealth", "Status": "critical" });
@@ -276,7 +276,7 @@ fn a_consul_that_is_away_leaves_the_routes_as_they_are() {
         routed(&running, &["/"]).await;
         consul.stop().await;
         let (_, body) = ask_at(running.edge.addresses[0], GET).await;
-        assert_eq!(body, "a");
+        assert!(body.starts_with("a\n"), "{body}");
         // It comes back with less of a history, and with something new.
         consul.store.borrow_mut().index = 1;
         consul.offer("new", "urlprefix-/new", backend, "passing");
@@ -375,7 +375,7 @@ fn routes_can_be_a_text() {
             .await
             .expect("it starts");
         let (_, body) = ask_at(running.edge.addresses[0], GET).await;
-        assert_eq!(body, "a");
+        assert!(body.starts_with("a\n"), "{body}");
         let page = "GET /routes HTTP/1.1\r\nHost: a\r\n\r\n";
         let (_, page) = ask_at(running.edge.admin, page).await;
         assert!(page.contains("<code>nonsense</code>"), "{page}");

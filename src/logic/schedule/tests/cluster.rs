@@ -259,6 +259,18 @@ impl Cluster {
         let decision = schedule(snapshot, eval, self.now, &mut ids());
         let again = schedule(snapshot, eval, self.now, &mut ids());
         assert_eq!(decision, again, "the same inputs give the same plan");
+        let mut after = snapshot.clone();
+        after.apply(Entry {
+            index: snapshot.index() + 1,
+            at: self.now,
+            proposal: String::new(),
+            command: Command::ApplyPlan {
+                plan: Box::new(decision.plan.clone()),
+            },
+        });
+        if let Err(detail) = invariants::successors_first(snapshot, &after) {
+            panic!("{detail}\nby {decision:?}");
+        }
         decision
     }
 

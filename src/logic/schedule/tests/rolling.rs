@@ -7,8 +7,8 @@ use crate::duration::{MINUTE, SECOND};
 use crate::model::{
     AllocReport, Allocation, CLIENT_FAILED, CLIENT_RUNNING, Constraint, DEPLOYMENT_CANCELLED,
     DEPLOYMENT_FAILED, DEPLOYMENT_PAUSED, DEPLOYMENT_RUNNING, DEPLOYMENT_SUCCESSFUL, Deployment,
-    DeploymentChange, HealthReport, JOB_SYSTEM, Job, TRIGGER_DEPLOYMENT_WATCHER,
-    TRIGGER_ROLLING_UPDATE, UpdateStrategy,
+    DeploymentChange, DrainStrategy, HealthReport, JOB_SYSTEM, Job, TRIGGER_DEPLOYMENT_WATCHER,
+    TRIGGER_NODE_DRAIN, TRIGGER_ROLLING_UPDATE, UpdateStrategy,
 };
 use crate::state::{Command, Refusal, Reply, Rollout};
 use crate::time::Time;
@@ -678,4 +678,77 @@ fn a_system_job_is_replaced_a_few_nodes_at_a_time() {
     let follow_ups = cluster.store.evals_of_job("agent");
     let follow_ups = follow_ups.filter(|eval| eval.triggered_by == TRIGGER_ROLLING_UPDATE);
     assert_eq!(follow_ups.count(), 2);
+}
+
+#[test]
+fn an_old_one_that_fails_after_its_successors_were_given_up_comes_back_as_it_was() {
+    let web = rolling(&service("web", 2), 1);
+    let mut cluster = rolled_out(3, &web);
+    cluster.run(&image(&web, "bad"));
+    let tried = cluster.unjudged()[0].clone();
+    cluster.fail(&tried);
+    cluster.wait(31);
+    let again = cluster.unjudged()[0].clone();
+    assert_eq!(again.previous_allocation, tried.id);
+    cluster.overdue();
+    assert_eq!(cluster.versions("web"), [0, 0]);
+    let old = cluster
+        .store
+        .alloc(&tried.previous_allocation)
+        .expect("it")
+        .clone();
+    cluster.fail(&old);
+    cluster.settle();
+    assert_eq!(cluster.versions("web"), [0], "it waits its delay");
+    cluster.wait(31);
+    assert_eq!(cluster.versions("web"), [0, 0]);
+}
+
+#[test]
+fn room_that_comes_after_a_first_rollout_has_failed_is_used() {
+    let web = memory(&rolling(&service("web", 2), 1), 3_000);
+    let mut cluster = Cluster::of(1);
+    cluster.run(&web);
+    cluster.overdue();
+    assert_eq!(cluster.deployment("web").status, DEPLOYMENT_FAILED);
+    assert_eq!(cluster.live("web").len(), 1);
+    cluster.join(|_| {});
+    cluster.settle();
+    assert_eq!(cluster.live("web").len(), 2);
+}
+
+#[test]
+fn a_node_that_is_emptied_by_force_keeps_no_old_one() {
+    let web = rolling(&service("web", 1), 1);
+    let mut cluster = rolled_out(2, &web);
+    let old = cluster.only("web");
+    cluster.run(&image(&web, "web:2"));
+    assert_eq!(cluster.live("web").len(), 2);
+    let drain = DrainStrategy {
+        deadline: -1,
+        ..DrainStrategy::default()
+    };
+    cluster.apply(Command::SetNodeDrain {
+        node_id: old.node_id.clone(),
+        drain: Some(drain),
+        eligible: false,
+        complete: false,
+    });
+    let on_node = cluster.live("web").into_iter();
+    let on_node = on_node.filter(|alloc| alloc.node_id == old.node_id);
+    let alloc_ids: Vec<_> = on_node.map(|alloc| alloc.id.clone()).collect();
+    cluster.apply(Command::MigrateAllocs {
+        alloc_ids,
+        trigger: TRIGGER_NODE_DRAIN.into(),
+    });
+    cluster.settle();
+    assert!(
+        cluster
+            .live("web")
+            .iter()
+            .all(|alloc| alloc.node_id != old.node_id)
+    );
+    cluster.all_turn_out();
+    assert_eq!(cluster.versions("web"), [1]);
+    assert_eq!(cluster.deployment("web").status, DEPLOYMENT_SUCCESSFUL);
 }
