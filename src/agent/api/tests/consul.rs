@@ -142,9 +142,9 @@ async fn what_cannot_be_answered_is_refused_with_a_reason() {
             "PUT",
             "/v1/agent/service/register",
             400,
-            "Missing service name over the API",
+            "Missing service name",
         ),
-        ("PUT", "/v1/txn", 501, "transactions"),
+        ("PUT", "/v1/txn", 400, "a list of steps"),
         ("PUT", "/v1/catalog/nodes", 405, "Invalid method: PUT"),
         ("GET", "/v1/bogus", 404, "no such path"),
     ] {
