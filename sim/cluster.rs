@@ -72,21 +72,25 @@ pub struct Cluster<'a> {
     watch: Watch,
 }
 
+fn network<'a>(seed: u64, slowest: Duration) -> turmoil::Sim<'a> {
+    turmoil::Builder::new()
+        .rng_seed(seed)
+        .simulation_duration(Duration::from_secs(3_600))
+        .tick_duration(Duration::from_millis(2))
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(slowest)
+        .tcp_capacity(4_096)
+        .udp_capacity(4_096)
+        .enable_random_order()
+        .build()
+}
+
 impl Cluster<'_> {
     /// Machines named `server-1`, `client-1` and so on.
     pub fn new(seed: u64, size: Size, trace: Trace) -> Self {
         let mut random = SmallRng::seed_from_u64(seed ^ 0x0005_eed0_f7e7_0e75);
         let slowest = Duration::from_millis(random.random_range(2..30));
-        let mut sim = turmoil::Builder::new()
-            .rng_seed(seed)
-            .simulation_duration(Duration::from_secs(3_600))
-            .tick_duration(Duration::from_millis(2))
-            .min_message_latency(Duration::from_millis(1))
-            .max_message_latency(slowest)
-            .tcp_capacity(4_096)
-            .udp_capacity(4_096)
-            .enable_random_order()
-            .build();
+        let mut sim = network(seed, slowest);
         let drawn = quality(&mut random);
         let quality = if size.good_network {
             Quality::default()

@@ -214,7 +214,7 @@ async fn check_all(network: SimNetwork, registry: Registry) {
         for (id, definition) in registry.due() {
             let (network, registry) = (network.clone(), registry.clone());
             tokio::task::spawn_local(async move {
-                let probing = probe(&*network, &definition);
+                let probing = probe(&network, &definition);
                 let within = period(&definition["Timeout"]);
                 let ended = tokio::time::timeout(within, probing).await;
                 let ended = ended.unwrap_or_else(|_| Err("no answer".to_owned()));

@@ -143,7 +143,7 @@ fn add_client(sim: &mut turmoil::Sim<'_>, scene: &Scene) {
                     scene.kill.notified().await;
                     agent.map(drop)
                 };
-                life.run_until(running).await?;
+                life.run_until(Box::pin(running)).await?;
                 drop(life);
                 scene.start.notified().await;
             }

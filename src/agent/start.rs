@@ -118,14 +118,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         view: view.clone(),
     };
     sockets.serve(api, seal);
-    if let Some(consul) = &config.consul
-        && consul.auto_join(config.server.enabled)
-        && !config.dev_mode
-    {
-        let asked = Consul::new(world.clone(), consul);
-        let name = consul.server_service_name.clone();
-        actix_rt::spawn(look_around(asked, name, gossip.clone(), member));
-    }
+    join_through_consul(&world, &config, &gossip, member);
     actix_rt::spawn(follow_servers(gossip.clone(), rpc.clone(), config.clone()));
     let client = config
         .client
@@ -143,6 +136,18 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         view,
         dev_mode,
     })
+}
+
+/// Finds servers in the catalog of the Consul beside this agent.
+fn join_through_consul(world: &World, config: &AgentConfig, gossip: &Gossip, member: Member) {
+    if let Some(consul) = &config.consul
+        && consul.auto_join(config.server.enabled)
+        && !config.dev_mode
+    {
+        let asked = Consul::new(world.clone(), consul);
+        let name = consul.server_service_name.clone();
+        actix_rt::spawn(look_around(asked, name, gossip.clone(), member));
+    }
 }
 
 /// The Consul beside this agent, kept told of what runs here.

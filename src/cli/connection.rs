@@ -38,6 +38,7 @@ pub(super) struct Connection {
 
 /// Nomad's flags for https, which isn't spoken yet: accepted, as they change nothing over http.
 #[derive(Args, Clone, Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "they are the flags' names")]
 struct Tls {
     #[arg(long, hide = true, value_name = "FILE")]
     ca_cert: Option<String>,

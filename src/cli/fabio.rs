@@ -81,11 +81,8 @@ async fn serve(fabio: &Fabio) -> Outcome {
         tracing::info!("{protocol} proxy listening on {address}");
     }
     tracing::info!("admin server listening on {}", running.edge.admin);
-    loop {
-        match signals.next().await {
-            Received::Hangup => tracing::warn!("options are only read at the start: restart it"),
-            Received::Interrupt | Received::Terminate => break,
-        }
+    while let Received::Hangup = signals.next().await {
+        tracing::warn!("options are only read at the start: restart it");
     }
     tracing::info!("ending; once more ends at once");
     tokio::select! {

@@ -138,6 +138,10 @@ fn heeded(answer: Result<Value, ConsulError>) -> Result<Option<Value>, ConsulErr
     }
 }
 
+fn hex(digit: u8) -> char {
+    char::from(b"0123456789ABCDEF"[usize::from(digit & 15)])
+}
+
 /// An id as a part of a path: jobs name tasks and services freely.
 fn escaped(id: &str) -> String {
     let mut path = String::new();
@@ -146,7 +150,7 @@ fn escaped(id: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
                 path.push(char::from(byte));
             }
-            _ => path.push_str(&format!("%{byte:02X}")),
+            _ => path.extend(['%', hex(byte >> 4), hex(byte & 15)]),
         }
     }
     path

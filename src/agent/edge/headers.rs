@@ -324,20 +324,20 @@ mod tests {
     }
 
     fn introduced(lines: &[(&str, &str)]) -> HeaderMap {
-        introduced_by(lines, None, ProxyOptions::default())
+        introduced_by(lines, None, &ProxyOptions::default())
     }
 
     fn introduced_by(
         lines: &[(&str, &str)],
         tls: Option<TlsFacts>,
-        options: ProxyOptions,
+        options: &ProxyOptions,
     ) -> HeaderMap {
         let mut request = hyper::Request::new(());
         *request.headers_mut() = headers(lines);
         let (mut head, ()) = request.into_parts();
         let client = "10.1.2.3:4567".parse().expect("an address");
         let by = "10.0.0.1".parse().ok();
-        Sender::new(client, by, tls, &options).introduce(&mut head);
+        Sender::new(client, by, tls, options).introduce(&mut head);
         head.headers
     }
 
@@ -390,7 +390,7 @@ mod tests {
             ..ProxyOptions::default()
         };
         let host = ("host", "mysite.com");
-        let headers = introduced_by(&[host, ("x-tls", "forged")], Some(tls), options.clone());
+        let headers = introduced_by(&[host, ("x-tls", "forged")], Some(tls), &options);
         for (name, value) in [
             ("x-forwarded-proto", "https"),
             ("x-forwarded-port", "443"),
@@ -404,7 +404,7 @@ mod tests {
         ] {
             assert_eq!(headers[name], value, "{name}");
         }
-        let plain = introduced_by(&[host, ("x-tls", "forged")], None, options);
+        let plain = introduced_by(&[host, ("x-tls", "forged")], None, &options);
         assert!(!plain.contains_key("x-tls"));
     }
 

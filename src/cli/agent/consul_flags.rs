@@ -4,6 +4,7 @@ use anyhow::anyhow;
 use logic::config::{AgentConfig, ConsulConfig};
 
 #[derive(clap::Args, Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "they are the flags' names")]
 pub(super) struct ConsulArgs {
     /// The HTTP address of a Consul to register in and to find servers through
     #[arg(long, value_name = "ADDR")]

@@ -85,6 +85,7 @@ mod tests {
             listeners: text(":9999;proto=http,:9997;proto=tcp"),
             access_target: text("stdout"),
             access_format: text("combined"),
+            ..EdgeArgs::default()
         });
         let set = set.expect("a configuration");
         assert_eq!(set.listeners.len(), 2);

@@ -348,15 +348,11 @@ fn it_registers_itself_and_leaves() {
         consul.offer("web", "urlprefix-/ register=site", backend, "passing");
         let running = beside(&consul).await;
         let (own, site) = ("fabio--1", "site--1");
-        loop {
+        let registered = |id: &str| {
             let store = consul.store.borrow();
-            let registered = |id: &str| {
-                store.registered.contains_key(id) && store.passed.contains(&format!("{id}-ttl"))
-            };
-            if registered(own) && registered(site) {
-                break;
-            }
-            drop(store);
+            store.registered.contains_key(id) && store.passed.contains(&format!("{id}-ttl"))
+        };
+        while !(registered(own) && registered(site)) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let service = consul.store.borrow().registered[own].clone();

@@ -183,6 +183,25 @@ fn happen(cluster: &mut Cluster, event: &Event) {
                     .collect(),
             );
         }
+        Event::Obey => {
+            cluster.obey();
+        }
+        Event::Wait(secs) => cluster.now = Time(cluster.now.0 + i64::from(secs) * SECOND),
+        Event::Collect { older_than } => {
+            let before = Time(cluster.now.0 - i64::from(older_than) * SECOND);
+            cluster.apply(Command::CollectGarbage {
+                evals_before: before,
+                jobs_before: before,
+                nodes_before: Time::NEVER,
+            });
+        }
+        ref event => roll(cluster, event),
+    }
+}
+
+/// What nodes say of allocations, and what is done to deployments.
+fn roll(cluster: &mut Cluster, event: &Event) {
+    match *event {
         Event::Report { alloc, status } => {
             let ids: Vec<_> = cluster.store.allocs().map(|row| row.id.clone()).collect();
             let statuses = [CLIENT_RUNNING, CLIENT_FAILED, CLIENT_COMPLETE];
@@ -213,19 +232,7 @@ fn happen(cluster: &mut Cluster, event: &Event) {
                 prior: None,
             }));
         }
-        Event::Obey => {
-            cluster.obey();
-        }
-        Event::Wait(secs) => cluster.now = Time(cluster.now.0 + i64::from(secs) * SECOND),
-        Event::Collect { older_than } => {
-            let before = Time(cluster.now.0 - i64::from(older_than) * SECOND);
-            cluster.apply(Command::CollectGarbage {
-                evals_before: before,
-                jobs_before: before,
-                nodes_before: Time::NEVER,
-            });
-        }
-        Event::Schedule(_) | Event::HandIn(_) => {}
+        _ => {}
     }
 }
 
