@@ -1,5 +1,7 @@
 //! What differs from run to run, under names that don't: ids, times, addresses, indexes, use.
 
+use std::collections::BTreeMap;
+
 use regex_lite::Regex;
 use serde_json::Value;
 
@@ -82,6 +84,12 @@ pub(crate) fn normal(text: &str, loose: Loose) -> String {
         text = pattern.replace_all(&text, *name).into_owned();
     }
     let mut lines: Vec<String> = Vec::new();
+    // The order of names means nothing in JSON.
+    let whole = serde_json::from_str::<Value>(&in_quotes(&text));
+    if let Ok(json @ (Value::Object(_) | Value::Array(_))) = &whole {
+        lines = fields("", json);
+        text.clear();
+    }
     for line in text.lines() {
         match serde_json::from_str::<Value>(line) {
             Ok(json @ Value::Object(_)) => lines.extend(fields("", &json)),
@@ -114,12 +122,19 @@ fn plain_head(lines: &mut [String]) {
     headers.sort_unstable();
 }
 
-/// JSON on one line, as a line for each value.
+/// Names that took a number's place in JSON are strings.
+fn in_quotes(text: &str) -> String {
+    let bare = Regex::new(r": <(n|port)>").expect("a pattern");
+    bare.replace_all(text, ": \"<$1>\"").into_owned()
+}
+
+/// JSON as a line for each value.
 fn fields(path: &str, json: &Value) -> Vec<String> {
     match json {
         Value::Object(map) if !map.is_empty() => {
-            let inside = map
-                .iter()
+            let sorted: BTreeMap<_, _> = map.iter().collect();
+            let inside = sorted
+                .into_iter()
                 .map(|(name, value)| fields(&format!("{path}.{name}"), value));
             inside.flatten().collect()
         }
