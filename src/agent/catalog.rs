@@ -4,6 +4,7 @@
 //! failure, a new registration of the node, or a minute, they are sent whole, so that the servers'
 //! idea of this node can't stay wrong.
 
+mod messages;
 mod replica;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, MessageResult,
-    ResponseFuture, WrapFuture,
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult, ResponseFuture,
+    WrapFuture,
 };
 use logic::catalog::View;
 use logic::lifecycle::services::Offer;
@@ -25,6 +26,10 @@ use crate::published::{Publisher, Subscriber, publish};
 use crate::rpc::{self, Request, Response, Rpc, Serials};
 use replica::Replica;
 
+pub use messages::{
+    AskBeside, CheckRan, Ending, NodeRegistered, Register, Restored, Serve, Tell, Withdraw,
+};
+
 /// Everything is sent whole this often, whatever happened.
 const ANTI_ENTROPY: Duration = Duration::from_secs(60);
 /// Pause after a failure.
@@ -34,56 +39,6 @@ const OUTPUT_BYTES_MAX: usize = 4_096;
 
 /// Who offers what the agent itself does.
 const AGENT: &str = "agent";
-
-/// A task is up (or its job changed): these are its services. Replaces what `owner` had before;
-/// checks that were there already keep their status.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Serve {
-    pub owner: String,
-    pub offers: Vec<Offer>,
-}
-
-/// A task is down or about to be. Answered when the servers know, or can't be reached.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Withdraw {
-    pub owner: String,
-}
-
-/// Answered when the servers know all that is offered here now, or can't be reached.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Tell;
-
-/// A check was run.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct CheckRan {
-    pub check_id: String,
-    pub status: &'static str,
-    pub output: String,
-}
-
-/// The node registered with the servers (again): they may have forgotten what it offers.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct NodeRegistered;
-
-/// The client has taken up what an earlier run of the agent left running: what is offered here is
-/// complete from now on.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Restored;
-
-/// What is registered at this agent by others than its jobs; replaces what was before. Answered
-/// when the servers know, or can't be reached.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Register {
-    pub services: Vec<ServiceInstance>,
-    pub checks: Vec<Check>,
-}
 
 /// What this node offers, by ids.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,16 +50,6 @@ pub struct Local {
     pub services: BTreeMap<String, ServiceInstance>,
     pub checks: BTreeMap<String, Check>,
 }
-
-/// Whoever runs checks of tasks asks who is to be heard about them, if it isn't themselves.
-#[derive(Debug, Message)]
-#[rtype(result = "Option<Subscriber<Arc<Heard>>>")]
-pub struct AskBeside;
-
-/// The agent ends. Answered when the Consul beside it, if there is one, knows.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Ending;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Rows {
