@@ -125,7 +125,7 @@ impl Holder {
         let clients = self.user.size.client_names();
         let node = clients.get(self.number % clients.len().max(1));
         let mut wanted = json!({ "Node": node, "TTL": "10s" });
-        if self.number % 2 == 0 {
+        if self.number.is_multiple_of(2) {
             wanted["LockDelay"] = json!("0s");
             wanted["NodeChecks"] = json!([]);
         }

@@ -187,7 +187,7 @@ async fn serve(mut listener: Box<dyn Listener>, behaviour: Behaviour) {
                 });
             }
             Behaviour::Edge | Behaviour::Idle | Behaviour::Stubborn | Behaviour::Exits { .. } => {
-                drop(stream)
+                drop(stream);
             }
         }
     }

@@ -1,4 +1,5 @@
-//! An edge that is a program of its own, beside one agent's catalog, which it loses and finds again.
+//! An edge that is a program of its own, beside one agent's catalog, which it loses and finds
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -256,6 +256,7 @@ async fn allocations(name: &str, request: Request) -> Response {
         | Request::ReadIndex
         | Request::TakeOver
         | Request::RemoveServer(_)
+        | Request::RenewSession(_)
         | Request::Health => Response::Refused("not here".to_owned()),
     }
 }

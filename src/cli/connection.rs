@@ -33,13 +33,12 @@ pub(super) struct Connection {
     #[arg(long)]
     no_color: bool,
     #[command(flatten)]
-    tls: Tls,
+    accepted: Accepted,
 }
 
 /// Nomad's flags for https, which isn't spoken yet: accepted, as they change nothing over http.
 #[derive(Args, Clone, Debug, Default)]
-#[expect(clippy::struct_field_names, reason = "they are the flags' names")]
-struct Tls {
+struct Accepted {
     #[arg(long, hide = true, value_name = "FILE")]
     ca_cert: Option<String>,
     #[arg(long, hide = true, value_name = "DIR")]

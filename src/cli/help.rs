@@ -240,7 +240,7 @@ const NOMAD_LATER: [Later; 51] = [
 ];
 
 /// Commands of Consul 1.8 that this build hasn't.
-const CONSUL_LATER: [Later; 20] = [
+const CONSUL_LATER: [Later; 17] = [
     (&["acl"], NONE_OF_THIS),
     (&["config"], NONE_OF_THIS),
     (&["connect"], NONE_OF_THIS),
@@ -249,17 +249,17 @@ const CONSUL_LATER: [Later; 20] = [
     (&["exec"], NONE_OF_THIS),
     (&["intention"], NONE_OF_THIS),
     (&["keyring"], NONE_OF_THIS),
-    (&["leave"], NONE_OF_THIS),
     (&["lock"], NONE_OF_THIS),
     (&["login"], NONE_OF_THIS),
     (&["logout"], NONE_OF_THIS),
-    (&["maint"], NONE_OF_THIS),
-    (&["monitor"], NONE_OF_THIS),
+    (&["monitor"], "the agent writes its log to standard error"),
     (&["operator", "area"], NONE_OF_THIS),
     (&["operator", "autopilot", "set-config"], NONE_OF_THIS),
-    (&["reload"], NONE_OF_THIS),
+    (
+        &["reload"],
+        "restart the agent: tasks, registrations and sessions go on",
+    ),
     (&["rtt"], NONE_OF_THIS),
-    (&["services"], NONE_OF_THIS),
     (&["watch"], NONE_OF_THIS),
 ];
 

@@ -31,7 +31,7 @@ use super::node_drain::NodeDrain;
 use super::operator::OperatorCommand;
 use super::quickstart::{self, QuickstartArgs};
 use super::server::{self, ServerCommand};
-use super::services::{Leave, Maint, Monitor, Reload, ServicesCommand, Validate as ValidateConfig};
+use super::services::{Leave, Maint, ServicesCommand, Validate as ValidateConfig};
 use super::snapshot::SnapshotCommand;
 use super::status::Status;
 use super::system::SystemCommand;
@@ -146,10 +146,6 @@ enum ConsulCommand {
     Maint(Maint),
     Leave(Leave),
     Validate(ValidateConfig),
-    #[command(hide = true)]
-    Reload(Reload),
-    #[command(hide = true)]
-    Monitor(Monitor),
     /// Keys and their values
     #[command(subcommand)]
     Kv(KvCommand),
@@ -349,8 +345,6 @@ impl ConsulCommand {
             Self::Maint(command) => block_on(command.run()),
             Self::Leave(command) => block_on(command.run()),
             Self::Validate(command) => command.run(),
-            Self::Reload(command) => command.run(),
-            Self::Monitor(command) => command.run(),
             Self::Kv(command) => block_on(command.run()),
             Self::Version => {
                 terminal::print(&Program::Consul.version());

@@ -261,29 +261,3 @@ impl Validate {
         Ok(Exit::Done)
     }
 }
-
-/// Refused: an agent reads its configuration when it starts
-#[derive(Args, Debug)]
-pub(super) struct Reload {}
-
-impl Reload {
-    pub(super) fn run(&self) -> Outcome {
-        Err(Failure::new(
-            "a running agent can't read its configuration again yet: restart it; tasks, \
-             registrations and sessions go on",
-        ))
-    }
-}
-
-/// Refused: agents log to their standard output
-#[derive(Args, Debug)]
-pub(super) struct Monitor {}
-
-impl Monitor {
-    pub(super) fn run(&self) -> Outcome {
-        Err(Failure::new(
-            "following an agent's log over its API isn't supported yet: read what it prints, such \
-             as with journalctl",
-        ))
-    }
-}

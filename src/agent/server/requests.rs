@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::{Actor, AsyncContext, Context, Handler, Message, WrapFuture};
 use axum::Router;
 use logic::model::{AllocReport, Node};
-use logic::state::{Command, Reply, Topic};
+use logic::state::{Command, Reply, Store, Topic};
 use ports::{Listener, Random};
 
 use self::conversation::{Answers, Envelope, LIMITS, accept};
@@ -117,15 +117,7 @@ impl Answering {
                 reports,
             } => self.report(proof, serial, reports).await,
             Request::WatchCatalog { after, wait_ms } => {
-                let changed = |index| index > after;
-                let state = &self.server.state;
-                let waiting = state.once(wait(wait_ms), |store| {
-                    changed(store.index_of(Topic::Catalog))
-                });
-                match self.while_led(waiting).await {
-                    Some(store) => Response::Catalog(store.catalog(&self.datacenter)),
-                    None => leaderless(),
-                }
+                self.watch_catalog(after, wait(wait_ms)).await
             }
             Request::RegisterCatalogNode { node } => {
                 self.propose(Command::RegisterCatalogNode { node }).await
@@ -164,6 +156,15 @@ impl Answering {
             Request::Health if self.leads() => self.health().await,
             Request::RenewSession(id) if self.leads() => self.renew(id).await,
             Request::RemoveServer(_) | Request::Health | Request::RenewSession(_) => not_leading(),
+        }
+    }
+
+    async fn watch_catalog(&self, after: u64, wait: Duration) -> Response {
+        let changed = |store: &Store| store.index_of(Topic::Catalog) > after;
+        let waiting = self.server.state.once(wait, changed);
+        match self.while_led(waiting).await {
+            Some(store) => Response::Catalog(store.catalog(&self.datacenter)),
+            None => leaderless(),
         }
     }
 

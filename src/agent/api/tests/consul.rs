@@ -117,7 +117,7 @@ async fn what_cannot_be_answered_is_refused_with_a_reason() {
             "GET",
             "/v1/health/service/web?filter=x",
             400,
-            "isn't supported yet",
+            "an operator is expected after `x`",
         ),
         (
             "GET",
@@ -136,15 +136,15 @@ async fn what_cannot_be_answered_is_refused_with_a_reason() {
             "GET",
             "/v1/agent/checks?filter=x",
             400,
-            "isn't supported yet",
+            "an operator is expected after `x`",
         ),
         (
             "PUT",
             "/v1/agent/service/register",
-            501,
-            "registering services over the API",
+            400,
+            "Missing service name",
         ),
-        ("PUT", "/v1/txn", 501, "transactions"),
+        ("PUT", "/v1/txn", 400, "a list of steps"),
         ("PUT", "/v1/catalog/nodes", 405, "Invalid method: PUT"),
         ("GET", "/v1/bogus", 404, "no such path"),
     ] {
