@@ -265,7 +265,9 @@ fn is_starting(alloc: &AllocStub) -> bool {
 /// Why an allocation's tasks can't be started, if they can't. A task that waits for its next
 /// attempt counts: the first error is the one to look at.
 fn failures(alloc: &AllocStub) -> Vec<String> {
-    if alloc.desired_status == DESIRED_STOP || lost_its_port(alloc) {
+    // One that failed may have been stopped since: its rollout was taken back.
+    let gone = alloc.desired_status == DESIRED_STOP && alloc.client_status != CLIENT_FAILED;
+    if gone || lost_its_port(alloc) {
         return Vec::new();
     }
     let mut reasons = Vec::new();

@@ -1,15 +1,39 @@
 //! Allocations that leave, nodes that are emptied, and an allocation's files.
 
-use logic::model::{NODE_INELIGIBLE, TRIGGER_ALLOC_STOP};
+use logic::model::{
+    AllocReport, CLIENT_RUNNING, NODE_INELIGIBLE, TASK_RUNNING, TRIGGER_ALLOC_STOP, TaskState,
+};
+use logic::state::Command;
+use logic::time::Time;
 use serde_json::{Value, json};
 
 use super::fixture::{Agent, NODE_ID, get, put};
 
 const NO_ID: &str = "00000000-0000-0000-0000-000000000000";
 
+/// It has been healthy for longer than its group asks before it may leave.
+fn runs_since_long(alloc_id: &str) -> Command {
+    let state = TaskState {
+        state: TASK_RUNNING.to_owned(),
+        started_at: Time::from_secs(1_795_525_000),
+        ..TaskState::default()
+    };
+    Command::ReportAllocs {
+        node_id: NODE_ID.to_owned(),
+        serial: 0,
+        reports: vec![AllocReport {
+            alloc_id: alloc_id.to_owned(),
+            client_status: CLIENT_RUNNING.to_owned(),
+            task_states: [("web".to_owned(), state)].into(),
+            ..AllocReport::default()
+        }],
+    }
+}
+
 #[actix::test]
 async fn a_drained_node_shows_how_and_takes_nothing_new() {
     let (agent, alloc) = Agent::with_web().await;
+    agent.propose(runs_since_long(&alloc)).await;
     let path = format!("/v1/node/{NODE_ID}/drain");
     let asked = json!({
         "NodeID": NODE_ID,
