@@ -258,7 +258,7 @@ mod tests {
         recursors = ["8.8.8.8"]
         log_level = "ERR"
         ports { dns = 53 }
-        dns_config { service_ttl { "*" = "5s" } }
+        dns_config { service_ttl = { "*" = "5s" } }
         acl { enabled = true }
         service {
           name = "web"

@@ -137,9 +137,8 @@ impl Client {
                 "can't connect to {}: no such socket: is dockerd running?",
                 self.endpoint
             )),
-            ApiError::IOError { .. }
-            | ApiError::HyperResponseError { .. }
-            | ApiError::HyperLegacyError { .. } => {
+            ApiError::IOError { err } => ContainersError::Unreachable(self.unreachable(err)),
+            ApiError::HyperResponseError { .. } | ApiError::HyperLegacyError { .. } => {
                 ContainersError::Unreachable(self.unreachable(innermost(error)))
             }
             _ => ContainersError::Failed(format!("{what}: {error}")),

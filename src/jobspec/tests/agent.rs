@@ -221,7 +221,7 @@ fn an_edge_that_cant_be_is_refused_with_the_place() {
         (
             "edge {\n proxy_addr = \":9999;proto=udp\"\n}",
             "2:15: listener 1 of \":9999;proto=udp\", \":9999;proto=udp\": proto=udp is unknown; \
-             write http, tcp or tcp+sni",
+             write http, https, tcp, tcp+sni, https+tcp+sni, grpc or grpcs",
         ),
         (
             "edge {\n ports = [1]\n proxy_addr = \":2\"\n}",

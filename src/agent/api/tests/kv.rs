@@ -203,7 +203,6 @@ async fn what_makes_no_sense_is_refused_with_a_reason() {
         ("PUT", "/v1/kv/a?cas", "Invalid cas: a number is expected"),
         ("PUT", "/v1/kv/a?cas=-1", "Invalid cas: `-1`"),
         ("PUT", "/v1/kv/a?acquire=x", "invalid session \"x\""),
-        ("PUT", "/v1/kv/a?release=x", "invalid session \"x\""),
         ("DELETE", "/v1/kv/a?cas=x", "Invalid cas: `x`"),
         ("DELETE", "/v1/kv/a?cas=1&recurse", "Conflicting flags"),
         ("GET", "/v1/kv/a?stale&consistent", "conflicting semantics"),
