@@ -99,13 +99,17 @@ const CONSUL: &str = "Usage: consul <command> [flags] [arguments]
 
     agent        Run a server of the catalog
     catalog      services, nodes, datacenters
+    services     register, deregister
     kv           get, put, delete, export, import
+    maint        Take a node or service out of service for a while
     members      Members of the catalog's cluster
     join         Join agents at addresses
+    leave        Let an agent say goodbye and end
     force-leave  Make a failed agent one that has left
     operator     raft, autopilot: look after the servers
     snapshot     save, restore, inspect
     info         Numbers about an agent
+    validate     Look whether configuration files make sense
     keygen       A key for `encrypt`
     version      The version spoken, and Drover's own
 

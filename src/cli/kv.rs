@@ -108,11 +108,14 @@ pub(super) struct Put {
     /// The data is in base64
     #[arg(long)]
     base64: bool,
-    #[arg(long, hide = true)]
+    /// Write, and hold the key with -session: only if nobody else does
+    #[arg(long, conflicts_with_all = ["release", "cas"])]
     acquire: bool,
-    #[arg(long, hide = true)]
+    /// Write, and let go of the key that -session holds
+    #[arg(long, conflicts_with = "cas")]
     release: bool,
-    #[arg(long, hide = true)]
+    /// For -acquire and -release
+    #[arg(long, value_name = "ID")]
     session: Option<String>,
     #[command(flatten)]
     connection: CatalogConnection,
@@ -280,10 +283,7 @@ impl Get {
 
 impl Put {
     async fn run(self) -> Outcome {
-        if self.acquire || self.release || self.session.is_some() {
-            let text = "Error! Locks need sessions, and sessions aren't supported yet";
-            return Err(Failure::new(text));
-        }
+        let terms = self.terms()?;
         let failed = |why: String| Failure::new(format!("Error! {why}"));
         let mut data = read_data(&self.data, std::io::stdin()).map_err(failed)?;
         if self.base64 {
@@ -291,26 +291,64 @@ impl Put {
                 .decode(data.trim_ascii())
                 .map_err(|error| failed(format!("Cannot base 64 decode data: {error}")))?;
         }
+        let key = &self.key;
+        let path = format!("{}?flags={}{}", path(key), self.flags, terms.parameter);
+        let client = self.connection.client()?;
+        match change(&client, Method::PUT, &path, data).await {
+            Ok(true) => {}
+            Ok(false) => return Err(terms.unmet),
+            Err(error) => return Err(Failure::from(error).during(terms.doing)),
+        }
+        terminal::print(&format!("Success! {}: {key}", terms.done));
+        Ok(Exit::Done)
+    }
+
+    /// On which terms it is written.
+    fn terms(&self) -> Result<Terms, Failure> {
+        let key = &self.key;
+        let lock = if self.acquire { "acquire" } else { "release" };
+        if self.acquire || self.release {
+            let Some(session) = &self.session else {
+                let text = format!("Error! Missing -session (required with -{lock})");
+                return Err(Failure::new(text));
+            };
+            let text = format!("Error! Did not {lock} lock");
+            return Ok(Terms {
+                parameter: format!("&{lock}={}", escaped(session)),
+                doing: text.clone(),
+                unmet: Failure::new(text),
+                done: format!("Lock {lock}d on"),
+            });
+        }
+        if self.session.is_some() {
+            let text = "Error! -session is for -acquire or -release";
+            return Err(Failure::new(text));
+        }
         if self.cas && self.modify_index == 0 {
             return Err(Failure::new("Must specify -modify-index with -cas!"));
         }
-        let key = &self.key;
-        let (cas, doing) = if self.cas {
+        let (parameter, doing) = if self.cas {
             let cas = format!("&cas={}", self.modify_index);
             (cas, format!("Error! Did not write to {key}"))
         } else {
             (String::new(), "Error! Failed writing data".to_owned())
         };
-        let path = format!("{}?flags={}{cas}", path(key), self.flags);
-        let client = self.connection.client()?;
-        match change(&client, Method::PUT, &path, data).await {
-            Ok(true) => {}
-            Ok(false) => return Err(Failure::new("CAS failed").during(doing)),
-            Err(error) => return Err(Failure::from(error).during(doing)),
-        }
-        terminal::print(&format!("Success! Data written to: {key}"));
-        Ok(Exit::Done)
+        Ok(Terms {
+            parameter,
+            unmet: Failure::new("CAS failed").during(doing.clone()),
+            doing,
+            done: "Data written to".to_owned(),
+        })
     }
+}
+
+/// What a write asks for, and what is told of it.
+#[derive(Debug)]
+struct Terms {
+    parameter: String,
+    doing: String,
+    unmet: Failure,
+    done: String,
 }
 
 /// What a command was given to write: as it is, from `@FILE`, or `-` from standard input.

@@ -242,6 +242,10 @@ impl Story<'_> {
         let routes = format!("http://{}/routes", self.at.routes);
         let pages = [
             (site.clone(), "the service, through the proxy"),
+            (
+                format!("http://{}/ui/jobs/hello", self.at.http),
+                "the job, live: what runs, its checks and logs",
+            ),
             (routes, "what the proxy routes where"),
         ];
         self.screen.list("Open in a browser:", &pages);

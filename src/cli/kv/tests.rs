@@ -164,3 +164,42 @@ fn deletions_that_make_no_sense_are_refused() {
     assert_eq!(check("", true, false, 0), Ok(()));
     assert_eq!(check("a", false, true, 1), Ok(()));
 }
+
+fn put(flags: &[&str]) -> Put {
+    #[derive(clap::Parser)]
+    struct Alone {
+        #[command(flatten)]
+        put: Put,
+    }
+    let words = ["put", "a/key", "x"]
+        .into_iter()
+        .chain(flags.iter().copied());
+    <Alone as clap::Parser>::try_parse_from(words)
+        .expect("flags")
+        .put
+}
+
+#[test]
+fn a_lock_is_asked_for_with_its_session() {
+    let lock = put(&["--acquire", "--session", "an id"]).terms();
+    let lock = lock.expect("terms");
+    assert_eq!(lock.parameter, "&acquire=an%20id");
+    assert_eq!(lock.done, "Lock acquired on");
+    assert_eq!(lock.unmet, Failure::new("Error! Did not acquire lock"));
+    let unlock = put(&["--release", "--session", "s"]).terms();
+    assert_eq!(unlock.expect("terms").done, "Lock released on");
+    for (flags, why) in [
+        (
+            &["--acquire"][..],
+            "Error! Missing -session (required with -acquire)",
+        ),
+        (
+            &["--session", "s"],
+            "Error! -session is for -acquire or -release",
+        ),
+        (&["--cas"], "Must specify -modify-index with -cas!"),
+    ] {
+        let refused = put(flags).terms().expect_err("it makes no sense");
+        assert_eq!(refused, Failure::new(why));
+    }
+}
