@@ -1,7 +1,7 @@
 //! `/v1/client/fs/ls|stat|cat|readat/:alloc`: an allocation's files, from this agent's node or
 //! passed through from another.
 
-use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -192,10 +192,13 @@ fn content(asked: Asked, offset: u64, limit: u64) -> Response {
         } = &sending;
         let data = match containers.read_file(alloc_id, path, *offset, max).await {
             Ok(chunk) => chunk.data,
+            // Removed while it was read: that was all there is.
+            Err(ContainersError::Missing(_)) => return None,
+            // The answer breaks off: what came so far isn't the whole file.
             Err(error) => {
-                // Removed while it was read: that was all there is.
-                tracing::debug!(alloc_id, path, %error, "a file ended");
-                return None;
+                let failed = io::Error::other(error.to_string());
+                sending.left = 0;
+                return Some((Err(failed), sending));
             }
         };
         if data.is_empty() {
@@ -203,7 +206,7 @@ fn content(asked: Asked, offset: u64, limit: u64) -> Response {
         }
         sending.offset += data.len() as u64;
         sending.left -= data.len() as u64;
-        Some((Ok::<_, Infallible>(Bytes::from(data)), sending))
+        Some((Ok(Bytes::from(data)), sending))
     });
     let mut response = Response::new(Body::from_stream(pieces));
     response

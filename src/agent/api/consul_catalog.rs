@@ -134,7 +134,7 @@ pub(super) fn has_wanted_tags(query: &Query, service: &ServiceInstance) -> bool 
 /// Whether a node is of this cluster, not of a peer of it, and has every `node-meta=KEY:VALUE` that
 /// the query names.
 pub(super) fn on_wanted_node(query: &Query, node: &CatalogNode) -> bool {
-    !query.has("peer")
+    query.get("peer").is_none()
         && query.all("node-meta").all(|wanted| {
             let (key, value) = wanted.split_once(':').unwrap_or((wanted, ""));
             node.meta.get(key).is_some_and(|own| own == value)

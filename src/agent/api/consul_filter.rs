@@ -13,10 +13,10 @@ const DEPTH_MAX: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filter(Option<Wanted>);
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 enum Wanted {
-    And(Box<Wanted>, Box<Wanted>),
-    Or(Box<Wanted>, Box<Wanted>),
+    All(Vec<Wanted>),
+    Any(Vec<Wanted>),
     Not(Box<Wanted>),
     Is(Selector, Test),
 }
@@ -24,12 +24,12 @@ enum Wanted {
 /// `Node.Meta.key`.
 type Selector = Vec<String>;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 enum Test {
     Equals(String),
     Contains(String),
     Empty,
-    Matches(String),
+    Matches(regex_lite::Regex),
 }
 
 impl Filter {
@@ -114,8 +114,22 @@ fn text(value: &Value) -> String {
 
 fn holds(wanted: &Wanted, row: &Value) -> Result<bool, String> {
     Ok(match wanted {
-        Wanted::And(one, other) => holds(one, row)? && holds(other, row)?,
-        Wanted::Or(one, other) => holds(one, row)? || holds(other, row)?,
+        Wanted::All(parts) => {
+            for part in parts {
+                if !holds(part, row)? {
+                    return Ok(false);
+                }
+            }
+            true
+        }
+        Wanted::Any(parts) => {
+            for part in parts {
+                if holds(part, row)? {
+                    return Ok(true);
+                }
+            }
+            false
+        }
         Wanted::Not(inner) => !holds(inner, row)?,
         Wanted::Is(selector, test) => {
             let found = find_in(row, selector)?;
@@ -123,12 +137,7 @@ fn holds(wanted: &Wanted, row: &Value) -> Result<bool, String> {
                 Test::Empty => found.iter().all(|value| is_empty(value)),
                 Test::Equals(wanted) => found.iter().any(|value| text(value) == *wanted),
                 Test::Contains(wanted) => found.iter().any(|value| contains(value, wanted)),
-                Test::Matches(pattern) => {
-                    let regex = regex_lite::Regex::new(pattern).map_err(|error| {
-                        format!("Failed to compile regular expression: {error}")
-                    })?;
-                    found.iter().any(|value| regex.is_match(&text(value)))
-                }
+                Test::Matches(pattern) => found.iter().any(|value| pattern.is_match(&text(value))),
             }
         }
     })
@@ -270,19 +279,19 @@ impl Parser {
     }
 
     fn any(&mut self, depth: usize) -> Result<Wanted, String> {
-        let mut wanted = self.all(depth)?;
+        let mut parts = vec![self.all(depth)?];
         while self.take("or") {
-            wanted = Wanted::Or(Box::new(wanted), Box::new(self.all(depth)?));
+            parts.push(self.all(depth)?);
         }
-        Ok(wanted)
+        Ok(one_or(parts, Wanted::Any))
     }
 
     fn all(&mut self, depth: usize) -> Result<Wanted, String> {
-        let mut wanted = self.one(depth)?;
+        let mut parts = vec![self.one(depth)?];
         while self.take("and") {
-            wanted = Wanted::And(Box::new(wanted), Box::new(self.one(depth)?));
+            parts.push(self.one(depth)?);
         }
-        Ok(wanted)
+        Ok(one_or(parts, Wanted::All))
     }
 
     fn one(&mut self, depth: usize) -> Result<Wanted, String> {
@@ -345,7 +354,12 @@ impl Parser {
                         Ok(not(negated, is(&selector, Test::Contains(subject))))
                     }
                     "contains" => Ok(not(negated, is(&subject, Test::Contains(self.value()?)))),
-                    "matches" => Ok(not(negated, is(&subject, Test::Matches(self.value()?)))),
+                    "matches" => {
+                        let pattern = regex_lite::Regex::new(&self.value()?).map_err(|error| {
+                            format!("Failed to compile regular expression: {error}")
+                        })?;
+                        Ok(not(negated, is(&subject, Test::Matches(pattern))))
+                    }
                     other => Err(format!(
                         "`{other}` is no operator: ==, !=, in, not in, contains, is empty, matches"
                     )),
@@ -361,6 +375,17 @@ impl Parser {
         match self.next() {
             Some(Word::Plain(text) | Word::Quoted(text)) => Ok(text),
             other => Err(format!("a value is expected, not {other:?}")),
+        }
+    }
+}
+
+/// What stands alone needs no list around it.
+fn one_or(mut parts: Vec<Wanted>, list: fn(Vec<Wanted>) -> Wanted) -> Wanted {
+    match (parts.pop(), parts.is_empty()) {
+        (Some(only), true) => only,
+        (popped, _) => {
+            parts.extend(popped);
+            list(parts)
         }
     }
 }
@@ -409,12 +434,33 @@ mod tests {
     }
 
     #[test]
+    fn an_expression_may_be_long_but_not_deep() {
+        let row = json!({ "a": "b" });
+        let on_a_small_stack = std::thread::Builder::new().stack_size(256 << 10);
+        let looking = on_a_small_stack.spawn(move || {
+            for (word, last, holds_at) in [("or", "a == b", true), ("and", "a != b", false)] {
+                let other = if holds_at { "a != b" } else { "a == b" };
+                let text = format!("{}{last}", format!("{other} {word} ").repeat(20_000));
+                let wanted = parse(&text).expect("it parses");
+                assert_eq!(holds(&wanted, &row), Ok(holds_at));
+            }
+        });
+        looking
+            .expect("a thread")
+            .join()
+            .expect("its stack suffices");
+        let deep = "not ".repeat(DEPTH_MAX + 2) + "a == b";
+        assert!(parse(&deep).is_err());
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for text in [
             "",
             "a",
             "a ==",
             "a = b",
+            "a matches `(`",
             "(a == b",
             "a == \"b",
             "a == b c",

@@ -101,11 +101,11 @@ async fn checks_where(
     query: &Query,
     wanted: impl Fn(&Check) -> bool,
 ) -> Result<Response, Failure> {
-    let by_meta = query.has("node-meta");
+    let by_node = query.has("node-meta") || query.get("peer").is_some();
     query::consul(api, query, index, |store| {
         let checks = store.checks().filter(|check| {
             let node = || store.catalog_nodes().find(|node| node.node == check.node);
-            wanted(check) && (!by_meta || node().is_some_and(|node| on_wanted_node(query, node)))
+            wanted(check) && (!by_node || node().is_some_and(|node| on_wanted_node(query, node)))
         });
         Ok(checks.map(|check| consul_json::check(check)).collect())
     })

@@ -145,7 +145,7 @@ pub(super) async fn health_by_id(
     Ok(answer(&query, &status, &body))
 }
 
-/// The best of its instances here counts least: all of them are told, and the worst status.
+/// All of its instances here, and the worst status among them: all of them are told, and the worst status.
 pub(super) async fn health_by_name(
     State(api): State<Api>,
     Path(name): Path<String>,

@@ -191,7 +191,8 @@ pub(super) async fn renew(
         return Err(gone());
     }
     // It is there, whether or not this server has heard of it yet.
-    query.current(server).await?;
+    let caught_up = server.linearize().await;
+    caught_up.map_err(|why| Failure::no_leader(&why))?;
     let state = server.state.now();
     let session = state.session(&id).ok_or_else(gone)?;
     Ok(query.json(&[shown(session)]).into_response())

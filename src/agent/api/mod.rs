@@ -326,13 +326,13 @@ const NOMAD_LATER: [(&str, &str); 12] = [
     ("/v1/agent/keyring/{*rest}", "gossip keys"),
     (
         "/v1/client/allocation/{id}/{*rest}",
-        "acting on an allocation over the API",
+        "restarting, signalling or entering an allocation over the API",
     ),
     (
         "/v1/client/fs/stream/{id}",
         "following an allocation's file",
     ),
-    ("/v1/client/gc", "garbage collection on demand"),
+    ("/v1/client/gc", "garbage collection on one client"),
     (
         "/v1/deployment/unblock/{id}",
         "deployments over several regions",

@@ -149,7 +149,7 @@ impl Answering {
             Request::TakeOver => self
                 .ask(TakeOver)
                 .await
-                .map_or(Response::Done, |()| Response::Done),
+                .map_or_else(stopping, |()| Response::Done),
             Request::RemoveServer(id) if self.leads() => {
                 done(Some(self.server.remove_peer(&id).await))
             }

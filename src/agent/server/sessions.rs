@@ -104,10 +104,11 @@ impl Sessions {
         let command = Command::ExpireSession { id: id.clone() };
         let ending = self.consensus.send(ProposeAsLeader(command));
         ctx.spawn(ending.into_actor(self).map(move |ended, sessions, _| {
-            if !matches!(ended, Ok(Ok(_))) && sessions.leads {
+            let failed = !matches!(ended, Ok(Ok(_)));
+            // Led anew since, it has a whole lease, which is none of this attempt's business.
+            if failed && let Some(held @ Lease::Over) = sessions.leases.get_mut(&id) {
                 // Perhaps it has ended all the same: it isn't renewed, but ended again.
-                let now = sessions.world.clock.monotonic();
-                sessions.leases.insert(id, Lease::Until(now));
+                *held = Lease::Until(sessions.world.clock.monotonic());
             }
         }));
     }
