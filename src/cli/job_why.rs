@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use logic::model::{AllocMetric, DESIRED_STOP, JOB_SYSTEM, Job, NODE_INELIGIBLE, NODE_READY};
+use logic::schedule::feasible::asks_for;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -166,7 +167,7 @@ impl Facts {
             Some("it is being drained".to_owned())
         } else if node.scheduling_eligibility == NODE_INELIGIBLE {
             Some("it takes no new allocations, as it is ineligible".to_owned())
-        } else if self.job.datacenters.iter().all(|asked| asked != datacenter) {
+        } else if !asks_for(&self.job, datacenter) {
             let asked = self.job.datacenters.join(", ");
             Some(format!(
                 "it is in datacenter \"{datacenter}\", the job asks for {asked}"
@@ -201,7 +202,7 @@ mod tests {
     fn job() -> Job {
         Job {
             id: "big".to_owned(),
-            datacenters: vec!["dc1".to_owned()],
+            datacenters: vec!["dc*".to_owned()],
             task_groups: vec![TaskGroup {
                 name: "big".to_owned(),
                 count: Some(3),

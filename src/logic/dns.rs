@@ -422,8 +422,7 @@ fn reversed(labels: &[String]) -> Option<IpAddr> {
     }
     match (kind.as_str(), digits.len()) {
         ("in-addr", 4) => {
-            let mut octets = digits.iter().map(String::as_str).rev().collect::<Vec<_>>();
-            octets.truncate(4);
+            let octets: Vec<_> = digits.iter().map(String::as_str).rev().collect();
             octets.join(".").parse().ok()
         }
         ("ip6", 32) => {

@@ -23,9 +23,8 @@ pub fn client_hello(data: &[u8]) {
     }
     match (&read, &piecewise) {
         (Ok(Some(hello)), Ok(Some(again))) => assert_eq!(hello, again),
-        (Err(_), Err(_)) | (Ok(None), Ok(None)) => {}
         // Pieces may end at the hello, before what is wrong; or at a limit that only all reach.
-        (Err(_), Ok(_)) | (Ok(_), Err(_)) => assert!(taken <= data.len()),
+        (Err(_), _) | (_, Err(_)) | (Ok(None), Ok(None)) => {}
         (read, piecewise) => panic!("whole {read:?}, in pieces {piecewise:?}"),
     }
     assert_eq!(pieces.received(), &data[..taken]);
@@ -51,7 +50,7 @@ fn table(commands: &str, matcher: Matcher) -> Table {
     Table::build(&View::default(), &rules, &overrides)
 }
 
-/// A table's own commands make the same table; every line is obeyed or told.
+/// Every line is obeyed or told.
 pub fn route_commands(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let made = table(&text, Matcher::Prefix);

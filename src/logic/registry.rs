@@ -104,9 +104,10 @@ impl Registry {
             return;
         };
         let clocks = self.clocks.entry(id.to_owned()).or_default();
-        if let CheckWay::Ttl(ttl) = check.way {
-            clocks.due = Some(now + to_std(ttl));
-        }
+        clocks.due = match check.way {
+            CheckWay::Ttl(ttl) => Some(now + to_std(ttl)),
+            _ => None,
+        };
         if check.status == CHECK_CRITICAL {
             clocks.critical_since.get_or_insert(now);
         } else {

@@ -45,6 +45,7 @@ use Kind::{Number, Switch, Text, Time};
 
 const FLUSHED: Handling = Harmless("answers are always passed on at once");
 const METRICS: Handling = Harmless("metrics are at /metrics of the UI's port, for Prometheus");
+const ROUTES_LOGGED: &str = "each route that comes or goes is logged in a line";
 const TRACING: Handling = Harmless("spans aren't collected");
 const PROFILE: Handling = Harmless("there is no profiler inside");
 const NO_GO: Handling = Harmless("there is no Go runtime inside");
@@ -101,15 +102,10 @@ pub const KNOWN: &[Known] = &[
     known("proxy.writetimeout", Time, "0s", Used),
     known("proxy.flushinterval", Time, "1s", FLUSHED),
     known("proxy.globalflushinterval", Time, "0s", FLUSHED),
-    known(
-        "proxy.log.routes",
-        Text,
-        "",
-        Harmless("log.routes.format is its new name"),
-    ),
+    known("proxy.log.routes", Text, "", Harmless(ROUTES_LOGGED)),
     known("log.access.format", Text, "common", Used),
     known("log.access.target", Text, "", Used),
-    known("log.routes.format", Text, "delta", Used),
+    known("log.routes.format", Text, "delta", Harmless(ROUTES_LOGGED)),
     known("log.level", Text, "INFO", Used),
     known("metrics.target", Text, "", METRICS),
     known(
@@ -187,7 +183,7 @@ pub const KNOWN: &[Known] = &[
         "registry.consul.register.checkTLSSkipVerify",
         Switch,
         "false",
-        Used,
+        Harmless("it is checked over http"),
     ),
     known(
         "registry.consul.register.checkDeregisterCriticalServiceAfter",

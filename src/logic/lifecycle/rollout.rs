@@ -77,7 +77,7 @@ impl Watch {
                 return Verdict::Healthy;
             }
             // It may take as long as it takes once it is well, unless that ends too late.
-            if at <= self.deadline || now < self.deadline {
+            if now < self.deadline {
                 return Verdict::Wait(at.min(self.deadline));
             }
         } else {

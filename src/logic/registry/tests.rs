@@ -164,19 +164,32 @@ fn maintenance_is_a_check_that_fails() {
     );
 }
 
-#[test]
-fn what_is_unknown_is_refused() {
-    let mut registry = registry();
-    let nobody = |_: &str| false;
-    let http = CheckWay::Http {
+fn by_http() -> CheckWay {
+    CheckWay::Http {
         url: "http://10.0.0.1:80/".into(),
         method: String::new(),
         headers: Vec::new(),
         body: String::new(),
         tls_skip_verify: false,
         tls_server_name: String::new(),
-    };
-    let http = check("http", "web", http);
+    }
+}
+
+#[test]
+fn a_check_that_is_run_from_now_on_has_no_ttl_any_more() {
+    let mut registry = registry();
+    let http = check("ttl", "web", by_http());
+    registry.register_check(http, |_| false, at(1)).unwrap();
+    assert!(registry.note("ttl", CHECK_PASSING, String::new(), at(2)));
+    assert!(!registry.tick(at(20)));
+    assert_eq!(statuses(&registry), [is("ttl", CHECK_PASSING)]);
+}
+
+#[test]
+fn what_is_unknown_is_refused() {
+    let mut registry = registry();
+    let nobody = |_: &str| false;
+    let http = check("http", "web", by_http());
     registry.register_check(http, nobody, at(1)).unwrap();
     let say = |registry: &mut Registry, id| registry.say(id, CHECK_PASSING, String::new(), at(1));
     assert_eq!(

@@ -52,7 +52,14 @@ impl Block {
         if bits > width {
             return Err(wrong());
         }
-        Ok(Self { base, bits })
+        // As addresses are looked at: IPv4 within IPv6 is IPv4.
+        match (base, base.to_canonical(), bits) {
+            (IpAddr::V6(_), base @ IpAddr::V4(_), 96..) => Ok(Self {
+                base,
+                bits: bits - 96,
+            }),
+            _ => Ok(Self { base, bits }),
+        }
     }
 
     fn contains(self, address: IpAddr) -> bool {
@@ -88,6 +95,9 @@ mod tests {
             ("deny", "ip:10.0.0.0/8", "11.1.2.3", true),
             ("deny", "ip:fe80:1234::/100", "fe80:1234::beef", false),
             ("deny", "ip:::/0", "2001:db8::1", false),
+            ("deny", "ip:::ffff:10.0.0.1", "10.0.0.1", false),
+            ("allow", "ip:::ffff:10.0.0.0/104", "10.9.9.9", true),
+            ("allow", "ip:::ffff:10.0.0.0/104", "11.9.9.9", false),
         ] {
             let access = Access::parse(name, value).expect(value);
             let address = address.parse().expect("an address");

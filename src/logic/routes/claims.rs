@@ -59,8 +59,10 @@ pub fn claimed<'j>(
 }
 
 fn claims<'j>(job: &'j Job, tag_prefix: &'j str) -> impl Iterator<Item = Claim> + 'j {
-    let tasks = job.task_groups.iter().flat_map(|group| &group.tasks);
-    let services = tasks.flat_map(|task| &task.services);
+    let services = job.task_groups.iter().flat_map(|group| {
+        let of_tasks = group.tasks.iter().flat_map(|task| &task.services);
+        group.services.iter().chain(of_tasks)
+    });
     services.flat_map(move |service| of_tags(&service.name, &service.tags, tag_prefix))
 }
 
@@ -171,6 +173,24 @@ mod tests {
                     ("theirs", "shop")
                 );
             }
+        }
+    }
+
+    #[test]
+    fn services_of_groups_have_routes_too() {
+        let of_group = |mut job: Job| {
+            let group = &mut job.task_groups[0];
+            group.services = std::mem::take(&mut group.tasks[0].services);
+            job
+        };
+        let theirs = job("theirs", "web", "mysite.com/");
+        let ours = job("ours", "shop", "mysite.com/");
+        for (theirs, ours) in [
+            (of_group(theirs.clone()), ours.clone()),
+            (theirs, of_group(ours)),
+        ] {
+            let claimed = claimed(&ours, [&theirs].into_iter(), "urlprefix-");
+            assert_eq!(claimed.expect("it is taken").other_service, "web");
         }
     }
 

@@ -44,9 +44,12 @@ impl fmt::Display for Reason {
 
 /// Whether the job may run in the node's datacenter. `*` in a name stands for anything.
 pub fn in_datacenter(job: &Job, node: &Node) -> bool {
-    job.datacenters
-        .iter()
-        .any(|pattern| glob(pattern, &node.datacenter))
+    asks_for(job, &node.datacenter)
+}
+
+pub fn asks_for(job: &Job, datacenter: &str) -> bool {
+    let mut patterns = job.datacenters.iter();
+    patterns.any(|pattern| glob(pattern, datacenter))
 }
 
 fn glob(pattern: &str, text: &str) -> bool {

@@ -173,8 +173,14 @@ impl Store {
         self.put_deployment(deployment, now);
     }
 
-    /// What follows from health that became known: the rollout goes on, or has failed.
-    pub(super) fn follow_health(&mut self, alloc_ids: &BTreeSet<String>, now: &mut Applying) {
+    /// What follows from health that became known: the rollout goes on, or has failed; the version
+    /// that a job went back to.
+    pub(super) fn follow_health(
+        &mut self,
+        alloc_ids: &BTreeSet<String>,
+        now: &mut Applying,
+    ) -> Option<u64> {
+        let mut reverted_to = None;
         let mut moved: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for id in alloc_ids {
             if let Some(alloc) = self.allocs.get(id) {
@@ -199,12 +205,14 @@ impl Store {
                 })
                 .collect();
             if !fatal.is_empty() {
-                self.fail_deployment(&deployment, described::UNHEALTHY, Some(&fatal), now);
+                let why = described::UNHEALTHY;
+                reverted_to = self.fail_deployment(&deployment, why, Some(&fatal), now);
             } else if deployment.running() && self.promotes_itself(&deployment) {
                 self.promote(&deployment, &[], now);
             }
             self.evaluate_deployment(&deployment, now);
         }
+        reverted_to
     }
 
     pub(super) fn promotes_itself(&self, deployment: &Deployment) -> bool {

@@ -175,8 +175,8 @@ impl Store {
             moved.insert(alloc.id.clone());
             self.put_alloc(alloc, false, now);
         }
-        self.follow_health(&moved, now);
-        Ok(self.changed_deployment(&deployment.id, None, now))
+        let reverted_to = self.follow_health(&moved, now);
+        Ok(self.changed_deployment(&deployment.id, reverted_to, now))
     }
 }
 

@@ -619,6 +619,39 @@ fn a_user_may_say_what_is_healthy() {
 }
 
 #[test]
+fn whoever_says_that_it_fails_hears_what_it_went_back_to() {
+    let web = updated(&service("web", 1), |update| {
+        update.health_check = "manual".into();
+        update.auto_revert = true;
+        update.progress_deadline = 0;
+    });
+    let mut cluster = Cluster::of(1);
+    cluster.run(&web);
+    let said = |cluster: &mut Cluster, healthy: bool| {
+        let live = cluster.live("web");
+        let id = vec![
+            live.iter()
+                .max_by_key(|alloc| alloc.create_index)
+                .unwrap()
+                .id
+                .clone(),
+        ];
+        let (healthy, unhealthy) = if healthy {
+            (id, Vec::new())
+        } else {
+            (Vec::new(), id)
+        };
+        cluster.change("web", DeploymentChange::SetHealth { healthy, unhealthy })
+    };
+    said(&mut cluster, true).unwrap();
+    cluster.run(&image(&web, "bad:1"));
+    let Ok(Reply::DeploymentChanged { reverted_to, .. }) = said(&mut cluster, false) else {
+        panic!("it was refused");
+    };
+    assert_eq!(reverted_to, Some(0));
+}
+
+#[test]
 fn the_stable_version_outlives_the_others() {
     let web = rolling(&service("web", 1), 1);
     let mut cluster = rolled_out(1, &web);
