@@ -10,7 +10,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use ports::{Asked, Stream};
-use rustix::io::Errno;
+use rustix::io::retry_on_intr;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -110,30 +110,24 @@ async fn through_a_pipe(from: &TcpStream, to: &TcpStream) -> Result<()> {
             let gone = to
                 .async_io(Interest::WRITABLE, || emptied(&output, to, left))
                 .await?;
-            left -= gone.min(left);
+            left -= gone;
         }
     }
 }
 
 fn moved(from: &TcpStream, into: &OwnedFd, most: usize) -> Result<usize> {
     let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-    splice(from.as_fd(), None, into, None, most, flags).map_err(or_again)
+    let moved = retry_on_intr(|| splice(from.as_fd(), None, into, None, most, flags));
+    Ok(moved?)
 }
 
 fn emptied(from: &OwnedFd, to: &TcpStream, most: usize) -> Result<usize> {
     let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-    let gone = splice(from, None, to.as_fd(), None, most, flags).map_err(or_again)?;
+    let gone = retry_on_intr(|| splice(from, None, to.as_fd(), None, most, flags))?;
     if gone == 0 {
         return Err(Error::from(ErrorKind::WriteZero));
     }
     Ok(gone)
-}
-
-fn or_again(error: Errno) -> Error {
-    if error == Errno::INTR {
-        return Error::from(ErrorKind::WouldBlock);
-    }
-    error.into()
 }
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ impl Certificates {
         protocol: EdgeProtocol,
     ) -> Result<Self, String> {
         let pems = read(world, &tls.source).await;
+        // What couldn't be read yet, or changes from now on, is loaded by `follow`.
+        let known = pems.as_ref().ok().cloned();
         let keys = match (&tls.source.kind, pems) {
             (CertKind::Consul { .. }, Err(why)) => {
                 tracing::warn!(source = tls.source.name, why, "no certificates yet");
@@ -74,7 +76,7 @@ impl Certificates {
                 biased;
                 // Ends only with an error: nothing is ever sent.
                 _ = ended.changed() => {}
-                () = follow(world, source, resolver) => {}
+                () = follow(world, source, resolver, known) => {}
             }
         });
         Ok(Self {
@@ -170,8 +172,12 @@ impl ResolvesServerCert for Resolver {
 }
 
 /// Reads again and again; what can't be read leaves the certificates as they are.
-async fn follow(world: World, source: CertSource, resolver: Arc<Resolver>) {
-    let mut known: Option<Vec<Pair>> = read(&world, &source).await.ok();
+async fn follow(
+    world: World,
+    source: CertSource,
+    resolver: Arc<Resolver>,
+    mut known: Option<Vec<Pair>>,
+) {
     let mut told = None;
     loop {
         tokio::time::sleep(source.refresh).await;

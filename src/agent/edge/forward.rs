@@ -96,8 +96,11 @@ impl Forwarder {
                     "the upstreams of this route answer gRPC calls only, over HTTP/2",
                 );
             };
-            let forwarded_for = headers::forwarded_for(request.headers());
-            if !target.admits(self.from.ip(), forwarded_for) {
+            let admits = || {
+                let forwarded_for = headers::forwarded_for(request.headers());
+                target.admits(self.from.ip(), forwarded_for)
+            };
+            if target.access.is_some() && !admits() {
                 tracing::info!(from = %self.from, service = target.service, "access denied");
                 return self.say(StatusCode::FORBIDDEN, "access denied");
             }
@@ -222,7 +225,8 @@ impl Forwarder {
             if idle_too && let Some(lease) = worker.pool.take(target) {
                 return Ok((lease, target));
             }
-            match worker.pool.connect(target).await {
+            // Seldom needed, and large: it isn't to be a part of each request's future.
+            match Box::pin(worker.pool.connect(target)).await {
                 Ok(lease) => return Ok((lease, target)),
                 Err(error) => {
                     let other = worker.instead_of(route, target).filter(|_| left > 0);
@@ -407,13 +411,12 @@ impl Asked {
             (None, None) if request.version() < Version::HTTP_11 => HeaderValue::from_static(""),
             (None, None) => return Err("no Host header"),
         };
-        let host = host_header
-            .to_str()
-            .map_err(|_| "the Host header isn't text")?;
+        let host = host_header.to_str();
+        let host = host.map_err(|_| "the Host header isn't text")?.to_owned();
         Ok(Self {
-            host: host.to_owned(),
+            host,
             uri: uri.clone(),
-            host_header: host_header.clone(),
+            host_header,
         })
     }
 
@@ -469,9 +472,11 @@ impl Asked {
 
 /// Whether it is a gRPC call.
 fn is_call(request: &Request<Incoming>) -> bool {
+    if request.version() != Version::HTTP_2 {
+        return false;
+    }
     let kind = request.headers().get(CONTENT_TYPE);
-    let grpc = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/grpc");
-    request.version() == Version::HTTP_2 && kind.is_some_and(grpc)
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The same request once more, if asking twice is as good as asking once.

@@ -2,10 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::{Request, Response};
@@ -32,13 +34,15 @@ pub(super) enum Sender {
 }
 
 impl Sender {
-    pub(super) async fn send(
+    /// Sends at once; only the answer has to be waited for.
+    pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<>
+    {
         match self {
-            Self::One(sender) => sender.try_send_request(request).await,
-            Self::Many(sender) => sender.try_send_request(request).await,
+            Self::One(sender) => Either::Left(sender.try_send_request(request)),
+            Self::Many(sender) => Either::Right(sender.try_send_request(request)),
         }
     }
 

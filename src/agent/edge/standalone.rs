@@ -64,14 +64,21 @@ impl Drop for Standalone {
 struct Sinks {
     catalog: Publisher<Arc<View>>,
     overrides: Publisher<Arc<Overrides>>,
+    /// What was published at the start.
+    first: Arc<Overrides>,
 }
 
 /// Binds all ports and begins to serve; the catalog may come later. Must be called where local
 /// tasks can be spawned.
 pub async fn start(world: &World, fabio: &Fabio) -> Result<Standalone, Failure> {
     let (catalog, view) = publish(Arc::<View>::default());
-    let (overrides, overridden) = publish(Arc::new(first_overrides(world, &fabio.registry)?));
-    let sinks = Sinks { catalog, overrides };
+    let first = Arc::new(first_overrides(world, &fabio.registry)?);
+    let (overrides, overridden) = publish(Arc::clone(&first));
+    let sinks = Sinks {
+        catalog,
+        overrides,
+        first,
+    };
     let mut source = Source {
         view,
         overrides: overridden,
@@ -165,7 +172,11 @@ fn following(
     consul: Option<(Consul, &ConsulRegistry)>,
     sinks: Sinks,
 ) -> JoinHandle<()> {
-    let Sinks { catalog, overrides } = sinks;
+    let Sinks {
+        catalog,
+        overrides,
+        first,
+    } = sinks;
     if let Some((consul, registry)) = consul {
         let prefix = fabio.edge.tag_prefix.clone();
         let clock = world.clock.clone();
@@ -181,9 +192,9 @@ fn following(
             path,
             no_route_path,
         } = registry
-            && let Ok(known) = read_files(&world, &path, &no_route_path)
         {
-            follow_files(world, path, no_route_path, known, overrides).await;
+            let first = Arc::unwrap_or_clone(first);
+            follow_files(world, path, no_route_path, first, overrides).await;
         } else {
             std::future::pending::<()>().await;
         }

@@ -247,13 +247,19 @@ impl Worker {
             return self.begin_plain(stream, from);
         };
         let worker = self.clone();
+        let watched = worker.admit();
         tokio::task::spawn_local(async move {
             let mut stream = stream;
-            let told = timeout(within, proxy_header::read(&mut stream)).await;
+            let reading = timeout(within, proxy_header::read(&mut stream));
+            let told = watched.until_cut(reading).await;
+            drop(watched);
             match told {
-                Ok(Ok(client)) => worker.begin_plain(stream, client.unwrap_or(from)),
-                Ok(Err(why)) => tracing::debug!(%from, why, "a connection without a PROXY header"),
-                Err(_) => tracing::debug!(%from, "a PROXY header didn't come in time"),
+                Some(Ok(Ok(client))) => worker.begin_plain(stream, client.unwrap_or(from)),
+                Some(Ok(Err(why))) => {
+                    tracing::debug!(%from, why, "a connection without a PROXY header");
+                }
+                Some(Err(_)) => tracing::debug!(%from, "a PROXY header didn't come in time"),
+                None => {}
             }
         });
     }
@@ -273,9 +279,9 @@ impl Worker {
                         worker.begin_tls(stream, from).await;
                     }
                 }
-                EdgeProtocol::Grpc => http2::serve(worker, stream, from, None).await,
+                EdgeProtocol::Grpc => Box::pin(http2::serve(worker, stream, from, None)).await,
                 EdgeProtocol::Https | EdgeProtocol::Tcp | EdgeProtocol::Grpcs => {
-                    worker.begin_tls(stream, from).await;
+                    Box::pin(worker.begin_tls(stream, from)).await;
                 }
             }
         };
