@@ -17,7 +17,7 @@ use logic::state::Command;
 use serde_json::{Value, json};
 use tower_service::Service;
 
-use super::fixture::{Agent, Answer, NODE, NODE_ID, check_web, get, put, request, web_job};
+use super::fixture::{Agent, Answer, NODE, NODE_ID, answer, check_web, get, put, request, web_job};
 use super::passing_on::{RPC, open};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -461,6 +461,26 @@ async fn a_page_hears_of_changes_and_only_of_its_parts_that_changed() {
         .map(|part| &part[0])
         .collect();
     assert_eq!(ids, ["head", "list"], "the commands are the same");
+}
+
+#[actix::test]
+async fn a_page_hears_that_what_it_shows_is_gone() {
+    let agent = Agent::server().await;
+    put(&agent.nomad, "/v1/jobs", &job("gone", 10)).await;
+    let mut events = Events::of_page(&agent, "/ui/jobs/gone").await;
+    let purge = request("DELETE", "/v1/job/gone?purge=true", "");
+    answer(&agent.nomad, purge).await;
+    let news = loop {
+        let news = events.next("parts").await.unwrap();
+        if news["title"] == "Not found" {
+            break news;
+        }
+    };
+    assert_eq!(
+        news["ids"],
+        json!(["head"]),
+        "it has no other parts: {news}"
+    );
 }
 
 #[actix::test]

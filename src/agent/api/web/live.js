@@ -79,7 +79,10 @@
 
   const onParts = (news) => {
     say("live", "live");
-    reloadIfOther(news.build);
+    const ids = Array.from(document.querySelectorAll("main > .part"), (part) => part.id);
+    const same = ids.join() === news.ids.map((id) => `part-${id}`).join();
+    // A page of another build has other parts and looks; so has one whose thing is gone.
+    if ((news.build && news.build !== root.dataset.build) || !same) reload();
     document.title = `${news.title} · Drover`;
     for (const [id, html] of news.parts) {
       const part = document.getElementById(`part-${id}`);
@@ -91,9 +94,7 @@
     tellTimes();
   };
 
-  // A page of another build has other parts and looks.
-  const reloadIfOther = (build) => {
-    if (!build || build === root.dataset.build) return;
+  const reload = () => {
     const last = Number(sessionStorage.getItem("reloaded") || 0);
     if (Date.now() - last < 60000) return;
     sessionStorage.setItem("reloaded", String(Date.now()));
@@ -142,10 +143,6 @@
     on("parts", onParts);
     on("output", onOutput);
     on("trouble", (text) => say("lost", text));
-    on("end", (text) => {
-      say("ended", text);
-      close();
-    });
     source.onerror = () => {
       say("lost", "not live: connecting again");
       close();

@@ -24,7 +24,7 @@ use super::{Web, look, measure, output, rendered};
 /// Streams of one port that are open at the same time.
 const STREAMS_MAX: usize = 256;
 /// A stream doesn't last longer: the page opens another, and nobody keeps one by mistake.
-const LASTS: Duration = Duration::from_secs(3_600);
+pub(super) const LASTS: Duration = Duration::from_secs(3_600);
 /// A page isn't told of changes more often.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long changes that come together are waited for.
@@ -213,7 +213,14 @@ impl Following {
         if parts.is_empty() {
             return alive();
         }
-        let told = json!({ "title": page.title, "build": page.build, "parts": parts });
+        // Where the thing is gone, the page has other parts.
+        let ids: Vec<_> = page.parts.iter().map(|(id, _)| id).collect();
+        let told = json!({
+            "title": page.title,
+            "build": page.build,
+            "ids": ids,
+            "parts": parts,
+        });
         self.sent.extend(parts);
         event("parts", Some(&page.stamp), &told)
     }

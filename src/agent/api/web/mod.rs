@@ -100,9 +100,11 @@ impl Web {
 
     async fn page(&self, server: &Server, asked: &Asked) -> Result<Response, Failure> {
         let mut seen = look(&self.api, server);
-        if shown(&seen, asked).status == StatusCode::NOT_FOUND && server.linearize().await.is_ok() {
+        let mut page = shown(&seen, asked);
+        if page.status == StatusCode::NOT_FOUND && server.linearize().await.is_ok() {
             // Another server may have been told of it a moment ago.
             seen = look(&self.api, server);
+            page = shown(&seen, asked);
         }
         if let Some(place) = elsewhere(&seen, asked) {
             return Ok(Redirect::temporary(&place.href()).into_response());
@@ -111,7 +113,10 @@ impl Web {
             return Ok(self.logs(&seen, asked, alloc, task).await);
         }
         seen.usage = measure::usage(&self.api, &seen, &asked.place).await;
-        Ok(document(&seen, asked, &shown(&seen, asked)))
+        if seen.usage.is_some() {
+            page = shown(&seen, asked);
+        }
+        Ok(document(&seen, asked, &page))
     }
 
     async fn logs(&self, seen: &Seen, asked: &Asked, alloc: &str, task: &str) -> Response {
@@ -121,7 +126,7 @@ impl Web {
         let live = page::live_address(asked, &so_far.end.to_string());
         respond(
             page.status,
-            &page::document(seen, asked, &page, &live).into_string(),
+            page::document(seen, asked, &page, &live).into_string(),
         )
     }
 
@@ -184,7 +189,7 @@ fn plain_page(api: &Api, asked: &Asked, page: &Page) -> Response {
     };
     respond(
         page.status,
-        &page::document(&seen, asked, page, "").into_string(),
+        page::document(&seen, asked, page, "").into_string(),
     )
 }
 
@@ -196,12 +201,12 @@ fn document(seen: &Seen, asked: &Asked, page: &Page) -> Response {
     };
     respond(
         page.status,
-        &page::document(seen, asked, page, &live).into_string(),
+        page::document(seen, asked, page, &live).into_string(),
     )
 }
 
-fn respond(status: StatusCode, html: &str) -> Response {
-    let mut response = (status, Html(html.to_owned())).into_response();
+fn respond(status: StatusCode, html: String) -> Response {
+    let mut response = (status, Html(html)).into_response();
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),

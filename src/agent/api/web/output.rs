@@ -1,5 +1,6 @@
 //! A task's output on a page: what there is, and a stream of what is written from then on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -10,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
 use http_body_util::{BodyExt, Limited};
+use ports::Clock;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
@@ -97,7 +99,7 @@ fn end_of(body: &[u8]) -> Output {
         let bytes = frame.bytes();
         begin.get_or_insert(frame.offset.saturating_sub(bytes.len() as u64));
         text.push_str(&reader.read(&bytes));
-        end = frame.offset - reader.held();
+        end = frame.offset.saturating_sub(reader.held());
     }
     let cut = begin.is_some_and(|begin| begin > 0);
     if cut {
@@ -138,6 +140,8 @@ pub(super) async fn follow(
         unread: Vec::new(),
         reader: Reader::default(),
         next: Some(live::hello(api)),
+        clock: api.world.clock.clone(),
+        ends: api.world.clock.monotonic().saturating_add(live::LASTS),
         _open: open,
     };
     live::respond(stream::unfold(following, |mut following| async move {
@@ -152,6 +156,9 @@ struct Following {
     unread: Vec<u8>,
     reader: Reader,
     next: Option<Bytes>,
+    clock: Arc<dyn Clock>,
+    /// When the stream ends, by the monotonic clock: the page goes on with another.
+    ends: Duration,
     _open: Open,
 }
 
@@ -162,6 +169,9 @@ impl Following {
             return Some(event);
         }
         loop {
+            if self.clock.monotonic() > self.ends {
+                return None;
+            }
             let frame = self.body.frame().await?.ok()?;
             let Ok(bytes) = frame.into_data() else {
                 continue;
@@ -311,6 +321,8 @@ mod tests {
             unread: Vec::new(),
             reader: Reader::default(),
             next: None,
+            clock: crate::edge::loopback::world(1).clock,
+            ends: live::LASTS,
             _open: live::Streams::default().open().expect("room"),
         };
         let text = frames(&[("one\n", 4), ("</script>\n", 14)]);

@@ -54,8 +54,10 @@ impl Asked {
 fn topics(place: &Place) -> &'static [Topic] {
     match place {
         Place::Keys(_) => &[Topic::Kv],
-        Place::Services | Place::Routes | Place::Service(_) => &[Topic::Catalog, Topic::Allocs],
-        Place::Servers => &[],
+        Place::Services | Place::Routes | Place::Service(_) => {
+            &[Topic::Catalog, Topic::Allocs, Topic::Nodes]
+        }
+        Place::Servers => &[Topic::Nodes],
         Place::Clients | Place::Client(_) => &[Topic::Nodes, Topic::Allocs],
         Place::Overview
         | Place::Jobs
@@ -89,10 +91,14 @@ impl Seen {
         let mut cluster = DefaultHasher::new();
         self.leader.hash(&mut cluster);
         for known in &self.members {
-            (&known.member.id, known.status.name()).hash(&mut cluster);
+            let member = &known.member;
+            (&member.id, &member.name, known.status.name()).hash(&mut cluster);
+            (member.server, member.serf_address(), &member.version).hash(&mut cluster);
+            (&member.region, &member.datacenter).hash(&mut cluster);
         }
         for peer in &self.peers {
-            (&peer.id, peer.leader, peer.voter).hash(&mut cluster);
+            (&peer.id, &peer.name, &peer.address).hash(&mut cluster);
+            (peer.leader, peer.voter).hash(&mut cluster);
         }
         super::assets::build().hash(&mut cluster);
         format!("{index}-{}-{:x}", self.view.index, cluster.finish())
