@@ -7,7 +7,7 @@
 # backend along (`drover example-backend`): no Docker.
 #
 # Variables: DROVER (target/release/drover), UPDATES (3), CONNECTIONS (50), REGISTERED (5 jobs that
-# are registered and timed).
+# are registered and timed), OFFSET (20000, added to all ports).
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -112,7 +112,7 @@ END
 (
   for n in $(seq 2 $((UPDATES + 1))); do
     job web 3 "$n" >"$work/job.nomad"
-    "$DROVER" job run "$work/job.nomad" >"$work/update-$n.log" 2>&1
+    "$DROVER" job run "$work/job.nomad" >"$work/update-$n.log" 2>&1 || touch "$work/failed"
   done
   touch "$work/updated"
 ) &
@@ -121,7 +121,8 @@ until [ -e "$work/updated" ]; do
   wrk -t1 -c"$CONNECTIONS" -d5s -s "$work/paced.lua" "http://127.0.0.1:$EDGE/" >>"$work/wrk.log"
 done
 for n in $(seq 2 $((UPDATES + 1))); do
-  grep -q 'Deployment completed successfully\|successful' "$work/update-$n.log" || {
+  grep -q '"successful"' "$work/update-$n.log" || {
+    touch "$work/failed"
     echo "rolling.sh: update $n didn't succeed:" >&2
     tail -5 "$work/update-$n.log" >&2
   }
@@ -135,3 +136,4 @@ awk -v updates="$UPDATES" '
       updates, requests, requests / seconds, bad
     exit bad > 0
   }' "$work/wrk.log"
+[ ! -e "$work/failed" ]

@@ -99,8 +99,10 @@ fn a_node_is_emptied_and_what_waits_says_why() {
     let alloc = alloc.trim();
     let files = agent.ask(&["alloc", "fs", alloc, "alloc/logs"]);
     assert!(files.contains("hello.stdout.0"), "{files}");
-    let log = agent.ask(&["alloc", "fs", alloc, "alloc/logs/hello.stdout.0"]);
-    assert!(log.contains("listening on"), "{log}");
+    eventually("its output says where it listens", || {
+        let log = agent.ask(&["alloc", "fs", alloc, "alloc/logs/hello.stdout.0"]);
+        log.contains("listening on").then_some(())
+    });
     let (code, _, err) = ask(&["alloc", "fs", alloc, "hello/secrets"]);
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("secrets"), "{err}");
@@ -108,7 +110,8 @@ fn a_node_is_emptied_and_what_waits_says_why() {
     agent.ask(&["alloc", "stop", alloc]);
     eventually("another one takes its place", || {
         let status = agent.ask(&["job", "status", "hello"]);
-        (status.matches(" running ").count() == 2).then_some(())
+        let stopped = status.contains(" complete ");
+        (stopped && status.matches(" running ").count() == 2).then_some(())
     });
 
     let (code, out, err) = ask(&["node", "drain", "-enable", "-force", "-self"]);

@@ -67,7 +67,6 @@ pub(super) struct Rollout {
     pub(super) auto_revert: bool,
     pub(super) promoted: bool,
     pub(super) desired_canaries: u64,
-    pub(super) placed_canaries: Vec<String>,
     pub(super) desired_total: u64,
     pub(super) placed_allocs: u64,
     pub(super) healthy_allocs: u64,

@@ -205,7 +205,7 @@ const NOMAD_LATER: [Later; 51] = [
     (&["keyring"], KEYS),
     (&["license"], "there is none to install"),
     (&["login"], NONE_OF_THIS),
-    (&["monitor"], "the agent writes its log to standard error"),
+    (&["monitor"], "the agent writes its log to standard output"),
     (&["namespace"], "there is only the namespace `default`"),
     (&["node", "identity"], NONE_OF_THIS),
     (&["node", "intro"], NONE_OF_THIS),
@@ -256,7 +256,7 @@ const CONSUL_LATER: [Later; 17] = [
     (&["lock"], NONE_OF_THIS),
     (&["login"], NONE_OF_THIS),
     (&["logout"], NONE_OF_THIS),
-    (&["monitor"], "the agent writes its log to standard error"),
+    (&["monitor"], "the agent writes its log to standard output"),
     (&["operator", "area"], NONE_OF_THIS),
     (&["operator", "autopilot", "set-config"], NONE_OF_THIS),
     (

@@ -116,8 +116,8 @@ impl JobStop {
 pub(super) struct JobEval {
     /// The job's id, or a prefix of it
     id: String,
-    /// Place failed allocations anew now, whatever their delay
-    #[arg(long)]
+    /// Refused: they are placed anew when their delay is over
+    #[arg(long, hide = true)]
     force_reschedule: bool,
     /// Print the evaluation's id and leave, instead of watching it
     #[arg(long)]

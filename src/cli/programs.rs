@@ -54,10 +54,10 @@ enum Command {
     /// Everything about jobs
     #[command(subcommand)]
     Job(JobCommand),
-    /// Look at allocations, and read what their tasks wrote
+    /// Look at allocations and their files, and stop them
     #[command(subcommand)]
     Alloc(AllocCommand),
-    /// Look at nodes
+    /// Look at nodes, and empty them
     #[command(subcommand)]
     Node(NodeCommand),
     /// Look at evaluations

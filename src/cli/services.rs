@@ -253,8 +253,11 @@ pub(super) struct Validate {
 impl Validate {
     pub(super) fn run(self) -> Outcome {
         let mut config = logic::config::AgentConfig::default();
-        super::agent::read_consul_files(&mut config, &self.paths)
+        let warnings = super::agent::read_consul_files(&mut config, &self.paths)
             .map_err(|error| Failure::new(format!("Config validation failed: {error:#}")))?;
+        for warning in warnings {
+            terminal::complain(&format!("warning: {warning}"));
+        }
         if !self.quiet {
             terminal::print("Configuration is valid!");
         }

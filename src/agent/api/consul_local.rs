@@ -145,7 +145,7 @@ pub(super) async fn health_by_id(
     Ok(answer(&query, &status, &body))
 }
 
-/// All of its instances here, and the worst status among them: all of them are told, and the worst status.
+/// All of its instances here, and the worst status among them.
 pub(super) async fn health_by_name(
     State(api): State<Api>,
     Path(name): Path<String>,

@@ -27,6 +27,9 @@ const IDLE_TICKS_MAX: u64 = 15;
 /// How long an upstream that couldn't be connected to is only tried if there is no other.
 const AVOIDED_TICKS: u64 = 2;
 
+/// An upstream's answer, or the request that didn't get to it.
+type Answered = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
 /// Where requests go in: one after the other, or many at once.
 pub(super) enum Sender {
     One(http1::SendRequest<RequestBody>),
@@ -38,8 +41,7 @@ impl Sender {
     pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<>
-    {
+    ) -> impl Future<Output = Answered> + use<> {
         match self {
             Self::One(sender) => Either::Left(sender.try_send_request(request)),
             Self::Many(sender) => Either::Right(sender.try_send_request(request)),

@@ -28,7 +28,7 @@ pub(crate) struct ConsulAgentArgs {
     /// Be a server; there are no other agents yet
     #[arg(long)]
     server: bool,
-    /// Accepted: there is no user interface yet
+    /// Accepted: the web page is always there
     #[arg(long, hide = true)]
     ui: bool,
     /// How many servers the cluster starts with

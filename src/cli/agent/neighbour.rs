@@ -8,6 +8,7 @@ use logic::config::{AgentConfig, ConsulConfig};
 use serde_json::Value;
 
 use crate::cli::http::Client;
+use crate::cli::terminal;
 use crate::cli::version::Program;
 
 const PORT: u16 = 8500;
@@ -82,8 +83,16 @@ fn unasked(
     let usual = ConsulConfig::USUAL.to_owned();
     let address = environment.address.clone().unwrap_or(usual);
     let alone = config.join.is_empty() && config.start_join.is_empty() && !config.dev_mode;
+    let address = match jobspec::consul_address(&address) {
+        Ok(address) => address,
+        Err((wrong, hint)) => {
+            let said = format!("CONSUL_HTTP_ADDR \"{address}\" {wrong}: {hint}");
+            terminal::complain(&format!("warning: no Consul is looked for: {said}"));
+            return None;
+        }
+    };
     Some(ConsulConfig {
-        address: jobspec::consul_address(&address).ok()?,
+        address,
         server_auto_join: alone,
         client_auto_join: alone,
         ..ConsulConfig::default()
