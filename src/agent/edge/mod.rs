@@ -46,6 +46,7 @@ use tokio::sync::watch;
 
 pub use self::proxy_listener::{ProxyListener, Stop};
 pub use self::route_table::{DescribeRoutes, RouteTable};
+pub use self::tls::anyone;
 
 use self::certificates::Certificates;
 use self::consul::Manual;

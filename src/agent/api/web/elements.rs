@@ -5,6 +5,7 @@ use maud::{Markup, html};
 
 use super::place::{Place, encoded};
 use super::seen::Asked;
+pub(super) use logic::id::short;
 
 /// Rows of a long list on one page.
 pub(super) const ROWS: usize = 100;
@@ -51,11 +52,6 @@ pub(super) fn status(tone: Tone, word: &str) -> Markup {
 /// A state in the APIs' own word.
 pub(super) fn state(word: &str) -> Markup {
     status(Tone::of(word), word)
-}
-
-/// The first eight characters, as command lines show ids.
-pub(super) fn short(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
 }
 
 pub(super) fn link(place: &Place, text: &str) -> Markup {
