@@ -85,6 +85,15 @@ pub(super) fn ago(at: Time, now: Time) -> Markup {
     html! { time datetime=(exact) title=(exact) { (how_long_ago(at, now)) } }
 }
 
+/// The same with the instant itself, for who reads it beside other logs.
+pub(super) fn ago_at(at: Time, now: Time) -> Markup {
+    let exact = at.rfc3339_seconds();
+    html! {
+        (ago(at, now))
+        @if !at.is_never() { " " span.dim.nowrap { (exact.replace('T', " ")) } }
+    }
+}
+
 pub(super) fn how_long_ago(at: Time, now: Time) -> String {
     let (secs, word) = if at > now {
         (at.since(now).as_secs(), "in ")

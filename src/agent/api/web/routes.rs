@@ -66,7 +66,7 @@ fn row(seen: &Seen, route: &Route, target: &Target, behind: &Behind<'_>) -> Mark
     let source = format!("{}{}", route.host, route.path);
     html! {
         tr data-key={ "r-" (source) "-" (target.destination()) } {
-            td data-l="Source" { code { @if source.is_empty() { "/" } @else { (source) } } }
+            td.wide data-l="Source" { code { @if source.is_empty() { "/" } @else { (source) } } }
             td.wide data-l="Goes to" { code { (target.destination()) } }
             td.number data-l="Share" { (format!("{:.1}%", target.weight * 100.0)) }
             td data-l="Service" { (of_service(&target.service)) }
