@@ -8,7 +8,8 @@ use maud::{Markup, html};
 
 use super::allocation::bracketed;
 use super::elements::{
-    Tone, bar, columns, command, copy, count, id_link, link, pager, state, status, window,
+    Tone, bar, breakable, columns, command, copy, count, id_link, link, pager, state, status,
+    window,
 };
 use super::job::quoted;
 use super::page::{Page, crumbs};
@@ -91,7 +92,7 @@ fn tags(instances: &[Instance], most: usize) -> Markup {
     let others = tags.len().saturating_sub(most);
     html! {
         span.tags {
-            @for tag in tags.iter().take(most) { code { (tag) } }
+            @for tag in tags.iter().take(most) { code { (breakable(tag)) } }
             @if others > 0 { span.dim { "and " (others) " more" } }
         }
     }
