@@ -59,7 +59,8 @@ fn read(files: &[PathBuf]) -> Result<Vec<Value>, Failure> {
     for file in files {
         let at = |why: &dyn std::fmt::Display| Failure::new(format!("{}: {why}", file.display()));
         let text = std::fs::read_to_string(file).map_err(|error| at(&error))?;
-        let services = jobspec::consul_config::services(&text).map_err(|why| at(&why))?;
+        let services = jobspec::consul_config::services(&file.display().to_string(), &text);
+        let services = services.map_err(Failure::new)?;
         found.extend(services);
     }
     Ok(found)

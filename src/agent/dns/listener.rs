@@ -73,7 +73,9 @@ impl Answerer {
 
     async fn pass_on(&self, question: &[u8], transport: Transport, reply: Reply) -> Vec<u8> {
         let place = Place::take(&self.passed_on);
-        let answer = recursors::ask(&self.world, &self.recursors, question, transport).await;
+        let within = logic::duration::to_std(self.zone.config.recursor_timeout);
+        let answer =
+            recursors::ask(&self.world, &self.recursors, within, question, transport).await;
         drop(place);
         answer.unwrap_or_else(|| wire::failed(reply.into_bytes()))
     }
@@ -99,7 +101,7 @@ impl DnsListener {
         tracing::info!(%address, domain = config.domain, "DNS listens");
         let zone = Zone {
             domain: config.domain.trim_matches('.').to_lowercase(),
-            service_ttl: config.service_ttl,
+            config: config.dns.clone(),
         };
         Ok(Self {
             address,
