@@ -136,7 +136,7 @@ async fn metrics(State(api): State<Api>, query: Query) -> Response {
 }
 
 /// A place among the others that says how little is known of it: round trips aren't measured.
-fn nowhere(name: &str) -> Value {
+pub(super) fn nowhere(name: &str) -> Value {
     let unknown = json!({ "Vec": vec![0; 8], "Error": 1.5, "Adjustment": 0, "Height": 0.000_01 });
     json!({ "Node": name, "Segment": "", "Coord": unknown })
 }

@@ -19,11 +19,13 @@ mod consul_json;
 mod consul_kv;
 mod consul_local;
 mod consul_register;
+mod consul_self;
 mod consul_session;
 mod consul_txn;
 mod deployments;
 mod errors;
 mod evaluations;
+mod filter_words;
 pub mod forward;
 mod history;
 mod job;
@@ -239,7 +241,7 @@ pub fn consul(api: Api) -> Router {
         forward::to_server,
     ));
     let of_any_agent = Router::new()
-        .route("/v1/agent/self", get(consul_agent::own))
+        .route("/v1/agent/self", get(consul_self::own))
         .route("/v1/agent/services", get(consul_local::services))
         .route("/v1/agent/checks", get(consul_local::checks))
         .route("/v1/agent/service/{id}", get(consul_local::service))

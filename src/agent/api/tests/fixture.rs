@@ -220,6 +220,43 @@ impl Agent {
         self
     }
 
+    /// The same agent under another name.
+    pub(super) fn named(mut self, name: &str) -> Self {
+        let identity = Identity {
+            name: name.to_owned(),
+            ..(*self.api.identity).clone()
+        };
+        self.api.identity = Arc::new(identity);
+        self.nomad = nomad(self.api.clone());
+        self.consul = consul(self.api.clone());
+        self
+    }
+
+    /// A second node that offers `web` too, before the first by its name.
+    pub(super) async fn with_second_node(&self, name: &str) {
+        let node = CatalogNode {
+            node: name.to_owned(),
+            address: "10.0.0.1".to_owned(),
+            datacenter: "dc1".to_owned(),
+            ..CatalogNode::default()
+        };
+        self.propose(Command::RegisterCatalogNode { node }).await;
+        let change = CatalogChange {
+            node: name.to_owned(),
+            services: vec![ServiceInstance {
+                id: "web-2".to_owned(),
+                ..web_service(8000)
+            }],
+            checks: vec![Check {
+                check_id: "web-2-alive".to_owned(),
+                service_id: "web-2".to_owned(),
+                ..web_check(CHECK_PASSING)
+            }],
+            ..CatalogChange::default()
+        };
+        self.propose(Command::ChangeCatalog { change }).await;
+    }
+
     /// A server with a node on which `web` runs, with a passing service.
     pub(super) async fn with_web() -> (Self, String) {
         let agent = Self::server().await;

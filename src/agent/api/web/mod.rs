@@ -14,7 +14,7 @@ mod measure;
 mod output;
 mod overview;
 mod page;
-mod place;
+pub(super) mod place;
 mod routes;
 mod search;
 mod seen;

@@ -1,0 +1,95 @@
+//! `drover consul agent -dev` on ports of its own, and what tests ask of it.
+
+use std::fs::{self, File};
+use std::process::Child;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::program::{Answer, drover, ended, eventually, request, signal};
+
+/// Ended when it goes out of scope.
+pub(super) struct ConsulAgent {
+    child: Child,
+    folder: TempDir,
+    offset: u16,
+}
+
+impl ConsulAgent {
+    /// Returns when the agent answers and leads. `offset` moves its ports; every agent has its own.
+    pub(super) fn dev(name: &str, offset: u16, flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let log = File::create(folder.path().join("log")).expect("a log file");
+        let child = drover()
+            .args(["consul", "agent", "-dev"])
+            .arg(format!("-node={name}"))
+            .args([
+                format!("-http-port={}", 8_500 + offset),
+                format!("-dns-port={}", 8_600 + offset),
+                format!("-server-port={}", 8_300 + offset),
+                format!("-serf-lan-port={}", 8_301 + offset),
+            ])
+            .args(flags)
+            .stderr(log.try_clone().expect("a second handle"))
+            .stdout(log)
+            .spawn()
+            .expect("the agent can be started");
+        let mut agent = Self {
+            child,
+            folder,
+            offset,
+        };
+        eventually("the agent's catalog has its node", || {
+            if let Some(status) = agent.child.try_wait().expect("it can be waited for") {
+                panic!("the agent ended with {status}: {}", agent.log());
+            }
+            let path = format!("/v1/health/node/{name}");
+            let answer = request(agent.http_port(), "GET", "localhost", &path, "").ok()?;
+            answer.body.contains("serfHealth").then_some(())
+        });
+        agent
+    }
+
+    pub(super) fn http_port(&self) -> u16 {
+        8_500 + self.offset
+    }
+
+    pub(super) fn rpc_port(&self) -> u16 {
+        8_300 + self.offset
+    }
+
+    pub(super) fn serf_port(&self) -> u16 {
+        8_301 + self.offset
+    }
+
+    pub(super) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    pub(super) fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        let answer = request(self.http_port(), method, "localhost", path, body);
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    pub(super) fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "")
+    }
+
+    /// Something that must be taken.
+    pub(super) fn put(&self, path: &str, body: &Value) {
+        let answer = self.ask("PUT", path, &body.to_string());
+        assert_eq!(answer.status, 200, "PUT {path} {body}: {answer:?}");
+    }
+}
+
+impl Drop for ConsulAgent {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            signal(self.child.id(), "TERM");
+            ended(&mut self.child);
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the agent's log ---\n{}", self.log());
+        }
+    }
+}

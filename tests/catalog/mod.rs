@@ -1,0 +1,5 @@
+//! An agent of the catalog, as Consul's users meet it.
+
+mod agent;
+mod golden;
+mod recorded;
