@@ -10,10 +10,12 @@ mod alloc_logs;
 mod alloc_stop;
 mod api;
 mod catalog;
+mod child;
 mod connection;
 mod deployment;
 mod deployment_change;
 mod eval;
+mod event;
 mod example_backend;
 mod exit;
 mod fabio;
@@ -30,6 +32,7 @@ mod job_status;
 mod job_why;
 mod keygen;
 mod kv;
+mod lock;
 mod lookup;
 mod membership;
 mod monitor;
@@ -50,6 +53,7 @@ mod template;
 mod terminal;
 mod ui;
 mod version;
+mod watch;
 
 #[cfg(test)]
 mod golden;

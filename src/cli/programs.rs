@@ -15,6 +15,7 @@ use super::catalog::{CatalogCommand, Members};
 use super::connection::{CatalogConnection, OperatorConnection};
 use super::deployment::DeploymentCommand;
 use super::eval::{EvalCommand, EvalStatus};
+use super::event::Event;
 use super::example_backend::{self, ExampleBackendArgs};
 use super::exit::{Exit, Failure, Outcome};
 use super::fabio;
@@ -24,6 +25,7 @@ use super::job_run::JobRun;
 use super::job_status::JobStatus;
 use super::keygen::Keygen;
 use super::kv::KvCommand;
+use super::lock::Lock;
 use super::membership::{ForceLeave, Join};
 use super::node::{NodeCommand, NodeStatus};
 use super::node_config::NodeConfig;
@@ -37,6 +39,7 @@ use super::status::Status;
 use super::system::SystemCommand;
 use super::ui::Ui;
 use super::version::Program;
+use super::watch::Watch;
 use super::{go_flags, help, terminal};
 
 /// Drover's commands, Nomad's among them.
@@ -149,6 +152,9 @@ enum ConsulCommand {
     /// Keys and their values
     #[command(subcommand)]
     Kv(KvCommand),
+    Lock(Box<Lock>),
+    Watch(Box<Watch>),
+    Event(Event),
     /// Print the version
     Version,
 }
@@ -346,6 +352,9 @@ impl ConsulCommand {
             Self::Leave(command) => block_on(command.run()),
             Self::Validate(command) => command.run(),
             Self::Kv(command) => block_on(command.run()),
+            Self::Lock(command) => block_on(command.run()),
+            Self::Watch(command) => block_on(command.run()),
+            Self::Event(command) => block_on(command.run()),
             Self::Version => {
                 terminal::print(&Program::Consul.version());
                 Ok(Exit::Done)

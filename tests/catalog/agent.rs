@@ -1,12 +1,13 @@
 //! `drover consul agent -dev` on ports of its own, and what tests ask of it.
 
 use std::fs::{self, File};
-use std::process::Child;
+use std::path::Path;
+use std::process::{Child, Command};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::program::{Answer, drover, ended, eventually, request, signal};
+use crate::program::{Answer, drover, ended, eventually, request, run, signal, text};
 
 /// Ended when it goes out of scope.
 pub(super) struct ConsulAgent {
@@ -73,6 +74,26 @@ impl ConsulAgent {
 
     pub(super) fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, "")
+    }
+
+    /// One of Consul's commands, which asks this agent.
+    pub(super) fn command(&self, args: &[&str]) -> Command {
+        let mut command = drover();
+        command.arg("consul").args(args);
+        let address = format!("127.0.0.1:{}", self.http_port());
+        command.env("CONSUL_HTTP_ADDR", address);
+        command
+    }
+
+    /// What a command that ends by itself comes to: its code, and what it says.
+    pub(super) fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        let output = run(&mut self.command(args));
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        (output.status.code(), out, err)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Something that must be taken.

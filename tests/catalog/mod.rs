@@ -2,4 +2,6 @@
 
 mod agent;
 mod golden;
+mod locks;
 mod recorded;
+mod watches;
