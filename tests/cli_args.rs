@@ -134,6 +134,7 @@ fn without_an_agent_every_command_about_the_cluster_says_so() {
         &["consul", "snapshot", "save", http_addr, "/no/such/file"],
         &["consul", "info", http_addr],
         &["consul", "event", "-name=a", http_addr],
+        &["consul", "reload", http_addr],
         &["consul", "watch", "-type=nodes", http_addr],
         &["consul", "lock", http_addr, "a", "true"],
     ] {

@@ -16,6 +16,7 @@ pub mod http_listener;
 pub mod planted;
 pub mod published;
 pub mod registry;
+pub mod reload;
 pub mod rpc;
 pub mod seal;
 pub mod server;

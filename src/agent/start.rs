@@ -26,6 +26,7 @@ use crate::gossip::Gossip;
 use crate::http_listener;
 use crate::published::Subscriber;
 use crate::registry::Loaded;
+use crate::reload::{Reloads, Settled};
 use crate::rpc::Rpc;
 use crate::seal::Seal;
 use crate::server::{self, Requests, Routers, Server};
@@ -51,6 +52,10 @@ pub struct Agent {
     pub view: Subscriber<Arc<View>>,
     /// Somebody asked the agent over its API to leave.
     pub leaving: Arc<Notify>,
+    /// Somebody asks for the configuration to be read again.
+    pub reloads: Reloads,
+    /// What takes it then.
+    pub settled: Settled,
     dev_mode: bool,
 }
 
@@ -91,16 +96,14 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let gossip = Gossip::start(&world, &config, member.clone()).await?;
     let node = node(&world, &config, &identity, &me, fingerprint).await;
     let catalog_node = catalog_node(&node);
-    let own = own_services(&config, &me);
-    let registers_node = !config.client.enabled;
     let registered = Loaded::new(&world, &me.name, config.catalog.registered.clone()).await;
     let (catalog, view, local) = Catalog::new(
         &world,
         catalog_node.clone(),
         rpc.clone(),
-        own,
+        own_services(&config, &me),
         registered.rows(),
-        registers_node,
+        !config.client.enabled,
         beside(&world, &config, &me),
     )
     .await;
@@ -108,7 +111,8 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let server = server(&world, &config, &member, &gossip, &seal).await?;
     let catalog = catalog.start();
     let registry = registered.start(catalog.clone().recipient(), local.clone());
-    let leaving = Arc::new(Notify::new());
+    let (leaving, reloads) = (Arc::new(Notify::new()), Reloads::default());
+    let settled = Settled::new(registry.clone(), dns.clone());
     let api = Api {
         world: world.clone(),
         config: Arc::clone(&config),
@@ -120,6 +124,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         local,
         registry,
         leaving: Arc::clone(&leaving),
+        reloads: reloads.clone(),
     };
     sockets.serve(api, seal);
     join_through_consul(&world, &config, &gossip, member);
@@ -139,6 +144,8 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         dns,
         view,
         leaving,
+        reloads,
+        settled,
         dev_mode,
     })
 }

@@ -108,6 +108,7 @@ const CONSUL: &str = "Usage: consul <command> [flags] [arguments]
     members      Members of the catalog's cluster
     join         Join agents at addresses
     leave        Let an agent say goodbye and end
+    reload       Have an agent read its configuration again
     force-leave  Make a failed agent one that has left
     operator     raft, autopilot: look after the servers
     snapshot     save, restore, inspect
@@ -247,7 +248,7 @@ const NOMAD_LATER: [Later; 51] = [
 ];
 
 /// Commands of Consul 1.8 that this build hasn't.
-const CONSUL_LATER: [Later; 14] = [
+const CONSUL_LATER: [Later; 13] = [
     (&["acl"], NONE_OF_THIS),
     (&["config"], NONE_OF_THIS),
     (&["connect"], NONE_OF_THIS),
@@ -260,10 +261,6 @@ const CONSUL_LATER: [Later; 14] = [
     (&["monitor"], "the agent writes its log to standard output"),
     (&["operator", "area"], NONE_OF_THIS),
     (&["operator", "autopilot", "set-config"], NONE_OF_THIS),
-    (
-        &["reload"],
-        "restart the agent: tasks, registrations and sessions go on",
-    ),
     (&["rtt"], "how far nodes are from each other isn't measured"),
 ];
 

@@ -33,7 +33,7 @@ use super::node_drain::NodeDrain;
 use super::operator::OperatorCommand;
 use super::quickstart::{self, QuickstartArgs};
 use super::server::{self, ServerCommand};
-use super::services::{Leave, Maint, ServicesCommand, Validate as ValidateConfig};
+use super::services::{Leave, Maint, Reload, ServicesCommand, Validate as ValidateConfig};
 use super::snapshot::SnapshotCommand;
 use super::status::Status;
 use super::system::SystemCommand;
@@ -148,6 +148,7 @@ enum ConsulCommand {
     Services(ServicesCommand),
     Maint(Maint),
     Leave(Leave),
+    Reload(Reload),
     Validate(ValidateConfig),
     /// Keys and their values
     #[command(subcommand)]
@@ -350,6 +351,7 @@ impl ConsulCommand {
             Self::Services(command) => block_on(command.run()),
             Self::Maint(command) => block_on(command.run()),
             Self::Leave(command) => block_on(command.run()),
+            Self::Reload(command) => block_on(command.run()),
             Self::Validate(command) => command.run(),
             Self::Kv(command) => block_on(command.run()),
             Self::Lock(command) => block_on(command.run()),

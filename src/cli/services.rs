@@ -240,6 +240,26 @@ impl Leave {
     }
 }
 
+/// Have the agent read its configuration again
+///
+/// Services and checks, DNS and the log's level change at once; the log tells what has to wait for
+/// a restart. With a mistake in a file everything stays as it is.
+#[derive(Args, Debug)]
+pub(super) struct Reload {
+    #[command(flatten)]
+    connection: CatalogConnection,
+}
+
+impl Reload {
+    pub(super) async fn run(self) -> Outcome {
+        let client = self.connection.client()?;
+        let reloaded = client.tell(Method::PUT, "/v1/agent/reload").await;
+        reloaded.map_err(|error| Failure::from(error).during("Error reloading"))?;
+        terminal::print("Configuration reload triggered");
+        Ok(Exit::Done)
+    }
+}
+
 /// Look whether configuration files make sense
 #[derive(Args, Debug)]
 pub(super) struct Validate {

@@ -5,6 +5,7 @@ mod consul;
 mod dns;
 mod edge;
 mod listeners;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,6 +17,7 @@ pub use self::consul::ConsulConfig;
 pub use self::dns::{DnsConfig, SoaConfig};
 pub use self::edge::{AccessFormat, EdgeConfig, ProxyOptions, Strategy, UiOptions};
 pub use self::listeners::{EdgeListener, EdgeProtocol, ListenerOptions, ListenerTls};
+pub use self::reload::needs_restart;
 
 /// An agent's whole configuration, defaults filled in.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,13 +1,16 @@
 //! `drover consul agent -dev` on ports of its own, and what tests ask of it.
 
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command};
 
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{Name, RData, RecordType};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::program::{Answer, drover, ended, eventually, request, run, signal, text};
+use crate::program::{Answer, PATIENCE, drover, ended, eventually, request, run, signal, text};
 
 /// Ended when it goes out of scope.
 pub(super) struct ConsulAgent {
@@ -19,10 +22,15 @@ pub(super) struct ConsulAgent {
 impl ConsulAgent {
     /// Returns when the agent answers and leads. `offset` moves its ports; every agent has its own.
     pub(super) fn dev(name: &str, offset: u16, flags: &[&str]) -> Self {
+        Self::start(name, offset, &[&["-dev"], flags].concat())
+    }
+
+    /// The same with these flags alone.
+    pub(super) fn start(name: &str, offset: u16, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let log = File::create(folder.path().join("log")).expect("a log file");
         let child = drover()
-            .args(["consul", "agent", "-dev"])
+            .args(["consul", "agent"])
             .arg(format!("-node={name}"))
             .args([
                 format!("-http-port={}", 8_500 + offset),
@@ -90,6 +98,33 @@ impl ConsulAgent {
         let output = run(&mut self.command(args));
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         (output.status.code(), out, err)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The addresses of a name, how long they may be kept, and whether there are more.
+    pub(super) fn dig(&self, name: &str) -> (Vec<Ipv4Addr>, Vec<u32>, bool) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let mut question = Message::new(4711, MessageType::Query, OpCode::Query);
+        let name = Name::from_ascii(format!("{name}.")).expect("a name");
+        question.add_query(Query::query(name, RecordType::A));
+        let bytes = question.to_vec().expect("a message");
+        let server = (Ipv4Addr::LOCALHOST, 8_600 + self.offset);
+        socket.send_to(&bytes, server).expect("sent");
+        let mut buffer = [0; 4096];
+        let (length, _) = socket.recv_from(&mut buffer).expect("an answer");
+        let answer = Message::from_vec(&buffer[..length]).expect("a message");
+        let (mut addresses, mut ttls) = (Vec::new(), Vec::new());
+        for record in &answer.answers {
+            if let RData::A(address) = &record.data {
+                addresses.push(address.0);
+                ttls.push(record.ttl);
+            }
+        }
+        (addresses, ttls, answer.metadata.truncation)
     }
 
     pub(super) fn folder(&self) -> &Path {

@@ -4,4 +4,5 @@ mod agent;
 mod golden;
 mod locks;
 mod recorded;
+mod reloads;
 mod watches;

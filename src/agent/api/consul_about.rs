@@ -21,6 +21,7 @@ use super::{Api, CONSUL_VERSION, cluster};
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/v1/agent/leave", put(leave))
+        .route("/v1/agent/reload", put(reload))
         .route("/v1/agent/host", get(host))
         .route("/v1/agent/metrics", get(metrics))
         .route("/v1/agent/version", get(version))
@@ -42,6 +43,14 @@ pub(super) async fn no_mesh(State(api): State<Api>, query: Query) -> Result<Resp
 async fn leave(State(api): State<Api>) -> Response {
     api.leaving.notify_one();
     StatusCode::OK.into_response()
+}
+
+/// Answered once the configuration was read again and is in effect.
+async fn reload(State(api): State<Api>) -> Result<Response, Failure> {
+    let reloaded = api.reloads.ask().await;
+    // Consul's clients expect nothing else for a file that has a mistake.
+    reloaded.map_err(|why| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, why))?;
+    Ok(StatusCode::OK.into_response())
 }
 
 async fn version(State(api): State<Api>, query: Query) -> Response {

@@ -58,6 +58,7 @@ use crate::catalog::Local;
 use crate::gossip::Gossip;
 use crate::published::Subscriber;
 use crate::registry::Registry;
+use crate::reload::Reloads;
 use crate::rpc::{ApiKind, Rpc};
 use crate::server::{Propose, ProposeError, Server};
 use errors::Failure;
@@ -86,6 +87,7 @@ pub struct Api {
     pub registry: Addr<Registry>,
     /// Notified when the agent is asked to leave.
     pub leaving: Arc<Notify>,
+    pub reloads: Reloads,
 }
 
 /// Who this agent is.
@@ -347,9 +349,8 @@ const NOMAD_LATER: [(&str, &str); 12] = [
     ("/v1/system/reconcile/summaries", "reconciling summaries"),
 ];
 
-const CONSUL_LATER: [(&str, &str); 6] = [
+const CONSUL_LATER: [(&str, &str); 5] = [
     ("/v1/agent/monitor", "following an agent's log"),
-    ("/v1/agent/reload", "reading the configuration again"),
     ("/v1/coordinate/update", "network coordinates"),
     ("/v1/operator/keyring", "changing the gossip key"),
     ("/v1/query", "prepared queries"),

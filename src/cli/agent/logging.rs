@@ -10,42 +10,66 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, registry};
+use tracing_subscriber::{EnvFilter, registry, reload};
 
 /// The crates whose logs are about Drover; the others' are only shown if something is wrong.
 const OWN: [&str; 4] = ["drover", "agent", "host", "jobspec"];
 
 /// Logs to standard output, once the log is released: not before the agent has introduced itself.
 /// The access log's lines go there as they are, or in JSON like the others.
-pub(in crate::cli) fn to_stdout(level: &str, json: bool) -> HeldLog {
-    let log = HeldLog::default();
-    let (writer, lines) = (log.clone(), log.clone());
-    let with_access = |shown| {
-        EnvFilter::new(format!(
-            "{},{}={shown}",
-            directives(level),
-            access_log::TARGET
-        ))
+pub(in crate::cli) fn to_stdout(level: &str, json: bool) -> Log {
+    let held = HeldLog::default();
+    let (writer, lines) = (held.clone(), held.clone());
+    let shown = if json { "info" } else { "off" };
+    let filter = move |level: &str| {
+        let directives = directives(level);
+        EnvFilter::new(format!("{directives},{}={shown}", access_log::TARGET))
     };
+    let (chosen, handle) = reload::Layer::new(filter(level));
     if json {
         let logs = fmt::layer().json().with_writer(move || writer.clone());
-        registry()
-            .with(logs.with_filter(with_access("info")))
-            .init();
-        return log;
+        registry().with(logs.with_filter(chosen)).init();
+        let level = setting(handle, filter);
+        return Log { held, level };
     }
     let colours = std::io::stdout().is_terminal();
     let logs = fmt::layer()
         .compact()
         .with_ansi(colours)
         .with_writer(move || writer.clone())
-        .with_filter(with_access("off"));
+        .with_filter(chosen);
     let lines = fmt::layer()
         .event_format(AsIs)
         .with_writer(move || lines.clone())
         .with_filter(filter_fn(|about| about.target() == access_log::TARGET));
     registry().with(logs).with(lines).init();
-    log
+    let level = setting(handle, filter);
+    Log { held, level }
+}
+
+fn setting<S: 'static>(
+    handle: reload::Handle<EnvFilter, S>,
+    filter: impl Fn(&str) -> EnvFilter + 'static,
+) -> Level {
+    Level(Box::new(move |level| {
+        // Fails only once the log is gone.
+        handle.reload(filter(level)).ok();
+    }))
+}
+
+/// A log, and what sets how much is in it.
+pub(in crate::cli) struct Log {
+    pub(super) held: HeldLog,
+    pub(super) level: Level,
+}
+
+/// Sets how much is logged.
+pub(super) struct Level(Box<dyn Fn(&str)>);
+
+impl Level {
+    pub(super) fn set(&self, level: &str) {
+        (self.0)(level);
+    }
 }
 
 /// Lines that are whole already.

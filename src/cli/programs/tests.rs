@@ -126,6 +126,7 @@ fn consuls_commands_are_understood() {
         ("lock -n 2 -verbose -shell=false a date -u", "Lock(Lock"),
         ("watch -type key -key a sh -c -type=x", "Watch(Watch"),
         ("event -name=deploy 1 2", "Event(Event"),
+        ("reload", "Reload(Reload"),
     ] {
         let arguments = typed.split_whitespace().map(OsString::from).collect();
         let meant = match parsed::<Consul>(Program::Consul, arguments) {

@@ -27,6 +27,7 @@ use crate::catalog::{Local, Register};
 use crate::gossip::Gossip;
 use crate::published::{Publisher, publish};
 use crate::registry::Loaded;
+use crate::reload::Reloads;
 use crate::rpc::Rpc;
 use crate::server;
 
@@ -153,6 +154,7 @@ impl Agent {
             registry: loaded.start(catalog, local.clone()),
             local,
             leaving: Arc::default(),
+            reloads: Reloads::default(),
             rpc: Rpc::new(machine.world.clone(), servers),
             world: machine.world.clone(),
             gossip: Gossip::alone(member()),
