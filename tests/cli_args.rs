@@ -135,6 +135,7 @@ fn without_an_agent_every_command_about_the_cluster_says_so() {
         &["consul", "info", http_addr],
         &["consul", "event", "-name=a", http_addr],
         &["consul", "reload", http_addr],
+        &["consul", "monitor", http_addr],
         &["consul", "watch", "-type=nodes", http_addr],
         &["consul", "lock", http_addr, "a", "true"],
     ] {

@@ -23,6 +23,7 @@ pub mod server;
 mod start;
 pub mod state;
 pub mod wire;
+pub mod wishes;
 
 pub use error::StartError;
 pub use start::{Agent, VERSION, start};

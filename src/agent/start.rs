@@ -26,10 +26,11 @@ use crate::gossip::Gossip;
 use crate::http_listener;
 use crate::published::Subscriber;
 use crate::registry::Loaded;
-use crate::reload::{Reloads, Settled};
+use crate::reload::Settled;
 use crate::rpc::Rpc;
 use crate::seal::Seal;
 use crate::server::{self, Requests, Routers, Server};
+use crate::wishes::Owner;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -52,8 +53,8 @@ pub struct Agent {
     pub view: Subscriber<Arc<View>>,
     /// Somebody asked the agent over its API to leave.
     pub leaving: Arc<Notify>,
-    /// Somebody asks for the configuration to be read again.
-    pub reloads: Reloads,
+    /// What whoever starts the agent is asked for.
+    pub owner: Owner,
     /// What takes it then.
     pub settled: Settled,
     dev_mode: bool,
@@ -111,7 +112,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let server = server(&world, &config, &member, &gossip, &seal).await?;
     let catalog = catalog.start();
     let registry = registered.start(catalog.clone().recipient(), local.clone());
-    let (leaving, reloads) = (Arc::new(Notify::new()), Reloads::default());
+    let (leaving, owner) = (Arc::new(Notify::new()), Owner::default());
     let settled = Settled::new(registry.clone(), dns.clone());
     let api = Api {
         world: world.clone(),
@@ -124,7 +125,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         local,
         registry,
         leaving: Arc::clone(&leaving),
-        reloads: reloads.clone(),
+        owner: owner.clone(),
     };
     sockets.serve(api, seal);
     join_through_consul(&world, &config, &gossip, member);
@@ -144,7 +145,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         dns,
         view,
         leaving,
-        reloads,
+        owner,
         settled,
         dev_mode,
     })

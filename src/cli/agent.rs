@@ -6,6 +6,7 @@ mod configuration;
 mod consul;
 mod consul_flags;
 mod edge_flags;
+mod followers;
 pub(super) mod logging;
 mod neighbour;
 mod reloading;
@@ -67,7 +68,7 @@ async fn serve(
     let mut reloading = Reloading {
         reading,
         read: config.clone(),
-        level: log.level,
+        log: &log,
     };
     let mut signals = Signals::listen().context("can't listen for signals")?;
     if program != Program::Consul {
@@ -126,7 +127,8 @@ async fn until_told_to_end(
     reloading: &mut Reloading<'_>,
     signals: &mut Signals,
 ) -> Received {
-    let mut asked = agent.reloads.listen();
+    let mut asked = agent.owner.reloads.listen();
+    let mut follows = agent.owner.follows.listen();
     loop {
         tokio::select! {
             biased;
@@ -138,6 +140,7 @@ async fn until_told_to_end(
                 reloading.reload(agent).await.ok();
             }
             () = agent.leaving.notified() => return Received::Leave,
+            Some(follow) = follows.recv() => reloading.log.follow(&follow),
             Some(told) = asked.recv() => {
                 let outcome = reloading.reload(agent).await;
                 // Who has asked may have left.

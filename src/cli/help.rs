@@ -109,6 +109,7 @@ const CONSUL: &str = "Usage: consul <command> [flags] [arguments]
     join         Join agents at addresses
     leave        Let an agent say goodbye and end
     reload       Have an agent read its configuration again
+    monitor      Follow an agent's log
     force-leave  Make a failed agent one that has left
     operator     raft, autopilot: look after the servers
     snapshot     save, restore, inspect
@@ -248,7 +249,7 @@ const NOMAD_LATER: [Later; 51] = [
 ];
 
 /// Commands of Consul 1.8 that this build hasn't.
-const CONSUL_LATER: [Later; 13] = [
+const CONSUL_LATER: [Later; 12] = [
     (&["acl"], NONE_OF_THIS),
     (&["config"], NONE_OF_THIS),
     (&["connect"], NONE_OF_THIS),
@@ -258,7 +259,6 @@ const CONSUL_LATER: [Later; 13] = [
     (&["keyring"], NONE_OF_THIS),
     (&["login"], NONE_OF_THIS),
     (&["logout"], NONE_OF_THIS),
-    (&["monitor"], "the agent writes its log to standard output"),
     (&["operator", "area"], NONE_OF_THIS),
     (&["operator", "autopilot", "set-config"], NONE_OF_THIS),
     (&["rtt"], "how far nodes are from each other isn't measured"),

@@ -33,6 +33,7 @@ mod job_why;
 mod keygen;
 mod kv;
 mod lock;
+mod log_monitor;
 mod lookup;
 mod membership;
 mod monitor;

@@ -26,6 +26,7 @@ use super::job_status::JobStatus;
 use super::keygen::Keygen;
 use super::kv::KvCommand;
 use super::lock::Lock;
+use super::log_monitor::LogMonitor;
 use super::membership::{ForceLeave, Join};
 use super::node::{NodeCommand, NodeStatus};
 use super::node_config::NodeConfig;
@@ -149,6 +150,7 @@ enum ConsulCommand {
     Maint(Maint),
     Leave(Leave),
     Reload(Reload),
+    Monitor(LogMonitor),
     Validate(ValidateConfig),
     /// Keys and their values
     #[command(subcommand)]
@@ -352,6 +354,7 @@ impl ConsulCommand {
             Self::Maint(command) => block_on(command.run()),
             Self::Leave(command) => block_on(command.run()),
             Self::Reload(command) => block_on(command.run()),
+            Self::Monitor(command) => block_on(command.run()),
             Self::Validate(command) => command.run(),
             Self::Kv(command) => block_on(command.run()),
             Self::Lock(command) => block_on(command.run()),

@@ -1,11 +1,14 @@
-//! `consul reload` and SIGHUP: a running agent takes what its files say now.
+//! `consul reload`, SIGHUP and `consul monitor`: a running agent takes what its files say now, and
+//! its log can be followed.
 
-use std::fs;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
 
 use super::agent::ConsulAgent;
-use crate::program::{eventually, signal};
+use crate::program::{ended, eventually, signal};
 
 fn service(agent: &ConsulAgent, name: &str) -> Value {
     agent.get(&format!("/v1/health/service/{name}")).json()
@@ -81,4 +84,69 @@ fn a_running_agent_takes_what_its_files_say_now() {
         let gone = service(&agent, "new") == json!([]);
         (gone && service(&agent, "newest") != json!([])).then_some(())
     });
+}
+
+/// A command that follows the log, ended when it goes out of scope.
+struct Following {
+    child: Child,
+    file: PathBuf,
+}
+
+impl Following {
+    fn start(agent: &ConsulAgent, name: &str, flags: &[&str]) -> Self {
+        let file = agent.folder().join(name);
+        let mut command = agent.command(&[&["monitor"], flags].concat());
+        let out = File::create(&file).expect("a file");
+        let child = command.stdout(out).stderr(Stdio::null()).spawn();
+        let child = child.expect("it can be started");
+        Self { child, file }
+    }
+
+    fn seen(&self) -> String {
+        fs::read_to_string(&self.file).unwrap_or_default()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            signal(self.child.id(), "INT");
+            ended(&mut self.child);
+        }
+    }
+}
+
+#[test]
+fn a_log_is_followed_at_a_level_of_ones_own() {
+    let agent = ConsulAgent::dev("followed", 640, &["-log-level=error"]);
+    let mut plain = Following::start(&agent, "plain", &[]);
+    let warnings = Following::start(&agent, "warnings", &["-log-level=warn"]);
+    let json = Following::start(&agent, "json", &["-log-json", "-log-level=debug"]);
+    let text = "the configuration was read again";
+    eventually("the log is seen", || {
+        agent.run(&["reload"]);
+        let all = [&plain, &json].iter().all(|one| one.seen().contains(text));
+        all.then_some(())
+    });
+    assert!(!warnings.seen().contains(text), "{}", warnings.seen());
+    assert!(plain.seen().contains(" INFO "), "{}", plain.seen());
+    let seen = json.seen();
+    let line: Value = serde_json::from_str(seen.lines().next().expect("a line")).expect("JSON");
+    assert!(line["fields"]["message"].is_string(), "{line}");
+    assert!(!agent.log().contains(text), "its own level is as it was");
+    signal(plain.child.id(), "INT");
+    assert!(ended(&mut plain.child).success());
+    let (code, _, err) = agent.run(&["monitor", "-log-level=loud"]);
+    assert_eq!(
+        (code, err.contains("Unknown log level")),
+        (Some(1), true),
+        "{err}"
+    );
+    let mut json = json;
+    drop(agent);
+    assert_eq!(
+        ended(&mut json.child).code(),
+        Some(1),
+        "the agent has ended"
+    );
 }

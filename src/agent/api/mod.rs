@@ -18,6 +18,7 @@ mod consul_health;
 mod consul_json;
 mod consul_kv;
 mod consul_local;
+mod consul_monitor;
 mod consul_register;
 mod consul_self;
 mod consul_session;
@@ -58,9 +59,9 @@ use crate::catalog::Local;
 use crate::gossip::Gossip;
 use crate::published::Subscriber;
 use crate::registry::Registry;
-use crate::reload::Reloads;
 use crate::rpc::{ApiKind, Rpc};
 use crate::server::{Propose, ProposeError, Server};
+use crate::wishes::Owner;
 use errors::Failure;
 
 /// No request's body is larger.
@@ -87,7 +88,7 @@ pub struct Api {
     pub registry: Addr<Registry>,
     /// Notified when the agent is asked to leave.
     pub leaving: Arc<Notify>,
-    pub reloads: Reloads,
+    pub owner: Owner,
 }
 
 /// Who this agent is.
@@ -349,8 +350,7 @@ const NOMAD_LATER: [(&str, &str); 12] = [
     ("/v1/system/reconcile/summaries", "reconciling summaries"),
 ];
 
-const CONSUL_LATER: [(&str, &str); 5] = [
-    ("/v1/agent/monitor", "following an agent's log"),
+const CONSUL_LATER: [(&str, &str); 4] = [
     ("/v1/coordinate/update", "network coordinates"),
     ("/v1/operator/keyring", "changing the gossip key"),
     ("/v1/query", "prepared queries"),

@@ -6,13 +6,13 @@ use logic::config::{AgentConfig, needs_restart};
 
 use super::Reading;
 use super::configuration::one_line;
-use super::logging::Level;
+use super::logging::Log;
 
 pub(super) struct Reloading<'a> {
     pub(super) reading: Reading<'a>,
     /// The configuration as it was read last.
     pub(super) read: AgentConfig,
-    pub(super) level: Level,
+    pub(super) log: &'a Log,
 }
 
 impl Reloading<'_> {
@@ -37,7 +37,7 @@ impl Reloading<'_> {
             tracing::warn!("{what}: what differs has no effect before the agent is started again");
         }
         agent.settled.take(&config).await?;
-        self.level.set(&config.log_level);
+        self.log.level.set(&config.log_level);
         self.read = config;
         Ok(())
     }

@@ -127,6 +127,7 @@ fn consuls_commands_are_understood() {
         ("watch -type key -key a sh -c -type=x", "Watch(Watch"),
         ("event -name=deploy 1 2", "Event(Event"),
         ("reload", "Reload(Reload"),
+        ("monitor -log-level=debug -log-json", "Monitor(LogMonitor"),
     ] {
         let arguments = typed.split_whitespace().map(OsString::from).collect();
         let meant = match parsed::<Consul>(Program::Consul, arguments) {

@@ -27,9 +27,9 @@ use crate::catalog::{Local, Register};
 use crate::gossip::Gossip;
 use crate::published::{Publisher, publish};
 use crate::registry::Loaded;
-use crate::reload::Reloads;
 use crate::rpc::Rpc;
 use crate::server;
+use crate::wishes::Owner;
 
 pub(super) const NODE_ID: &str = "275d3d25-5779-5535-7576-b07d2a4ce473";
 pub(super) const NODE: &str = "dxnode2";
@@ -154,7 +154,7 @@ impl Agent {
             registry: loaded.start(catalog, local.clone()),
             local,
             leaving: Arc::default(),
-            reloads: Reloads::default(),
+            owner: Owner::default(),
             rpc: Rpc::new(machine.world.clone(), servers),
             world: machine.world.clone(),
             gossip: Gossip::alone(member()),
