@@ -8,14 +8,11 @@ use std::sync::Arc;
 
 use crate::duration::to_std;
 use crate::model::{
-    Allocation, CHECK_CRITICAL, CLIENT_RUNNING, EVAL_PENDING, JOB_BATCH, JOB_SYSTEM, Job,
-    MigrateStrategy, Node, TASK_RUNNING, TaskGroup,
+    Allocation, CHECK_CRITICAL, CLIENT_RUNNING, EVAL_PENDING, HEALTH_TASK_STATES, JOB_BATCH,
+    JOB_SYSTEM, Job, MigrateStrategy, Node, TASK_RUNNING, TaskGroup,
 };
 use crate::state::Store;
 use crate::time::Time;
-
-/// `health_check` of a `migrate` block: running is enough.
-const BY_TASKS: &str = "task_states";
 
 /// What is to be done now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,7 +143,7 @@ fn health(store: &Store, alloc: &Allocation, policy: &MigrateStrategy, now: Time
         return Health::Ill;
     };
     let mut tasks = alloc.task_states.values();
-    let checked = policy.health_check != BY_TASKS;
+    let checked = policy.health_check != HEALTH_TASK_STATES;
     if tasks.any(|task| task.state != TASK_RUNNING) || checked && fails(store, alloc, node) {
         return Health::Ill;
     }

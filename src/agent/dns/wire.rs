@@ -20,7 +20,6 @@ pub(super) enum Transport {
     Tcp,
 }
 
-/// What answers are made from.
 /// What a message is replied to with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
@@ -44,6 +43,7 @@ pub(super) fn failed(mut refusal: Vec<u8>) -> Vec<u8> {
     refusal
 }
 
+/// What answers are made from.
 pub(super) struct Source<'a> {
     pub(super) zone: &'a Zone,
     pub(super) view: &'a View,

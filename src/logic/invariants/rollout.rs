@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Allocation, CLIENT_RUNNING, Job, Node};
+use crate::model::{Allocation, CLIENT_RUNNING, Job, Node, stopped};
 use crate::state::Store;
 
 /// Two holders of a name are of different versions, and at least one is part of a deployment.
@@ -39,9 +39,6 @@ pub(super) fn deployments_count(store: &Store) -> Result<(), String> {
     Ok(())
 }
 
-/// What the scheduler says of an allocation that gives way to a newer version.
-const UPDATED: &str = "alloc is being updated due to job update";
-
 /// Whether what a step of a rolling update stops had a successor that is healthy, or no room for
 /// one beside it.
 pub fn successors_first(before: &Store, now: &Store) -> Result<(), String> {
@@ -53,9 +50,9 @@ pub fn successors_first(before: &Store, now: &Store) -> Result<(), String> {
 
 fn of_job(before: &Store, now: &Store, job: &Job) -> Result<(), String> {
     for old in before.allocs_of_job(&job.id).filter(|old| serves(old)) {
-        let gone = now
-            .alloc(&old.id)
-            .filter(|alloc| alloc.server_terminal() && alloc.desired_description == UPDATED);
+        let gone = now.alloc(&old.id).filter(|alloc| {
+            alloc.server_terminal() && alloc.desired_description == stopped::UPDATED
+        });
         if gone.is_none() {
             continue;
         }

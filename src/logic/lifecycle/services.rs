@@ -1,5 +1,6 @@
 //! What a running task puts into the catalog: service instances, and the checks to run for them.
 
+use crate::address::{self, host_of};
 use crate::duration::{SECOND, to_std};
 use crate::lifecycle::environment::{interpolate, port};
 use crate::model::{
@@ -96,7 +97,14 @@ fn offer(
                 &check.port_label
             };
             let (ip, port) = at(label).unwrap_or_else(|| (address.clone(), port));
-            plan(check, &id, &name, &tags, &join(&ip, port), &node.name)
+            plan(
+                check,
+                &id,
+                &name,
+                &tags,
+                &address::join(&ip, port),
+                &node.name,
+            )
         })
         .collect();
     let instance = ServiceInstance {
@@ -115,20 +123,6 @@ fn offer(
         ..ServiceInstance::default()
     };
     Offer { instance, checks }
-}
-
-fn join(ip: &str, port: u16) -> String {
-    if ip.contains(':') {
-        format!("[{ip}]:{port}")
-    } else {
-        format!("{ip}:{port}")
-    }
-}
-
-/// The host of `host:port`.
-pub fn host_of(address: &str) -> &str {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 fn plan(

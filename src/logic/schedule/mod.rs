@@ -28,7 +28,7 @@ use crate::model::{
     AllocDeploymentStatus, AllocMetric, AllocStop, Allocation, CLIENT_LOST, CLIENT_PENDING,
     DESIRED_RUN, EVAL_BLOCKED, EVAL_COMPLETE, EVAL_PENDING, Evaluation, GroupChanges, JOB_SERVICE,
     JOB_SYSTEM, Job, Plan, TRIGGER_ALLOC_FAILURE, TRIGGER_QUEUED_ALLOCS, TRIGGER_ROLLING_UPDATE,
-    TaskGroup,
+    TaskGroup, stopped,
 };
 use crate::state::Store;
 use crate::time::Time;
@@ -112,7 +112,7 @@ impl<'a> Run<'a> {
     fn stop_removed_groups(&mut self, job: &Job) {
         for alloc in self.wanted(&job.id) {
             if job.group(&alloc.task_group).is_none() {
-                self.stop_counted(alloc, "alloc not needed due to job update");
+                self.stop_counted(alloc, stopped::NOT_NEEDED);
             }
         }
     }

@@ -8,7 +8,7 @@ use super::reschedule::{self, Verdict};
 use super::{disconnect, update};
 use crate::model::{
     Allocation, CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, Evaluation, GroupChanges, JOB_BATCH,
-    Job, Node, TaskGroup,
+    Job, Node, TaskGroup, stopped,
 };
 use crate::state::Store;
 use crate::time::Time;
@@ -216,7 +216,7 @@ pub(super) fn surplus(out: &mut Reconciled, alloc: &Arc<Allocation>) {
     let reason = if alloc.unknown() {
         "alloc is lost since its node is disconnected"
     } else {
-        "alloc not needed due to job update"
+        stopped::NOT_NEEDED
     };
     out.stops.push((Arc::clone(alloc), reason));
 }
@@ -243,12 +243,11 @@ pub(super) fn act(
         }
         Fate::Replace => {
             out.changes.destructive_update += 1;
-            let reason = "alloc is being updated due to job update";
-            replace(out, Handover::Stop, reason, History::Forget);
+            replace(out, Handover::Stop, stopped::UPDATED, History::Forget);
         }
         Fate::Migrate => {
             out.changes.migrate += 1;
-            let reason = "alloc is being migrated";
+            let reason = stopped::MIGRATED;
             // Its time is over: it leaves whether there is room elsewhere or not.
             let node = store.node(&alloc.node_id);
             let forced = node.is_some_and(|node| node.forced_out(now));
@@ -265,7 +264,7 @@ pub(super) fn act(
         Fate::Lost => {
             out.changes.place += 1;
             // Its node may be back before there is a place for another one.
-            let reason = "alloc is lost since its node is down";
+            let reason = stopped::NODE_DOWN;
             replace(out, Handover::Stop, reason, History::Keep);
         }
         Fate::Expired => {

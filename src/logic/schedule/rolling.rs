@@ -16,13 +16,11 @@ use super::reconcile::{
 };
 use crate::model::{
     Allocation, CLIENT_FAILED, CLIENT_RUNNING, Deployment, DeploymentState, Evaluation, Job,
-    TaskGroup, UpdateStrategy,
+    TaskGroup, UpdateStrategy, stopped,
 };
 use crate::state::Store;
 use crate::time::Time;
 
-const UPDATED: &str = "alloc is being updated due to job update";
-const MIGRATED: &str = "alloc is being migrated";
 const SUPERSEDED: &str = "alloc not needed as a newer version of its job replaces it";
 const CANARY_OVER: &str = "alloc not needed as its deployment ended before it was promoted";
 const ROLLOUT_FAILED: &str = "alloc not needed as its deployment failed";
@@ -322,7 +320,7 @@ impl Rolling<'_> {
     ) {
         let stale = match stale {
             Some((alloc, Fate::Migrate)) if self.is_forced_out(&alloc) => {
-                self.stop(&alloc, MIGRATED);
+                self.stop(&alloc, stopped::MIGRATED);
                 None
             }
             Some((alloc, fate)) if !stands(fate) => {
@@ -349,7 +347,7 @@ impl Rolling<'_> {
             _ => false,
         };
         match &stale {
-            Some((stale, _)) if well && !fresh.canary() => self.stop(stale, UPDATED),
+            Some((stale, _)) if well && !fresh.canary() => self.stop(stale, stopped::UPDATED),
             Some(_) => self.done = false,
             None => {}
         }
@@ -415,7 +413,8 @@ impl Rolling<'_> {
         for (nth, alloc) in to_replace.iter().enumerate() {
             if nth < allowed {
                 self.out.changes.destructive_update += 1;
-                let place = Place::successor(alloc, Handover::Overlap, UPDATED, History::Forget);
+                let place =
+                    Place::successor(alloc, Handover::Overlap, stopped::UPDATED, History::Forget);
                 self.out.places.push(Place {
                     canary: false,
                     ..place

@@ -7,6 +7,7 @@
 mod allocs;
 mod catalog;
 mod command;
+mod delays;
 mod deployments;
 mod disconnect;
 mod drain;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use logic::catalog::Instance;
 use logic::model::{CHECK_CRITICAL, CHECK_PASSING, CHECK_WARNING};
+use logic::percent;
 use maud::{Markup, html};
 
 use super::allocation::bracketed;
@@ -11,7 +12,7 @@ use super::elements::{
     Tone, bar, columns, command, copy, count, id_link, link, pager, state, window,
 };
 use super::page::{Page, crumbs};
-use super::place::{Place, encoded};
+use super::place::Place;
 use super::seen::{Asked, Seen};
 
 pub(super) fn page(seen: &Seen, asked: &Asked) -> Page {
@@ -186,7 +187,10 @@ pub(super) fn checks_table(instance: &Instance) -> Markup {
 }
 
 fn commands(seen: &Seen, name: &str) -> Markup {
-    let url = format!("http://127.0.0.1:8500/v1/health/service/{}", encoded(name));
+    let url = format!(
+        "http://127.0.0.1:8500/v1/health/service/{}",
+        percent::segment(name)
+    );
     let dns = format!("{name}.service.{}.consul", seen.datacenter);
     html! {
         section aria-labelledby="commands" {

@@ -58,7 +58,7 @@ impl Allocation {
         self.vitals.verdict = None;
         // Its checks may be others now: the tasks tell.
         self.vitals.passing.clear();
-        self.vitals.watch = Watch::begin(&self.alloc, ticks(&self.world));
+        self.vitals.watch = Watch::begin(&self.alloc, ticks(&self.here.world));
         self.judge(ctx);
     }
 
@@ -67,7 +67,7 @@ impl Allocation {
         if let Some(timer) = self.vitals.timer.take() {
             ctx.cancel_future(timer);
         }
-        let (ticks, now) = (ticks(&self.world), self.world.clock.now());
+        let (ticks, now) = (ticks(&self.here.world), self.here.world.clock.now());
         let Some(watch) = &mut self.vitals.watch else {
             return;
         };
@@ -108,7 +108,7 @@ impl Allocation {
     /// Reports a verdict. Whoever this one takes over from is stopped then: its instance has to be
     /// in the catalog before.
     fn say(&mut self, report: HealthReport, ctx: &mut Context<Self>) {
-        let telling = self.catalog.send(Tell);
+        let telling = self.here.catalog.send(Tell);
         let knowing = async move {
             tokio::time::timeout(KNOWN_WITHIN, telling).await.ok();
         };
