@@ -4,6 +4,7 @@ mod agent;
 mod agent_self;
 mod alloc_files;
 mod alloc_logs;
+mod alloc_services;
 mod allocations;
 mod client_fs;
 mod client_stats;
@@ -144,6 +145,12 @@ pub fn nomad(api: Api) -> Router {
         .route("/v1/job/{*rest}", any(job::handle))
         .route("/v1/allocations", get(allocations::list))
         .route("/v1/allocation/{id}", get(allocations::show))
+        .route("/v1/allocation/{id}/services", get(alloc_services::list))
+        .route("/v1/allocation/{id}/checks", get(alloc_services::checks))
+        .route(
+            "/v1/client/allocation/{id}/checks",
+            get(alloc_services::checks),
+        )
         .route("/v1/evaluations", get(evaluations::list))
         .route("/v1/evaluation/{id}", get(evaluations::show))
         .route(

@@ -78,8 +78,9 @@ fn offer(
     let name = text(&service.name);
     let tags: Vec<String> = service.tags.iter().map(|tag| text(tag)).collect();
     let id = format!(
-        "_nomad-task-{}-{task_name}-{name}-{}",
-        alloc.id, service.port_label
+        "{}{name}-{}",
+        ids_begin(&alloc.id, task_name),
+        service.port_label
     );
     let at = |label: &str| {
         port(alloc, task_name, label)
@@ -123,6 +124,21 @@ fn offer(
         ..ServiceInstance::default()
     };
     Offer { instance, checks }
+}
+
+/// How the ids of a task's services begin.
+fn ids_begin(alloc_id: &str, task: &str) -> String {
+    format!("_nomad-task-{alloc_id}-{task}-")
+}
+
+/// The name of the task that offers a service; empty: its group does.
+pub fn task_of<'a>(alloc: &'a Allocation, service: &ServiceInstance) -> &'a str {
+    let mut tasks = alloc.group().into_iter().flat_map(|group| &group.tasks);
+    let offers = |task: &&Task| {
+        let rest = service.id.strip_prefix(&ids_begin(&alloc.id, &task.name));
+        rest.is_some_and(|rest| rest.starts_with(&service.service))
+    };
+    tasks.find(offers).map_or("", |task| task.name.as_str())
 }
 
 fn plan(
