@@ -254,7 +254,8 @@ impl Handler<Update> for Allocation {
 impl Handler<Stop> for Allocation {
     type Result = ();
 
-    fn handle(&mut self, stop: Stop, _: &mut Self::Context) {
+    fn handle(&mut self, stop: Stop, ctx: &mut Self::Context) {
+        self.stop_watching(ctx);
         self.stop_tasks(&stop.reason);
     }
 }
@@ -262,10 +263,11 @@ impl Handler<Stop> for Allocation {
 impl Handler<End> for Allocation {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: End, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: End, ctx: &mut Self::Context) -> Self::Result {
         if self.ended {
             return Box::pin(async {});
         }
+        self.stop_watching(ctx);
         self.stop_tasks("the agent is leaving");
         let (done, ended) = oneshot::channel();
         self.waiting.push(done);

@@ -27,6 +27,8 @@ pub(super) struct Vitals {
     watch: Option<Watch>,
     verdict: Option<HealthReport>,
     timer: Option<SpawnHandle>,
+    /// It is being stopped: that its tasks end says nothing of its health.
+    over: bool,
 }
 
 impl Vitals {
@@ -50,7 +52,8 @@ impl Allocation {
         let deployment = &self.alloc.deployment_id;
         let told = self.vitals.verdict.as_ref();
         let watched = self.vitals.watch.as_ref();
-        if told.is_some_and(|told| told.deployment_id == *deployment)
+        if self.vitals.over
+            || told.is_some_and(|told| told.deployment_id == *deployment)
             || watched.is_some_and(|watch| watch.deployment_id == *deployment)
         {
             return;
@@ -59,6 +62,13 @@ impl Allocation {
         // Its checks may be others now: the tasks tell.
         self.vitals.passing.clear();
         self.vitals.watch = Watch::begin(&self.alloc, ticks(&self.here.world));
+        self.judge(ctx);
+    }
+
+    /// Nobody is told any more how it is.
+    pub(super) fn stop_watching(&mut self, ctx: &mut Context<Self>) {
+        self.vitals.over = true;
+        self.vitals.watch = None;
         self.judge(ctx);
     }
 
