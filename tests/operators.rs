@@ -439,3 +439,27 @@ fn what_is_stopped_while_it_comes_up_isnt_called_unhealthy() {
     assert!(ended(&mut agent.child).success(), "{}", agent.log());
     assert!(!agent.log().contains("unhealthy"), "{}", agent.log());
 }
+
+#[test]
+fn a_system_job_that_fits_nowhere_is_told_as_other_jobs_are() {
+    let agent = Agent::dev(510);
+    let ask = |args: &[&str]| said(&mut agent.command(args));
+    let file = job(&agent, "everywhere.nomad", |text| {
+        let head = "type = \"system\"\n  constraint {\n    attribute = \"${node.class}\"\n    \
+                    value = \"big\"\n  }\n  group \"hello\" {";
+        text.replace("    count = 2\n", "")
+            .replacen("group \"hello\" {", head, 1)
+    });
+    let why = "Constraint \"${node.class} = big\" filtered 1 nodes";
+    let (code, out, err) = ask(&["job", "run", &file]);
+    assert_eq!(code, Some(2), "{out}{err}");
+    assert!(out.contains("but failed to place all allocations"), "{out}");
+    assert!(out.contains(why), "{out}");
+    let (code, out, _) = ask(&["job", "status", "hello"]);
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("Placement Failure"), "{out}");
+    assert!(out.contains(why), "{out}");
+    let (code, out, _) = ask(&["job", "why", "hello"]);
+    assert_eq!(code, Some(2), "{out}");
+    assert!(out.contains("there is no node that it may run on"), "{out}");
+}

@@ -143,14 +143,7 @@ pub fn nomad(api: Api) -> Router {
         .route("/v1/jobs/parse", put(jobs::parse).post(jobs::parse))
         .route("/v1/validate/job", put(jobs::validate).post(jobs::validate))
         .route("/v1/job/{*rest}", any(job::handle))
-        .route("/v1/allocations", get(allocations::list))
-        .route("/v1/allocation/{id}", get(allocations::show))
-        .route("/v1/allocation/{id}/services", get(alloc_services::list))
-        .route("/v1/allocation/{id}/checks", get(alloc_services::checks))
-        .route(
-            "/v1/client/allocation/{id}/checks",
-            get(alloc_services::checks),
-        )
+        .merge(of_allocations())
         .route("/v1/evaluations", get(evaluations::list))
         .route("/v1/evaluation/{id}", get(evaluations::show))
         .route(
@@ -168,10 +161,6 @@ pub fn nomad(api: Api) -> Router {
         .route(
             "/v1/node/{id}/drain",
             put(node_drain::set_drain).post(node_drain::set_drain),
-        )
-        .route(
-            "/v1/allocation/{id}/stop",
-            put(node_drain::stop_alloc).post(node_drain::stop_alloc),
         )
         .route(
             "/v1/system/gc",
@@ -211,6 +200,22 @@ pub fn nomad(api: Api) -> Router {
             .merge(not_yet(&NOMAD_LATER)),
         api,
     )
+}
+
+fn of_allocations() -> Router<Api> {
+    Router::new()
+        .route("/v1/allocations", get(allocations::list))
+        .route("/v1/allocation/{id}", get(allocations::show))
+        .route("/v1/allocation/{id}/services", get(alloc_services::list))
+        .route("/v1/allocation/{id}/checks", get(alloc_services::checks))
+        .route(
+            "/v1/client/allocation/{id}/checks",
+            get(alloc_services::checks),
+        )
+        .route(
+            "/v1/allocation/{id}/stop",
+            put(node_drain::stop_alloc).post(node_drain::stop_alloc),
+        )
 }
 
 fn of_deployments() -> Router<Api> {

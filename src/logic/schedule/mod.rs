@@ -418,12 +418,14 @@ impl<'a> Run<'a> {
         queued: BTreeMap<String, i64>,
         deployment_id: Option<String>,
     ) -> Decision {
+        let deployment_id = deployment_id.unwrap_or_else(|| self.eval.deployment_id.clone());
         let blocked = match self.job.clone() {
             Some(job) if !self.failed.is_empty() => Some(Evaluation {
                 triggered_by: TRIGGER_QUEUED_ALLOCS.to_owned(),
                 status_description: "created to place remaining allocations".to_owned(),
                 failed_tg_allocs: self.failed.clone(),
                 queued_allocations: queued.clone(),
+                deployment_id: deployment_id.clone(),
                 ..self.next_eval(&job, EVAL_BLOCKED)
             }),
             Some(_) | None => None,
@@ -438,7 +440,7 @@ impl<'a> Run<'a> {
                 .as_ref()
                 .map(|eval| eval.id.clone())
                 .unwrap_or_default(),
-            deployment_id: deployment_id.unwrap_or_else(|| self.eval.deployment_id.clone()),
+            deployment_id,
             ..self.eval.clone()
         };
         Decision {

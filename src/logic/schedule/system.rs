@@ -4,10 +4,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::rank::Search;
 use super::reconcile::{History, is_up_to_date};
 use super::{Run, disconnect, feasible, follow, rank, update};
 use crate::model::{
-    AllocMetric, Allocation, Job, Node, TRIGGER_ROLLING_UPDATE, TaskGroup, stopped,
+    AllocMetric, Allocation, GroupChanges, Job, Node, TRIGGER_ROLLING_UPDATE, TaskGroup, stopped,
 };
 
 pub(super) fn group(run: &mut Run<'_>, job: &Arc<Job>, group: &TaskGroup) {
@@ -43,15 +44,27 @@ pub(super) fn group(run: &mut Run<'_>, job: &Arc<Job>, group: &TaskGroup) {
     if group.desired_count() == 0 {
         return;
     }
+    let mut anywhere = stays(run.changes(&group.name));
     for node in store
         .nodes()
         .filter(|node| node.ready() && !covered.contains(&node.id))
     {
         if allowed(job, group, node) {
+            anywhere = true;
             run.changes(&group.name).place += 1;
             place(run, job, group, node, None);
         }
     }
+    if !anywhere {
+        // Nodes that it may not run on are no failure, unless there are no others.
+        let search = Search::new(&run.room, job, group, &run.eval.id);
+        failed(run, group, search.failure());
+    }
+}
+
+/// Whether some of what there is stays, or gives way to something newer.
+fn stays(changes: &GroupChanges) -> bool {
+    changes.ignore + changes.in_place_update + changes.destructive_update > 0
 }
 
 /// How many allocations may be replaced at once, and how long it is until the next ones.

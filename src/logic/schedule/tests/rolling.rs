@@ -741,7 +741,9 @@ fn an_old_one_that_fails_after_its_successors_were_given_up_comes_back_as_it_was
 fn room_that_comes_after_a_first_rollout_has_failed_is_used() {
     let web = memory(&rolling(&service("web", 2), 1), 3_000);
     let mut cluster = Cluster::of(1);
-    cluster.run(&web);
+    let eval = cluster.run(&web);
+    let waiting = cluster.eval(&cluster.eval(&eval).blocked_eval);
+    assert_eq!(waiting.deployment_id, cluster.deployment("web").id);
     cluster.overdue();
     assert_eq!(cluster.deployment("web").status, DEPLOYMENT_FAILED);
     assert_eq!(cluster.live("web").len(), 1);
