@@ -8,6 +8,7 @@ mod disconnect;
 mod distinct;
 pub mod dry_run;
 pub mod feasible;
+mod moving;
 mod ports;
 mod rank;
 mod reconcile;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::reschedule::{self, Verdict};
-use super::{disconnect, update};
+use super::{disconnect, moving, update};
 use crate::model::{
     Allocation, CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, Evaluation, GroupChanges, JOB_BATCH,
     Job, Node, TaskGroup, stopped,
@@ -127,6 +127,7 @@ pub(super) fn group(
         .collect();
     // The newest holder of a name keeps it.
     allocs.sort_by_key(|alloc| (alloc.index(), std::cmp::Reverse(alloc.create_index)));
+    let (allocs, _) = moving::settle(&mut out, store, job, group, allocs, now);
     let (allocs, waiting) = disconnect::settle(&mut out, store, job, group, allocs, now);
     taken.extend(waiting);
     for alloc in &allocs {
@@ -144,6 +145,7 @@ pub(super) fn group(
         let name = format!("{}.{}[{index}]", job.id, group.name);
         out.places.push(Place::new(name));
     }
+    moving::at_most_two(store, job, &mut out);
     out.in_order()
 }
 
@@ -247,19 +249,12 @@ pub(super) fn act(
         }
         Fate::Migrate => {
             out.changes.migrate += 1;
-            let reason = stopped::MIGRATED;
-            // Its time is over: it leaves whether there is room elsewhere or not.
-            let node = store.node(&alloc.node_id);
-            let forced = node.is_some_and(|node| node.forced_out(now));
-            if forced {
-                out.stops.push((Arc::clone(alloc), reason));
+            let handover = moving::handover(store, alloc, now);
+            if handover == Handover::Leave {
+                // Its time is over: it leaves whether there is room elsewhere or not.
+                out.stops.push((Arc::clone(alloc), stopped::MIGRATED));
             }
-            let handover = if forced {
-                Handover::Leave
-            } else {
-                Handover::Stop
-            };
-            replace(out, handover, reason, History::Keep);
+            replace(out, handover, stopped::MIGRATED, History::Keep);
         }
         Fate::Lost => {
             out.changes.place += 1;

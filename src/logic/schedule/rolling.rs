@@ -11,9 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::disconnect;
+use super::moving::{self, is_forced_out};
 use super::reconcile::{
     Fate, Handover, History, Place, Reconciled, act, fate, is_up_to_date, surplus,
 };
+use crate::drain;
 use crate::model::{
     Allocation, CLIENT_FAILED, CLIENT_RUNNING, Deployment, DeploymentState, Evaluation, Job,
     TaskGroup, UpdateStrategy, stopped,
@@ -66,6 +68,8 @@ struct Rolling<'a> {
     /// Stale ones that need a successor of some version now.
     to_restore: Vec<(Arc<Allocation>, Fate)>,
     missing: Vec<usize>,
+    /// Names that one holds which leaves, beside its successor.
+    moving: BTreeSet<usize>,
     canaries: usize,
     /// Some of it is of an earlier version.
     has_older: bool,
@@ -79,6 +83,7 @@ pub(super) fn group(look: Look<'_>) -> Rolled {
         to_replace: Vec::new(),
         to_restore: Vec::new(),
         missing: Vec::new(),
+        moving: BTreeSet::new(),
         canaries: 0,
         has_older: false,
         done: true,
@@ -176,6 +181,9 @@ impl Rolling<'_> {
         let (fresh, stale): (Vec<_>, Vec<_>) = allocs
             .into_iter()
             .partition(|alloc| is_up_to_date(job, alloc));
+        let (fresh, moving) = moving::settle(&mut self.out, store, job, group, fresh, now);
+        let (stale, older) = moving::settle(&mut self.out, store, job, group, stale, now);
+        self.moving.extend(moving.into_iter().chain(older));
         let (fresh, waiting) = disconnect::settle(&mut self.out, store, job, group, fresh, now);
         let mut slots: BTreeMap<usize, Slot> = BTreeMap::new();
         for index in waiting {
@@ -253,6 +261,11 @@ impl Rolling<'_> {
         match (fresh, stale) {
             _ if slot.waits => self.done = false,
             (Some((alloc, fate)), stale) => self.keep_fresh(&alloc, fate, stale),
+            (None, Some((_, Fate::Replace))) if self.moving.contains(&index) => {
+                // One after the other: it is replaced once nobody else holds its name.
+                self.done = false;
+                self.out.changes.ignore += 1;
+            }
             (None, Some((alloc, Fate::Replace))) => {
                 self.done = false;
                 self.to_replace.push(alloc);
@@ -319,7 +332,9 @@ impl Rolling<'_> {
         stale: Option<(Arc<Allocation>, Fate)>,
     ) {
         let stale = match stale {
-            Some((alloc, Fate::Migrate)) if self.is_forced_out(&alloc) => {
+            Some((alloc, Fate::Migrate))
+                if is_forced_out(self.look.store, &alloc, self.look.now) =>
+            {
                 self.stop(&alloc, stopped::MIGRATED);
                 None
             }
@@ -346,7 +361,16 @@ impl Rolling<'_> {
             Fate::UpdateInPlace => serves(fresh),
             _ => false,
         };
+        let moves = fresh.deployment_id.is_empty();
         match &stale {
+            // Nobody says how it is: then what holds of all that moves holds of this one.
+            Some((stale, Fate::Migrate)) if moves && !fresh.canary() => {
+                if drain::is_over(self.look.store, stale, self.look.now) {
+                    self.stop(stale, stopped::MIGRATED);
+                } else {
+                    self.done = false;
+                }
+            }
             Some((stale, _)) if well && !fresh.canary() => self.stop(stale, stopped::UPDATED),
             Some(_) => self.done = false,
             None => {}
@@ -361,12 +385,6 @@ impl Rolling<'_> {
         } else {
             self.act(fresh, fate);
         }
-    }
-
-    /// Its node is being emptied, and waits no longer.
-    fn is_forced_out(&self, alloc: &Allocation) -> bool {
-        let node = self.look.store.node(&alloc.node_id);
-        node.is_some_and(|node| node.forced_out(self.look.now))
     }
 
     fn act(&mut self, alloc: &Arc<Allocation>, fate: Fate) {
@@ -423,6 +441,7 @@ impl Rolling<'_> {
                 self.out.changes.ignore += 1;
             }
         }
+        moving::at_most_two(self.look.store, self.look.job, &mut self.out);
         let begins = updating || !self.out.places.is_empty();
         let wants_deployment = self.look.current.is_none_or(|current| {
             current.active() && !current.task_groups.contains_key(&self.look.group.name)

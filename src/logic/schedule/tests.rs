@@ -5,7 +5,7 @@ pub(crate) mod cluster;
 mod disconnect;
 mod lost;
 pub(crate) mod random;
-mod rolling;
+pub(crate) mod rolling;
 
 use std::collections::BTreeSet;
 
