@@ -11,18 +11,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::disconnect;
+use super::moving::{self, is_forced_out};
 use super::reconcile::{
     Fate, Handover, History, Place, Reconciled, act, fate, is_up_to_date, surplus,
 };
+use crate::drain;
 use crate::model::{
     Allocation, CLIENT_FAILED, CLIENT_RUNNING, Deployment, DeploymentState, Evaluation, Job,
-    TaskGroup, UpdateStrategy,
+    TaskGroup, UpdateStrategy, stopped,
 };
 use crate::state::Store;
 use crate::time::Time;
 
-const UPDATED: &str = "alloc is being updated due to job update";
-const MIGRATED: &str = "alloc is being migrated";
 const SUPERSEDED: &str = "alloc not needed as a newer version of its job replaces it";
 const CANARY_OVER: &str = "alloc not needed as its deployment ended before it was promoted";
 const ROLLOUT_FAILED: &str = "alloc not needed as its deployment failed";
@@ -68,6 +68,8 @@ struct Rolling<'a> {
     /// Stale ones that need a successor of some version now.
     to_restore: Vec<(Arc<Allocation>, Fate)>,
     missing: Vec<usize>,
+    /// Names that one holds which leaves, beside its successor.
+    moving: BTreeSet<usize>,
     canaries: usize,
     /// Some of it is of an earlier version.
     has_older: bool,
@@ -81,6 +83,7 @@ pub(super) fn group(look: Look<'_>) -> Rolled {
         to_replace: Vec::new(),
         to_restore: Vec::new(),
         missing: Vec::new(),
+        moving: BTreeSet::new(),
         canaries: 0,
         has_older: false,
         done: true,
@@ -178,6 +181,9 @@ impl Rolling<'_> {
         let (fresh, stale): (Vec<_>, Vec<_>) = allocs
             .into_iter()
             .partition(|alloc| is_up_to_date(job, alloc));
+        let (fresh, moving) = moving::settle(&mut self.out, store, job, group, fresh, now);
+        let (stale, older) = moving::settle(&mut self.out, store, job, group, stale, now);
+        self.moving.extend(moving.into_iter().chain(older));
         let (fresh, waiting) = disconnect::settle(&mut self.out, store, job, group, fresh, now);
         let mut slots: BTreeMap<usize, Slot> = BTreeMap::new();
         for index in waiting {
@@ -255,6 +261,11 @@ impl Rolling<'_> {
         match (fresh, stale) {
             _ if slot.waits => self.done = false,
             (Some((alloc, fate)), stale) => self.keep_fresh(&alloc, fate, stale),
+            (None, Some((_, Fate::Replace))) if self.moving.contains(&index) => {
+                // One after the other: it is replaced once nobody else holds its name.
+                self.done = false;
+                self.out.changes.ignore += 1;
+            }
             (None, Some((alloc, Fate::Replace))) => {
                 self.done = false;
                 self.to_replace.push(alloc);
@@ -321,8 +332,10 @@ impl Rolling<'_> {
         stale: Option<(Arc<Allocation>, Fate)>,
     ) {
         let stale = match stale {
-            Some((alloc, Fate::Migrate)) if self.is_forced_out(&alloc) => {
-                self.stop(&alloc, MIGRATED);
+            Some((alloc, Fate::Migrate))
+                if is_forced_out(self.look.store, &alloc, self.look.now) =>
+            {
+                self.stop(&alloc, stopped::MIGRATED);
                 None
             }
             Some((alloc, fate)) if !stands(fate) => {
@@ -348,8 +361,17 @@ impl Rolling<'_> {
             Fate::UpdateInPlace => serves(fresh),
             _ => false,
         };
+        let moves = fresh.deployment_id.is_empty();
         match &stale {
-            Some((stale, _)) if well && !fresh.canary() => self.stop(stale, UPDATED),
+            // Nobody says how it is: then what holds of all that moves holds of this one.
+            Some((stale, Fate::Migrate)) if moves && !fresh.canary() => {
+                if drain::is_over(self.look.store, stale, self.look.now) {
+                    self.stop(stale, stopped::MIGRATED);
+                } else {
+                    self.done = false;
+                }
+            }
+            Some((stale, _)) if well && !fresh.canary() => self.stop(stale, stopped::UPDATED),
             Some(_) => self.done = false,
             None => {}
         }
@@ -363,12 +385,6 @@ impl Rolling<'_> {
         } else {
             self.act(fresh, fate);
         }
-    }
-
-    /// Its node is being emptied, and waits no longer.
-    fn is_forced_out(&self, alloc: &Allocation) -> bool {
-        let node = self.look.store.node(&alloc.node_id);
-        node.is_some_and(|node| node.forced_out(self.look.now))
     }
 
     fn act(&mut self, alloc: &Arc<Allocation>, fate: Fate) {
@@ -415,7 +431,8 @@ impl Rolling<'_> {
         for (nth, alloc) in to_replace.iter().enumerate() {
             if nth < allowed {
                 self.out.changes.destructive_update += 1;
-                let place = Place::successor(alloc, Handover::Overlap, UPDATED, History::Forget);
+                let place =
+                    Place::successor(alloc, Handover::Overlap, stopped::UPDATED, History::Forget);
                 self.out.places.push(Place {
                     canary: false,
                     ..place
@@ -424,6 +441,7 @@ impl Rolling<'_> {
                 self.out.changes.ignore += 1;
             }
         }
+        moving::at_most_two(self.look.store, self.look.job, &mut self.out);
         let begins = updating || !self.out.places.is_empty();
         let wants_deployment = self.look.current.is_none_or(|current| {
             current.active() && !current.task_groups.contains_key(&self.look.group.name)
@@ -470,8 +488,7 @@ impl Rolling<'_> {
             .collect();
         let further = (self.look.group.desired_count()..).filter(|index| !used.contains(index));
         let further = further.map(|index| format!("{job}.{group}[{index}]"));
-        let names: Vec<String> = beside.chain(further).take(missing).collect();
-        for name in names {
+        for name in beside.chain(further).take(missing).collect::<Vec<_>>() {
             self.out.changes.canary += 1;
             self.out.places.push(Place {
                 canary: true,

@@ -1,7 +1,10 @@
 //! Allocations that leave, nodes that are emptied, and an allocation's files.
 
+use std::time::Duration;
+
 use logic::model::{
-    AllocReport, CLIENT_RUNNING, NODE_INELIGIBLE, TASK_RUNNING, TRIGGER_ALLOC_STOP, TaskState,
+    AllocReport, CLIENT_COMPLETE, CLIENT_RUNNING, NODE_INELIGIBLE, TASK_DEAD, TASK_RUNNING,
+    TRIGGER_ALLOC_STOP, TaskState,
 };
 use logic::state::Command;
 use logic::time::Time;
@@ -13,8 +16,13 @@ const NO_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// It has been healthy for longer than its group asks before it may leave.
 fn runs_since_long(alloc_id: &str) -> Command {
+    says(alloc_id, CLIENT_RUNNING, TASK_RUNNING)
+}
+
+/// What the node says of an allocation.
+fn says(alloc_id: &str, status: &str, task: &str) -> Command {
     let state = TaskState {
-        state: TASK_RUNNING.to_owned(),
+        state: task.to_owned(),
         started_at: Time::from_secs(1_795_525_000),
         ..TaskState::default()
     };
@@ -23,7 +31,7 @@ fn runs_since_long(alloc_id: &str) -> Command {
         serial: 0,
         reports: vec![AllocReport {
             alloc_id: alloc_id.to_owned(),
-            client_status: CLIENT_RUNNING.to_owned(),
+            client_status: status.to_owned(),
             task_states: [("web".to_owned(), state)].into(),
             ..AllocReport::default()
         }],
@@ -99,11 +107,30 @@ async fn what_ended_is_forgotten_when_somebody_asks_for_that() {
     let (agent, alloc) = Agent::with_web().await;
     let stop = format!("/v1/allocation/{alloc}/stop");
     put(&agent.nomad, &stop, &Value::Null).await;
-    agent
-        .until(|store| store.evals().all(|eval| eval.terminal()))
+    let store = agent
+        .until(|store| store.alloc(&alloc).is_some_and(|old| old.server_terminal()))
         .await;
-    let collected = put(&agent.nomad, "/v1/system/gc", &Value::Null).await;
-    assert_eq!(collected.status.as_u16(), 200, "{}", collected.text);
+    let successor = store.alloc(&alloc).unwrap().next_allocation.clone();
+    let gc = async || {
+        agent.machine.clock.pass(Duration::from_secs(1));
+        let collected = put(&agent.nomad, "/v1/system/gc", &Value::Null).await;
+        assert_eq!(collected.status.as_u16(), 200, "{}", collected.text);
+        agent.now()
+    };
+    let kept = gc().await;
+    assert!(
+        kept.alloc(&alloc).is_some(),
+        "its node hasn't said it ended"
+    );
+
+    agent
+        .propose(says(&alloc, CLIENT_COMPLETE, TASK_DEAD))
+        .await;
+    let collected = gc().await;
+    assert!(collected.alloc(&alloc).is_none(), "it has ended");
+    assert!(collected.alloc(&successor).is_some(), "it runs");
+    let gone = get(&agent.nomad, &format!("/v1/allocation/{alloc}")).await;
+    assert_eq!(gone.status.as_u16(), 404, "{}", gone.text);
 }
 
 #[actix::test]

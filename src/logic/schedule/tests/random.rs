@@ -168,8 +168,15 @@ fn happen(cluster: &mut Cluster, event: &Event) {
             cluster.set_drain(name, begins.then(|| i64::from(within) * SECOND));
         }),
         Event::Leave => {
-            let Steps { migrate, drained } = steps(&cluster.store, cluster.now);
-            cluster.send_away(migrate);
+            let Steps {
+                migrate,
+                moved,
+                stopped,
+                drained,
+            } = steps(&cluster.store, cluster.now);
+            for ids in [migrate, moved, stopped] {
+                cluster.send_away(ids);
+            }
             for node_id in drained {
                 cluster.emptied(node_id);
             }
@@ -185,6 +192,7 @@ fn happen(cluster: &mut Cluster, event: &Event) {
         }
         Event::Obey => {
             cluster.obey();
+            cluster.starts();
         }
         Event::Wait(secs) => cluster.now = Time(cluster.now.0 + i64::from(secs) * SECOND),
         Event::Collect { older_than } => {
