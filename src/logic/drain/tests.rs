@@ -414,7 +414,7 @@ fn what_has_been_rolled_out_moves_as_other_jobs_do() {
     cluster.set_drain("n1", Some(HOUR));
     cluster.step();
     assert_eq!(cluster.live("web").len(), 2);
-    // Another version waits until it has moved.
+    // Another version takes the place of what comes.
     cluster.run(&image(&web, "web:2"));
     assert_eq!(cluster.live("web").len(), 2);
     for _ in 0..3 {

@@ -18,6 +18,9 @@ pub mod stopped {
     pub const MIGRATED: &str = "alloc is being migrated";
     pub const NOT_NEEDED: &str = "alloc not needed due to job update";
     pub const NODE_DOWN: &str = "alloc is lost since its node is down";
+    pub const SUPERSEDED: &str = "alloc not needed as a newer version of its job replaces it";
+    pub const CANARY_OVER: &str = "alloc not needed as its deployment ended before it was promoted";
+    pub const ROLLOUT_FAILED: &str = "alloc not needed as its deployment failed";
 }
 
 pub const CLIENT_PENDING: &str = "pending";

@@ -67,7 +67,7 @@ pub(super) fn is_forced_out(store: &Store, alloc: &Allocation, now: Time) -> boo
     node.is_some_and(|node| node.forced_out(now))
 }
 
-/// A name has at most two holders: where one more stays already, the one that leaves doesn't.
+/// A name has at most two holders: where one more stays already, the newer one makes room.
 pub(super) fn at_most_two(store: &Store, job: &Job, out: &mut Reconciled) {
     let stops: BTreeSet<&str> = out
         .stops
@@ -78,14 +78,14 @@ pub(super) fn at_most_two(store: &Store, job: &Job, out: &mut Reconciled) {
         let Some(previous) = &place.previous else {
             continue;
         };
-        let moves = place.handover == Handover::Overlap && previous.migrate;
+        let overlaps = place.handover == Handover::Overlap;
         let mut others = store.allocs_of_job(&job.id).filter(|other| {
             other.name == place.name
                 && other.id != previous.id
                 && !other.terminal()
                 && !stops.contains(other.id.as_str())
         });
-        if moves && others.next().is_some() {
+        if overlaps && others.next().is_some() {
             place.handover = Handover::Stop;
         }
     }

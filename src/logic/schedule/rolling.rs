@@ -23,10 +23,6 @@ use crate::model::{
 use crate::state::Store;
 use crate::time::Time;
 
-const SUPERSEDED: &str = "alloc not needed as a newer version of its job replaces it";
-const CANARY_OVER: &str = "alloc not needed as its deployment ended before it was promoted";
-const ROLLOUT_FAILED: &str = "alloc not needed as its deployment failed";
-
 /// What is looked at, and when.
 #[derive(Clone, Copy)]
 pub(super) struct Look<'a> {
@@ -176,7 +172,7 @@ impl Rolling<'_> {
         };
         let (canaries, allocs): (Vec<_>, Vec<_>) = allocs.into_iter().partition(over);
         for alloc in canaries {
-            self.stop(&alloc, CANARY_OVER);
+            self.stop(&alloc, stopped::CANARY_OVER);
         }
         let (fresh, stale): (Vec<_>, Vec<_>) = allocs
             .into_iter()
@@ -261,11 +257,6 @@ impl Rolling<'_> {
         match (fresh, stale) {
             _ if slot.waits => self.done = false,
             (Some((alloc, fate)), stale) => self.keep_fresh(&alloc, fate, stale),
-            (None, Some((_, Fate::Replace))) if self.moving.contains(&index) => {
-                // One after the other: it is replaced once nobody else holds its name.
-                self.done = false;
-                self.out.changes.ignore += 1;
-            }
             (None, Some((alloc, Fate::Replace))) => {
                 self.done = false;
                 self.to_replace.push(alloc);
@@ -317,7 +308,7 @@ impl Rolling<'_> {
             if alloc.id == best {
                 chosen = Some((alloc, fate));
             } else {
-                self.stop(&alloc, SUPERSEDED);
+                self.stop(&alloc, stopped::SUPERSEDED);
             }
         }
         chosen
@@ -343,7 +334,7 @@ impl Rolling<'_> {
                     // Nobody has said yet that this one may take its place.
                     self.to_restore.push((alloc, fate));
                 } else {
-                    self.stop(&alloc, SUPERSEDED);
+                    self.stop(&alloc, stopped::SUPERSEDED);
                 }
                 None
             }
@@ -351,7 +342,7 @@ impl Rolling<'_> {
         };
         if let (Some((stale, _)), true) = (&stale, self.look.failed() && !proven(fresh)) {
             let stale = Arc::clone(stale);
-            self.stop(fresh, ROLLOUT_FAILED);
+            self.stop(fresh, stopped::ROLLOUT_FAILED);
             self.to_replace.push(stale);
             self.done = false;
             return;
@@ -478,7 +469,12 @@ impl Rolling<'_> {
     fn place_canaries(&mut self, wanted: usize) {
         let (job, group) = (&self.look.job.id, &self.look.group.name);
         let missing = wanted.saturating_sub(self.canaries);
-        let beside = self.to_replace.iter().map(|alloc| alloc.name.clone());
+        let free = |alloc: &&Arc<Allocation>| {
+            let index = alloc.index();
+            index.is_none_or(|index| !self.moving.contains(&index))
+        };
+        let beside = self.to_replace.iter().filter(free);
+        let beside = beside.map(|alloc| alloc.name.clone());
         let used: BTreeSet<usize> = self
             .look
             .store
