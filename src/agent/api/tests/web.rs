@@ -14,10 +14,11 @@ use logic::model::{
     Allocation, CHECK_CRITICAL, CHECK_WARNING, CLIENT_FAILED, CLIENT_RUNNING, KvChange, Plan,
     Resources,
 };
-use logic::state::Command;
+use logic::state::{Command, Store};
 use serde_json::{Value, json};
 use tower_service::Service;
 
+use super::drain::comes_up;
 use super::fixture::{Agent, Answer, NODE, NODE_ID, answer, check_web, get, put, request, web_job};
 use super::passing_on::{RPC, open};
 
@@ -372,9 +373,11 @@ async fn the_overview_is_a_screenful_and_tells_warnings_from_failures() {
     )
     .await;
     assert_eq!(stop.status, StatusCode::OK, "{}", stop.text);
-    let id = alloc.clone();
+    let next = |store: &Store| store.alloc(&alloc).unwrap().next_allocation.clone();
+    let store = agent.until(|store| !next(store).is_empty()).await;
+    comes_up(&agent, &next(&store)).await;
     agent
-        .until(move |store| store.alloc(&id).is_some_and(|one| one.server_terminal()))
+        .until(|store| store.alloc(&alloc).unwrap().server_terminal())
         .await;
     let overview = page(&agent, "/ui/").await;
     assert!(!overview.text.contains(">gone<"), "its job tells");
