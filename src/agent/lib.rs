@@ -16,12 +16,14 @@ pub mod http_listener;
 pub mod planted;
 pub mod published;
 pub mod registry;
+pub mod reload;
 pub mod rpc;
 pub mod seal;
 pub mod server;
 mod start;
 pub mod state;
 pub mod wire;
+pub mod wishes;
 
 pub use error::StartError;
 pub use start::{Agent, VERSION, start};

@@ -26,9 +26,11 @@ use crate::gossip::Gossip;
 use crate::http_listener;
 use crate::published::Subscriber;
 use crate::registry::Loaded;
+use crate::reload::Settled;
 use crate::rpc::Rpc;
 use crate::seal::Seal;
 use crate::server::{self, Requests, Routers, Server};
+use crate::wishes::Owner;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -51,6 +53,10 @@ pub struct Agent {
     pub view: Subscriber<Arc<View>>,
     /// Somebody asked the agent over its API to leave.
     pub leaving: Arc<Notify>,
+    /// What whoever starts the agent is asked for.
+    pub owner: Owner,
+    /// What takes it then.
+    pub settled: Settled,
     dev_mode: bool,
 }
 
@@ -91,16 +97,14 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let gossip = Gossip::start(&world, &config, member.clone()).await?;
     let node = node(&world, &config, &identity, &me, fingerprint).await;
     let catalog_node = catalog_node(&node);
-    let own = own_services(&config, &me);
-    let registers_node = !config.client.enabled;
     let registered = Loaded::new(&world, &me.name, config.catalog.registered.clone()).await;
     let (catalog, view, local) = Catalog::new(
         &world,
         catalog_node.clone(),
         rpc.clone(),
-        own,
+        own_services(&config, &me),
         registered.rows(),
-        registers_node,
+        !config.client.enabled,
         beside(&world, &config, &me),
     )
     .await;
@@ -108,7 +112,8 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let server = server(&world, &config, &member, &gossip, &seal).await?;
     let catalog = catalog.start();
     let registry = registered.start(catalog.clone().recipient(), local.clone());
-    let leaving = Arc::new(Notify::new());
+    let (leaving, owner) = (Arc::new(Notify::new()), Owner::default());
+    let settled = Settled::new(registry.clone(), dns.clone());
     let api = Api {
         world: world.clone(),
         config: Arc::clone(&config),
@@ -120,6 +125,7 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         local,
         registry,
         leaving: Arc::clone(&leaving),
+        owner: owner.clone(),
     };
     sockets.serve(api, seal);
     join_through_consul(&world, &config, &gossip, member);
@@ -139,6 +145,8 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         dns,
         view,
         leaving,
+        owner,
+        settled,
         dev_mode,
     })
 }

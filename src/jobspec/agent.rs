@@ -166,7 +166,8 @@ fn agent(decoder: &mut Decoder<'_, '_>, body: &Body, config: &mut AgentConfig) {
         catalog.domain = catalog.domain.trim_matches('.').to_owned();
         if let Some(nanos) = d.period(f, "service_ttl") {
             let seconds = nanos / logic::duration::SECOND;
-            catalog.service_ttl = u32::try_from(seconds).unwrap_or(u32::MAX);
+            let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+            catalog.dns.service_ttl.insert("*".to_owned(), seconds);
         }
     });
     block(decoder, &fields, "edge", &names::EDGE, |d, f| {

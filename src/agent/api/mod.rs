@@ -18,12 +18,15 @@ mod consul_health;
 mod consul_json;
 mod consul_kv;
 mod consul_local;
+mod consul_monitor;
 mod consul_register;
+mod consul_self;
 mod consul_session;
 mod consul_txn;
 mod deployments;
 mod errors;
 mod evaluations;
+mod filter_words;
 pub mod forward;
 mod history;
 mod job;
@@ -58,6 +61,7 @@ use crate::published::Subscriber;
 use crate::registry::Registry;
 use crate::rpc::{ApiKind, Rpc};
 use crate::server::{Propose, ProposeError, Server};
+use crate::wishes::Owner;
 use errors::Failure;
 
 /// No request's body is larger.
@@ -84,6 +88,7 @@ pub struct Api {
     pub registry: Addr<Registry>,
     /// Notified when the agent is asked to leave.
     pub leaving: Arc<Notify>,
+    pub owner: Owner,
 }
 
 /// Who this agent is.
@@ -239,7 +244,7 @@ pub fn consul(api: Api) -> Router {
         forward::to_server,
     ));
     let of_any_agent = Router::new()
-        .route("/v1/agent/self", get(consul_agent::own))
+        .route("/v1/agent/self", get(consul_self::own))
         .route("/v1/agent/services", get(consul_local::services))
         .route("/v1/agent/checks", get(consul_local::checks))
         .route("/v1/agent/service/{id}", get(consul_local::service))
@@ -345,9 +350,7 @@ const NOMAD_LATER: [(&str, &str); 12] = [
     ("/v1/system/reconcile/summaries", "reconciling summaries"),
 ];
 
-const CONSUL_LATER: [(&str, &str); 6] = [
-    ("/v1/agent/monitor", "following an agent's log"),
-    ("/v1/agent/reload", "reading the configuration again"),
+const CONSUL_LATER: [(&str, &str); 4] = [
     ("/v1/coordinate/update", "network coordinates"),
     ("/v1/operator/keyring", "changing the gossip key"),
     ("/v1/query", "prepared queries"),

@@ -119,10 +119,10 @@ pub(in crate::cli) fn read_consul_files(
         for file in files_at(path)? {
             let read = std::fs::read_to_string(&file);
             let text = read.with_context(|| unreadable(&file))?;
-            let told = jobspec::consul_config::apply(config, &text)
-                .map_err(|why| anyhow!("{}: {why}", file.display()))?;
-            let name = file.display();
-            warnings.extend(told.into_iter().map(|what| format!("{name}: {what}")));
+            let name = file.display().to_string();
+            let told =
+                jobspec::consul_config::apply(config, &name, &text).map_err(|why| anyhow!(why))?;
+            warnings.extend(told.iter().map(ToString::to_string));
         }
     }
     Ok(warnings)

@@ -115,7 +115,10 @@ fn every_setting_finds_its_place() {
     assert_eq!(config.client.reserved.cpu, 500);
     assert_eq!(config.client.reserved.ports, "22,8000-8100");
     assert_eq!(
-        (config.catalog.domain.as_str(), config.catalog.service_ttl),
+        (
+            config.catalog.domain.as_str(),
+            config.catalog.dns.ttl_of("web")
+        ),
         ("cluster", 5)
     );
     let listeners = [80, 8080].map(EdgeListener::http);

@@ -15,7 +15,7 @@ mod offered;
 mod output;
 mod overview;
 mod page;
-mod place;
+pub(super) mod place;
 mod routes;
 mod search;
 mod seen;

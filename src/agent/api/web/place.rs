@@ -186,7 +186,7 @@ impl Place {
 }
 
 /// A text as one segment of a path, or as the value of a parameter.
-pub(super) fn encoded(text: &str) -> String {
+pub(in crate::api) fn encoded(text: &str) -> String {
     let mut path = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~@:".contains(&byte) {
