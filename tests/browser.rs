@@ -232,6 +232,8 @@ fn every_page_is_readable_on_a_phone_and_in_the_dark() {
         "/ui/jobs".to_owned(),
         "/ui/jobs/huge".to_owned(),
         "/ui/jobs/hello".to_owned(),
+        "/ui/jobs/hello/allocations".to_owned(),
+        "/ui/jobs/hello/deployments".to_owned(),
         "/ui/jobs/hello/versions".to_owned(),
         "/ui/jobs/hello/evaluations".to_owned(),
         "/ui/jobs/hello/definition".to_owned(),
@@ -255,6 +257,8 @@ fn every_page_is_readable_on_a_phone_and_in_the_dark() {
         "/ui/kv/a/long/key/of/some/application".to_owned(),
         "/ui/search?q=h".to_owned(),
         "/ui/nothing".to_owned(),
+        // The edge's own page.
+        "/routes".to_owned(),
     ];
     let mut found = Vec::new();
     for (scheme, width) in [
@@ -272,7 +276,11 @@ fn every_page_is_readable_on_a_phone_and_in_the_dark() {
             json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500 });
         browser.chromium("Emulation.setDeviceMetricsOverride", &screen);
         for page in &pages {
-            browser.open(&url(&agent, page));
+            let routes = 9_998 + 440;
+            browser.open(&match page.as_str() {
+                "/routes" => format!("http://127.0.0.1:{routes}/routes"),
+                page => url(&agent, page),
+            });
             let Value::Array(wrong) = browser.script(LOOK) else {
                 panic!("{page}: not a list");
             };

@@ -263,7 +263,8 @@ impl Handler<Update> for Allocation {
 impl Handler<Stop> for Allocation {
     type Result = ();
 
-    fn handle(&mut self, stop: Stop, _: &mut Self::Context) {
+    fn handle(&mut self, stop: Stop, ctx: &mut Self::Context) {
+        self.unwatch_health(ctx);
         self.stop_tasks(&stop.reason);
     }
 }

@@ -62,6 +62,14 @@ impl Allocation {
         self.judge(ctx);
     }
 
+    /// What the servers stop is neither well nor unwell.
+    pub(super) fn unwatch_health(&mut self, ctx: &mut Context<Self>) {
+        self.vitals.watch = None;
+        if let Some(timer) = self.vitals.timer.take() {
+            ctx.cancel_future(timer);
+        }
+    }
+
     /// Looks at the allocation's health, and tells as soon as there is a verdict.
     pub(super) fn judge(&mut self, ctx: &mut Context<Self>) {
         if let Some(timer) = self.vitals.timer.take() {
