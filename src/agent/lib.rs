@@ -13,6 +13,7 @@ pub mod edge;
 pub mod error;
 pub mod gossip;
 pub mod http_listener;
+mod own_services;
 pub mod planted;
 pub mod published;
 pub mod registry;
