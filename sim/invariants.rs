@@ -82,7 +82,7 @@ pub const NEVER_DOWN: Rule = Rule {
 };
 pub const SUCCESSOR_FIRST: Rule = Rule {
     id: "successor-healthy-first",
-    sentence: "In a rolling update no healthy allocation is stopped before its successor is healthy, where there is room for both.",
+    sentence: "In a rolling update no healthy allocation is stopped before its successor is healthy, and none that moves before its successor runs, where there is room for both.",
 };
 
 pub const ONE_HOLDER: Rule = Rule {

@@ -105,11 +105,18 @@ pub(crate) async fn run_edge(
 ) -> Ended {
     let configured =
         fabio::typed(arguments).and_then(|typed| fabio::configured(&typed, &BTreeMap::new(), None));
-    let Ok((fabio, _)) = configured else {
-        return Ended::ByItself(1);
+    let started = match &configured {
+        Ok((fabio, _)) => standalone::start(&world(host), fabio)
+            .await
+            .map_err(|error| error.to_string()),
+        Err(wrong) => Err(wrong.clone()),
     };
-    let Ok(edge) = standalone::start(&world(host), &fabio).await else {
-        return Ended::ByItself(1);
+    let edge = match started {
+        Ok(edge) => edge,
+        Err(why) => {
+            tracing::error!(why, "the edge doesn't start");
+            return Ended::ByItself(1);
+        }
     };
     let first = asked(&mut stop, false).await;
     if first == Stop::Kill {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::program::{Agent, drover, eventually, repository, run, text};
+use crate::program::{Agent, drover, ended, eventually, repository, run, signal, text};
 
 /// Exit code, standard output, standard error.
 fn said(command: &mut Command) -> (Option<i32>, String, String) {
@@ -412,4 +412,54 @@ fn old_spellings_are_the_commands_they_became() {
         let (code, out, err) = said(drover().args(&args));
         assert_eq!(code, Some(0), "{args:?}: {out}{err}");
     }
+}
+
+#[test]
+fn what_is_stopped_while_it_comes_up_isnt_called_unhealthy() {
+    let mut agent = Agent::dev(490);
+    let slow = job(&agent, "slow.nomad", |text| {
+        rolling(&text)
+            .replace("200ms", "50s")
+            .replace("\"20s\"", "\"100s\"")
+    });
+    agent.ask(&["job", "run", "-detach", &slow]);
+    eventually("both instances pass", || {
+        (agent.passing("hello").len() == 2).then_some(())
+    });
+    let state = |path: &str| agent.nomad("GET", path, "").expect("an answer").json();
+    let id = state("/v1/job/hello/allocations")[0]["ID"].clone();
+    let id = id.as_str().expect("an id").to_owned();
+    agent.ask(&["alloc", "stop", "-detach", &id]);
+    eventually("it has ended", || {
+        let shown = state(&format!("/v1/allocation/{id}"));
+        (shown["ClientStatus"] == "complete").then_some(())
+    });
+    assert_eq!(state("/v1/job/hello/deployment")["Status"], "running");
+    signal(agent.child.id(), "INT");
+    assert!(ended(&mut agent.child).success(), "{}", agent.log());
+    assert!(!agent.log().contains("unhealthy"), "{}", agent.log());
+}
+
+#[test]
+fn a_system_job_that_fits_nowhere_is_told_as_other_jobs_are() {
+    let agent = Agent::dev(510);
+    let ask = |args: &[&str]| said(&mut agent.command(args));
+    let file = job(&agent, "everywhere.nomad", |text| {
+        let head = "type = \"system\"\n  constraint {\n    attribute = \"${node.class}\"\n    \
+                    value = \"big\"\n  }\n  group \"hello\" {";
+        text.replace("    count = 2\n", "")
+            .replacen("group \"hello\" {", head, 1)
+    });
+    let why = "Constraint \"${node.class} = big\" filtered 1 nodes";
+    let (code, out, err) = ask(&["job", "run", &file]);
+    assert_eq!(code, Some(2), "{out}{err}");
+    assert!(out.contains("but failed to place all allocations"), "{out}");
+    assert!(out.contains(why), "{out}");
+    let (code, out, _) = ask(&["job", "status", "hello"]);
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("Placement Failure"), "{out}");
+    assert!(out.contains(why), "{out}");
+    let (code, out, _) = ask(&["job", "why", "hello"]);
+    assert_eq!(code, Some(2), "{out}");
+    assert!(out.contains("there is no node that it may run on"), "{out}");
 }

@@ -25,6 +25,7 @@ mod lose_quorum;
 mod node_drain;
 mod node_loss;
 mod old_leader_restarts;
+mod one_moves;
 mod rolling_restart;
 mod rolling_update;
 mod snapshot_catch_up;
@@ -161,6 +162,15 @@ pub const ALL: &[Scenario] = &[
         snapshot_after: None,
         good_network: true,
         story: |user| Box::pin(node_drain::story(user)),
+    },
+    Scenario {
+        name: "one-instance-moves",
+        about: "A service's only instance is stopped by a user, and its machine is emptied; visitors notice nothing.",
+        servers: &[1, 3],
+        clients: 3,
+        snapshot_after: None,
+        good_network: true,
+        story: |user| Box::pin(one_moves::story(user)),
     },
     Scenario {
         name: "flapping-node",

@@ -11,6 +11,7 @@ pub mod consul;
 pub mod dns;
 pub mod edge;
 pub mod error;
+mod exchange;
 pub mod gossip;
 pub mod http_listener;
 mod own_services;

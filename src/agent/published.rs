@@ -60,6 +60,20 @@ impl<T> Publisher<T> {
         self.0.version.fetch_add(1, Ordering::Release);
         self.0.news.notify_waiters();
     }
+
+    /// The same, if the value is another: otherwise nobody is woken.
+    pub fn send_if_other(&self, value: T)
+    where
+        T: PartialEq,
+    {
+        let same = {
+            let published = self.0.value.read();
+            *published.unwrap_or_else(PoisonError::into_inner) == value
+        };
+        if !same {
+            self.send_replace(value);
+        }
+    }
 }
 
 impl<T> Drop for Publisher<T> {
@@ -143,6 +157,16 @@ mod tests {
         drop(publisher);
         assert_eq!(reader.changed().await, Ok(()));
         assert_eq!(reader.changed().await, Err(Closed));
+    }
+
+    #[tokio::test]
+    async fn what_is_as_it_was_is_no_news() {
+        let (publisher, mut reader) = publish(1);
+        publisher.send_if_other(1);
+        assert_eq!(reader.shared.version.load(Ordering::Acquire), 0);
+        publisher.send_if_other(2);
+        assert_eq!(reader.changed().await, Ok(()));
+        assert_eq!(*reader.borrow(), 2);
     }
 
     #[tokio::test]

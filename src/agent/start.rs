@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use crate::api::{self, Api, Identity};
 use crate::catalog::{self, Beside, Catalog};
+use crate::client::probe::Prober;
 use crate::client::{self, Client, NodeIdentity};
 use crate::consul::{self, Consul, Keeper, look_around};
 use crate::dns::{self, DnsListener};
@@ -112,7 +113,8 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let (dns, edge) = outlets(&world, &config, &view).await?;
     let server = server(&world, &config, &member, &gossip, &seal).await?;
     let catalog = catalog.start();
-    let registry = registered.start(catalog.clone().recipient(), local.clone());
+    let prober = Prober::new(&world);
+    let registry = registered.start(prober.clone(), catalog.clone().recipient(), local.clone());
     let (leaving, owner) = (Arc::new(Notify::new()), Owner::default());
     let settled = Settled::new(registry.clone(), dns.clone());
     let api = Api {
@@ -131,10 +133,8 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     sockets.serve(api, seal);
     join_through_consul(&world, &config, &gossip, member);
     actix_rt::spawn(follow_servers(gossip.clone(), rpc.clone(), config.clone()));
-    let client = config
-        .client
-        .enabled
-        .then(|| Client::new(world, rpc, catalog.clone(), node, catalog_node).start());
+    let runs = || Client::new(world, rpc, prober, catalog.clone(), node, catalog_node).start();
+    let client = config.client.enabled.then(runs);
     let dev_mode = config.dev_mode;
     Ok(Agent {
         identity: me,

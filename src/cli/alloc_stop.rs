@@ -1,11 +1,13 @@
 //! `alloc stop`: moves one allocation away from where it is.
 
 use clap::Args;
+use logic::model::DESIRED_STOP;
 use serde_json::Value;
 
 use super::api::{AllocStub, Evaluated};
 use super::connection::Connection;
 use super::exit::{Exit, Failure, Outcome};
+use super::format::shown_id;
 use super::monitor::Monitor;
 use super::{lookup, terminal};
 
@@ -43,6 +45,15 @@ impl AllocStop {
             style: self.connection.style(),
             verbose: self.verbose,
         };
-        monitor.follow(&stopped.eval_id).await
+        let exit = monitor.follow(&stopped.eval_id).await?;
+        let path = format!("/v1/allocation/{}", alloc.id);
+        let now: Result<AllocStub, _> = client.get(&path).await;
+        if now.is_ok_and(|now| now.desired_status != DESIRED_STOP) {
+            let shown = shown_id(&alloc.id, self.verbose);
+            terminal::print(&format!(
+                "    Allocation \"{shown}\" stops as soon as the one in its place is healthy"
+            ));
+        }
+        Ok(exit)
     }
 }

@@ -112,13 +112,6 @@ impl Facts {
             let title = style.bold("Failing");
             parts.push(format!("{title}\n{}", failing.join("\n")));
         }
-        if parts.is_empty() && self.runs_nowhere() {
-            let text = format!(
-                "Job \"{id}\" is a system job, and there is no node that it may run on: none is \
-                 ready, has its drivers and meets its constraints."
-            );
-            return (Exit::NotPlaced, text);
-        }
         if parts.is_empty() {
             return (Exit::Done, self.all_is_well());
         }
@@ -137,12 +130,15 @@ impl Facts {
         let group = self.job.group(name);
         let wanted = group.map_or(0, logic::model::TaskGroup::desired_count);
         let waiting = usize::try_from(metric.coalesced_failures + 1).unwrap_or(usize::MAX);
-        let what = if wanted == 0 {
-            counted(waiting, "allocation")
+        let head = if self.job.r#type == JOB_SYSTEM && metric.nodes_exhausted == 0 {
+            format!("Task Group \"{name}\": there is no node that it may run on")
+        } else if wanted == 0 || self.job.r#type == JOB_SYSTEM {
+            let what = counted(waiting, "allocation");
+            format!("Task Group \"{name}\": no place for {what}")
         } else {
-            format!("{waiting} of {}", counted(wanted, "allocation"))
+            let what = format!("{waiting} of {}", counted(wanted, "allocation"));
+            format!("Task Group \"{name}\": no place for {what}")
         };
-        let head = format!("Task Group \"{name}\": no place for {what}");
         let mut lines = vec![style.bold(&head)];
         lines.extend(placement::reasons(metric, "  ", true));
         lines.join("\n")
@@ -175,11 +171,6 @@ impl Facts {
         } else {
             None
         }
-    }
-
-    /// A system job leaves out the nodes that it may not run on, and says nothing about it.
-    fn runs_nowhere(&self) -> bool {
-        self.job.r#type == JOB_SYSTEM && self.current().next().is_none()
     }
 
     fn all_is_well(&self) -> String {
@@ -296,9 +287,13 @@ mod tests {
             )
         );
         facts.job.r#type = JOB_SYSTEM.to_owned();
+        facts.failed = [("big".to_owned(), AllocMetric::default())].into();
         let (exit, text) = facts.explained(false, Style::PLAIN);
         assert_eq!(exit, Exit::NotPlaced);
-        assert!(text.contains("no node that it may run on"), "{text}");
+        assert!(
+            text.contains("there is no node that it may run on"),
+            "{text}"
+        );
         facts.job.stop = true;
         let (exit, text) = facts.explained(false, Style::PLAIN);
         assert_eq!(exit, Exit::Done);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use hyper::Method;
+use logic::registry::{NODE_MAINTENANCE, SERVICE_MAINTENANCE};
 use serde_json::{Map, Value, json};
 
 use super::connection::CatalogConnection;
@@ -211,10 +212,10 @@ async fn tell_maintenance(client: &Client) -> Outcome {
     for check in checks.values() {
         let id = check["CheckID"].as_str().unwrap_or_default();
         let reason = check["Notes"].as_str().unwrap_or_default();
-        if id == "_node_maintenance" {
+        if id == NODE_MAINTENANCE {
             let node = check["Node"].as_str().unwrap_or_default();
             terminal::print(&format!("Node:\n  Name:   {node}\n  Reason: {reason}\n"));
-        } else if let Some(service) = id.strip_prefix("_service_maintenance:") {
+        } else if let Some(service) = id.strip_prefix(SERVICE_MAINTENANCE) {
             terminal::print(&format!(
                 "Service:\n  ID:     {service}\n  Reason: {reason}\n"
             ));

@@ -1,5 +1,6 @@
 //! The `consul` block of an agent's configuration: the Consul beside it.
 
+use logic::address;
 use logic::config::ConsulConfig;
 
 use crate::agent_join::split;
@@ -104,8 +105,7 @@ pub fn consul_address(text: &str) -> Result<String, (String, String)> {
     let address = address.trim_end_matches('/');
     match split(address) {
         Some((_, Some(_))) => Ok(address.to_owned()),
-        Some((host, None)) if host.contains(':') => Ok(format!("[{host}]:8500")),
-        Some((host, None)) => Ok(format!("{host}:8500")),
+        Some((host, None)) => Ok(address::join(host, 8500)),
         None => Err((
             "is not the HTTP address of a Consul".to_owned(),
             "write HOST:PORT, such as \"127.0.0.1:8500\"".to_owned(),

@@ -7,32 +7,41 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::duration::to_std;
+use crate::lifecycle::services::task_of;
 use crate::model::{
-    Allocation, CHECK_CRITICAL, CLIENT_RUNNING, EVAL_PENDING, JOB_BATCH, JOB_SYSTEM, Job,
-    MigrateStrategy, Node, TASK_RUNNING, TaskGroup,
+    Allocation, CHECK_CRITICAL, CLIENT_RUNNING, EVAL_PENDING, HEALTH_TASK_STATES, JOB_BATCH,
+    JOB_SERVICE, JOB_SYSTEM, Job, MigrateStrategy, Node, TASK_RUNNING, TaskGroup,
 };
 use crate::state::Store;
 use crate::time::Time;
-
-/// `health_check` of a `migrate` block: running is enough.
-const BY_TASKS: &str = "task_states";
 
 /// What is to be done now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Steps {
     /// Allocations that have to leave.
     pub migrate: Vec<String>,
+    /// Those that have left but for being stopped: what comes in their place is well.
+    pub moved: Vec<String>,
+    /// The same of those that a user stops.
+    pub stopped: Vec<String>,
     /// Nodes that are empty.
     pub drained: Vec<String>,
 }
 
 impl Steps {
     pub fn is_empty(&self) -> bool {
-        self.migrate.is_empty() && self.drained.is_empty()
+        [&self.migrate, &self.moved, &self.stopped, &self.drained]
+            .iter()
+            .all(|ids| ids.is_empty())
     }
 }
 
-/// Looks at all nodes that are being drained.
+/// Whether there is anything to be looked at.
+pub fn is_idle(store: &Store) -> bool {
+    store.leaving().next().is_none() && store.nodes().all(|node| !node.drain)
+}
+
+/// Looks at all nodes that are being drained, and at all that leaves.
 pub fn steps(store: &Store, now: Time) -> Steps {
     let mut steps = Steps::default();
     let mut groups = BTreeSet::new();
@@ -65,7 +74,96 @@ pub fn steps(store: &Store, now: Time) -> Steps {
             steps.migrate.extend(next_of(store, job, group, now));
         }
     }
+    let over = store.leaving().filter(|alloc| is_over(store, alloc, now));
+    for alloc in over.filter(|alloc| !is_looked_at(store, &alloc.job_id)) {
+        let ids = if drains(store, alloc) {
+            &mut steps.moved
+        } else {
+            &mut steps.stopped
+        };
+        ids.push(alloc.id.clone());
+    }
     steps
+}
+
+/// An evaluation of the job is due.
+fn is_looked_at(store: &Store, job_id: &str) -> bool {
+    let mut evals = store.evals_of_job(job_id);
+    evals.any(|eval| eval.status == EVAL_PENDING && eval.wait_until.is_never())
+}
+
+/// Whether an allocation that leaves needn't stay any longer: its successor is well. One that a
+/// user stops waits only for so long.
+pub(crate) fn is_over(store: &Store, leaving: &Allocation, now: Time) -> bool {
+    if kind(leaving) != JOB_SERVICE {
+        return false;
+    }
+    let policy = policy(leaving);
+    let after: Vec<_> = store
+        .allocs_of_job(&leaving.job_id)
+        .filter(|alloc| alloc.name == leaving.name && alloc.create_index > leaving.create_index)
+        .filter(|alloc| takes_over(leaving, alloc))
+        .collect();
+    let well = |alloc: &Allocation| {
+        !alloc.terminal()
+            && !alloc.migrate
+            && is_registered(store, alloc, &policy)
+            && health(store, alloc, &policy, now) == Health::Well
+    };
+    if after.iter().any(|alloc| well(alloc)) {
+        return true;
+    }
+    let first = after.iter().map(|alloc| Time(alloc.create_time)).min();
+    let patience = to_std(policy.healthy_deadline);
+    !drains(store, leaving) && first.is_some_and(|first| first.plus(patience) <= now)
+}
+
+fn drains(store: &Store, alloc: &Allocation) -> bool {
+    store.node(&alloc.node_id).is_some_and(|node| node.drain)
+}
+
+/// One of another version does so only when its own rollout says so.
+fn takes_over(leaving: &Allocation, alloc: &Allocation) -> bool {
+    let version = |alloc: &Allocation| alloc.job.as_ref().map(|job| job.job_modify_index);
+    version(leaving) == version(alloc) || alloc.deployment_id.is_empty()
+}
+
+/// Whether it has been well for long enough.
+pub(crate) fn is_well(store: &Store, alloc: &Allocation, now: Time) -> bool {
+    health(store, alloc, &policy(alloc), now) == Health::Well
+}
+
+/// Whether requests are answered by it, as far as is known.
+pub(crate) fn serves(store: &Store, alloc: &Allocation, now: Time) -> bool {
+    health(store, alloc, &policy(alloc), now) != Health::Ill
+}
+
+fn policy(alloc: &Allocation) -> MigrateStrategy {
+    let group = alloc.group();
+    group
+        .and_then(|group| group.migrate.clone())
+        .unwrap_or_default()
+}
+
+/// Whether all that offers services of it has some in the catalog.
+fn is_registered(store: &Store, alloc: &Allocation, policy: &MigrateStrategy) -> bool {
+    let Some(group) = alloc
+        .group()
+        .filter(|_| policy.health_check != HEALTH_TASK_STATES)
+    else {
+        return true;
+    };
+    let tasks = group.tasks.iter().filter(|task| !task.services.is_empty());
+    let mut missing: BTreeSet<&str> = tasks.map(|task| task.name.as_str()).collect();
+    if !group.services.is_empty() {
+        missing.insert("");
+    }
+    for service in store.services_on(&alloc.node_name) {
+        if service.alloc_id == alloc.id {
+            missing.remove(task_of(alloc, service));
+        }
+    }
+    missing.is_empty()
 }
 
 impl Steps {
@@ -79,10 +177,7 @@ impl Steps {
     /// evaluation sees to that.
     fn force(&mut self, store: &Store, allocs: Vec<&Arc<Allocation>>) {
         for alloc in allocs.into_iter().filter(|alloc| !alloc.server_terminal()) {
-            let mut evals = store.evals_of_job(&alloc.job_id);
-            let looked_at =
-                evals.any(|eval| eval.status == EVAL_PENDING && eval.wait_until.is_never());
-            if !(alloc.migrate && looked_at) {
+            if !(alloc.migrate && is_looked_at(store, &alloc.job_id)) {
                 self.migrate.push(alloc.id.clone());
             }
         }
@@ -114,8 +209,7 @@ fn next_of(store: &Store, job: &Job, group: &TaskGroup, now: Time) -> Vec<String
     let mut spare = (healthy_count + parallel).saturating_sub(group.desired_count());
     let mut next = Vec::new();
     for alloc in &live {
-        let draining = store.node(&alloc.node_id).is_some_and(|node| node.drain);
-        if !draining || !may_leave(alloc) {
+        if !drains(store, alloc) || !may_leave(alloc) {
             continue;
         }
         match health(alloc) {
@@ -146,7 +240,7 @@ fn health(store: &Store, alloc: &Allocation, policy: &MigrateStrategy, now: Time
         return Health::Ill;
     };
     let mut tasks = alloc.task_states.values();
-    let checked = policy.health_check != BY_TASKS;
+    let checked = policy.health_check != HEALTH_TASK_STATES;
     if tasks.any(|task| task.state != TASK_RUNNING) || checked && fails(store, alloc, node) {
         return Health::Ill;
     }
@@ -172,4 +266,4 @@ fn fails(store: &Store, alloc: &Allocation, node: &Node) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

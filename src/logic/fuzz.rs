@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::catalog::View;
 use crate::client_hello::Incoming;
 use crate::fabio::{self, Typed, properties};
-use crate::routes::{Matcher, Overrides, Rules, Table};
+use crate::routes::{Matcher, Overrides, Rules, TAG_PREFIX, Table};
 
 /// A hello means the same however its bytes come in, and none is lost.
 pub fn client_hello(data: &[u8]) {
@@ -41,7 +41,7 @@ pub fn client_hello(data: &[u8]) {
 fn table(commands: &str, matcher: Matcher) -> Table {
     let rules = Rules {
         matcher,
-        ..Rules::new("urlprefix-")
+        ..Rules::new(TAG_PREFIX)
     };
     let overrides = Overrides {
         commands: commands.to_owned(),

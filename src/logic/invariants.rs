@@ -8,6 +8,7 @@ use std::fmt;
 
 pub use rollout::successors_first;
 
+use crate::address;
 use crate::catalog::View;
 use crate::model::{Allocation, CLIENT_RUNNING, JOB_SERVICE, JOB_SYSTEM, Job, NODE_READY};
 use crate::routes::Table;
@@ -362,12 +363,8 @@ fn only_passing_instances_routed((view, table): &(View, Table)) -> Result<(), St
         .filter(|instance| instance.passing() && instance.checked())
         .map(|instance| {
             let (host, port) = (instance.address(), instance.service.port);
-            let address = if host.contains(':') {
-                format!("[{host}]:{port}")
-            } else {
-                format!("{host}:{port}")
-            };
-            (instance.service.service.as_str(), address)
+            let service = instance.service.service.as_str();
+            (service, address::join(host, port))
         })
         .collect();
     for route in table.routes() {

@@ -4,6 +4,7 @@
 //! a [`time::Time`] argument, ids come in from the caller, and what must happen goes out as a
 //! value.
 
+pub mod address;
 pub mod autopilot;
 pub mod beside;
 pub mod catalog;
@@ -21,6 +22,7 @@ pub mod invariants;
 pub mod lifecycle;
 pub mod membership;
 pub mod model;
+pub mod percent;
 pub mod registry;
 pub mod routes;
 pub mod schedule;

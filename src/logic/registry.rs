@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::address::host_of;
 use crate::duration::{SECOND, to_std};
-use crate::lifecycle::services::{CheckPlan, Probe, host_of};
+use crate::lifecycle::services::{CheckPlan, Probe};
 use crate::model::{
     CHECK_CRITICAL, CHECK_PASSING, CHECK_WARNING, Check, CheckWay, RegisteredCheck, Registrations,
     ServiceInstance,
@@ -18,7 +19,7 @@ use crate::routes::Tls;
 mod configured;
 
 pub const NODE_MAINTENANCE: &str = "_node_maintenance";
-const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
+pub const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
 const OUTPUT_BYTES_MAX: usize = 4_096;
 /// More services than this on one node are a mistake.
 const SERVICES_MAX: usize = 10_000;

@@ -27,9 +27,10 @@ pub use self::claims::{Claimed, claimed, claimed_by_a_job};
 pub use self::command::BadLine;
 use self::glob::Glob;
 use self::instance::Found;
-pub use self::rules::{Health, Matcher, Overrides, Rules};
+pub use self::rules::{Health, Matcher, Overrides, Rules, TAG_PREFIX};
 use self::shares::Shares;
 use self::tag::RouteTag;
+pub use self::tag::redirects;
 pub use self::target::{Protocol, Target, Tls};
 use self::turn::Turn;
 use crate::catalog::{Instance, View};
@@ -129,12 +130,13 @@ impl Route {
         self.connections.others(&self.targets, first)
     }
 
+    /// `path` is as [`Table::compared`] returns it.
     fn answers(&self, path: &str) -> bool {
         let takes_requests =
             |target: &Target| target.redirect.is_some() || target.protocol.takes_requests();
         let meant = match &self.paths {
             Paths::Prefix => path.starts_with(&self.path),
-            Paths::AnyCase(lower) => path.to_lowercase().starts_with(lower),
+            Paths::AnyCase(lower) => path.starts_with(lower),
             Paths::Pattern(glob) => glob.matches(path),
         };
         !self.path.is_empty() && meant && self.targets.iter().any(takes_requests)
@@ -185,11 +187,7 @@ pub struct Row {
 
 /// Whether what follows a tag's prefix is a route; otherwise a sentence about what is wrong.
 pub fn check_tag(text: &str) -> Result<(), String> {
-    let route = RouteTag::parse(text, "dc1")?;
-    if route.redirect.is_none() && route.redirect_status.is_some() {
-        return Err("redirect: write redirect=STATUS,URL".to_owned());
-    }
-    Ok(())
+    RouteTag::of_service(text, "dc1").map(drop)
 }
 
 /// Every route there is.
@@ -273,12 +271,13 @@ impl Table {
     /// the longest path. `host` is the request's `Host` header; `path` has no query.
     pub fn matching<'t>(&'t self, host: &str, path: &'t str) -> impl Iterator<Item = &'t Route> {
         let hosts = self.matching_hosts(&lower(host)).into_iter();
-        hosts.filter_map(move |host| self.find_path(host, path))
+        let path = self.compared(path);
+        hosts.filter_map(move |host| self.find_path(host, &path))
     }
 
     /// The first of [`Self::matching`].
     pub fn find(&self, host: &str, path: &str) -> Option<&Route> {
-        let host = lower(host);
+        let (host, path) = (lower(host), &self.compared(path));
         let host = comparable(&host);
         let exact = if host.is_empty() {
             None
@@ -329,6 +328,15 @@ impl Table {
             .find(|route| matches!(route.path.as_str(), "" | "/") && !route.connections.is_empty())
     }
 
+    /// A request's path as those of routes are compared with it.
+    fn compared<'p>(&self, path: &'p str) -> Cow<'p, str> {
+        match self.matcher {
+            Matcher::PrefixInAnyCase => Cow::Owned(path.to_lowercase()),
+            Matcher::Prefix | Matcher::Glob => Cow::Borrowed(path),
+        }
+    }
+
+    /// `path` is as [`Self::compared`] returns it.
     fn find_path(&self, host: &str, path: &str) -> Option<&Route> {
         self.hosts
             .get(host)?
@@ -338,7 +346,7 @@ impl Table {
 
     /// How the routes for a request are looked for, in fabio's words.
     pub fn trace(&self, host: &str, path: &str) -> Vec<String> {
-        let lower = lower(host);
+        let (lower, compared) = (lower(host), self.compared(path));
         let hosts = self.matching_hosts(&lower);
         let shown: Vec<&str> = hosts.iter().copied().filter(|h| !h.is_empty()).collect();
         let mut steps = vec![
@@ -348,7 +356,7 @@ impl Table {
         for host in hosts {
             for route in self.hosts.get(host).into_iter().flatten() {
                 let Route { host, path: at, .. } = route;
-                if route.answers(path) {
+                if route.answers(&compared) {
                     steps.push(format!("Match {host}{at}"));
                     return steps;
                 }

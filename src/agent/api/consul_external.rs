@@ -14,8 +14,7 @@ use super::errors::Failure;
 use super::query::Query;
 use super::{Api, consul_register};
 
-fn wanted(body: &[u8], datacenter: &str) -> Result<External, Wrong> {
-    let fields = Fields::parse(body)?;
+fn wanted(fields: &Fields, datacenter: &str) -> Result<External, Wrong> {
     let node = fields.text("Node")?;
     if node.is_empty() {
         return Err("Must provide node and address".to_owned());
@@ -73,12 +72,12 @@ fn check(fields: &Fields, node: &str) -> Result<Check, Wrong> {
     })
 }
 
-/// Registrations name their datacenter in their body.
-fn is_ours(api: &Api, body: &[u8]) -> Result<(), Failure> {
-    let named = Fields::parse(body).and_then(|fields| fields.text("Datacenter"));
-    let named = named.map_err(Failure::bad_request)?;
+/// What a body says, if it is meant for this datacenter: registrations name theirs there.
+fn ours(api: &Api, body: &[u8]) -> Result<Fields, Failure> {
+    let fields = Fields::parse(body).map_err(Failure::bad_request)?;
+    let named = fields.text("Datacenter").map_err(Failure::bad_request)?;
     if named.is_empty() || named == api.config.datacenter {
-        return Ok(());
+        return Ok(fields);
     }
     let status = StatusCode::INTERNAL_SERVER_ERROR;
     Err(Failure::new(status, "No path to datacenter"))
@@ -89,8 +88,8 @@ pub(super) async fn register(
     query: Query,
     body: Bytes,
 ) -> Result<Response, Failure> {
-    is_ours(&api, &body)?;
-    let external = wanted(&body, &api.config.datacenter).map_err(Failure::bad_request)?;
+    let fields = ours(&api, &body)?;
+    let external = wanted(&fields, &api.config.datacenter).map_err(Failure::bad_request)?;
     if let Some(service) = &external.service {
         consul_register::takes_no_route(&api, service)?;
     }
@@ -99,8 +98,7 @@ pub(super) async fn register(
     Ok(query.json(&true))
 }
 
-fn gone(body: &[u8]) -> Result<Withdrawal, Wrong> {
-    let fields = Fields::parse(body)?;
+fn gone(fields: &Fields) -> Result<Withdrawal, Wrong> {
     let node = fields.text("Node")?;
     if node.is_empty() {
         return Err("Must provide node".to_owned());
@@ -117,8 +115,8 @@ pub(super) async fn deregister(
     query: Query,
     body: Bytes,
 ) -> Result<Response, Failure> {
-    is_ours(&api, &body)?;
-    let gone = gone(&body).map_err(Failure::bad_request)?;
+    let fields = ours(&api, &body)?;
+    let gone = gone(&fields).map_err(Failure::bad_request)?;
     api.propose(Command::WithdrawExternal { gone }).await?;
     Ok(query.json(&true))
 }

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use logic::model::{KvChange, KvPair};
+use logic::percent;
 use logic::state::{Command, Reply, Store};
 use serde_json::{Value, json};
 
@@ -32,7 +33,7 @@ fn key_of(uri: &Uri) -> Result<String, Failure> {
     let path = uri.path();
     let key = path.strip_prefix(PATH).unwrap_or(path);
     let key = key.strip_prefix('/').unwrap_or(key);
-    let key = query::percent_decoded(key)
+    let key = percent::decoded(key)
         .ok_or_else(|| Failure::bad_request(format!("Invalid key `{key}`: it isn't UTF-8")))?;
     if key.starts_with('/') {
         let text = format!("Invalid key. Key must not begin with a '/': {key}");
@@ -154,33 +155,25 @@ async fn write(
     let key = named(key_of(&uri)?)?;
     let (flags, cas) = (number(&query, "flags")?, number(&query, "cas")?);
     let flags = flags.unwrap_or(0);
-    let locking = match (query.get("acquire"), query.get("release")) {
-        (None, None) => None,
-        (Some(_), Some(_)) => return Err(conflicting("acquire", "release")),
-        _ if cas.is_some() => return Err(conflicting("cas", "acquire or release")),
-        locking => Some(locking),
-    };
-    if let Some(lock) = ["acquire", "release"].iter().find(|name| query.has(name))
-        && locking.is_none()
-    {
-        let text = format!("?{lock} needs the id of a session");
-        return Err(Failure::bad_request(text));
+    let lock = lock_of(&query)?;
+    if lock.is_some() && cas.is_some() {
+        return Err(conflicting("cas", "acquire or release"));
     }
     let value = value_of(body).await?;
-    let put = match locking {
-        Some((Some(session), _)) => KvChange::Acquire {
+    let put = match lock {
+        Some(Lock::Acquire(session)) => KvChange::Acquire {
             key,
             value,
             flags,
-            session: session.to_owned(),
+            session,
         },
-        Some((None, Some(session))) => KvChange::Release {
+        Some(Lock::Release(session)) => KvChange::Release {
             key,
             value,
             flags,
-            session: session.to_owned(),
+            session,
         },
-        Some((None, None)) | None => KvChange::Put {
+        None => KvChange::Put {
             key,
             value,
             flags,
@@ -188,6 +181,27 @@ async fn write(
         },
     };
     change(&api, &query, put).await
+}
+
+/// What a write does to its key's lock, and for which session.
+enum Lock {
+    Acquire(String),
+    Release(String),
+}
+
+fn lock_of(query: &Query) -> Result<Option<Lock>, Failure> {
+    let session = |name: &str| match query.get(name) {
+        Some(session) => Ok(Some(session.to_owned())),
+        None if query.has(name) => Err(Failure::bad_request(format!(
+            "?{name} needs the id of a session"
+        ))),
+        None => Ok(None),
+    };
+    match (session("acquire")?, session("release")?) {
+        (Some(_), Some(_)) => Err(conflicting("acquire", "release")),
+        (Some(acquire), None) => Ok(Some(Lock::Acquire(acquire))),
+        (None, release) => Ok(release.map(Lock::Release)),
+    }
 }
 
 fn conflicting(one: &str, other: &str) -> Failure {

@@ -11,7 +11,6 @@ use tower_service::Service;
 
 use super::errors::Failure;
 use super::query::{NEAR_AGENT, Query, TEXT};
-use super::web::place::encoded;
 use super::{Api, BODY_MAX};
 use crate::rpc::{self, ApiKind, HttpRequest, HttpResponse};
 use crate::wire;
@@ -149,7 +148,7 @@ fn as_if_asked_here(api: &Api, uri: &Uri) -> String {
     let pairs = query.split('&').map(|pair| {
         let is_own = pair.strip_prefix("near=") == Some(NEAR_AGENT);
         if is_own {
-            format!("near={}", encoded(&api.identity.name))
+            format!("near={}", logic::percent::segment(&api.identity.name))
         } else {
             pair.to_owned()
         }

@@ -4,11 +4,12 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Method, Uri};
 use axum::response::Response;
+use logic::percent;
 use logic::state::{Command, Store, Topic};
 use serde_json::Value;
 
 use super::errors::Failure;
-use super::query::{self, Query, percent_decoded};
+use super::query::{self, Query};
 use super::{Api, allocations, deployments, evaluations, history, jobs, json, plan};
 
 /// What of a job a path names.
@@ -52,7 +53,7 @@ fn taken_apart(path: &str) -> Result<(String, Part), Failure> {
         .iter()
         .find_map(|(suffix, part)| Some((rest.strip_suffix(suffix)?, *part)));
     let (id, part) = found.unwrap_or((rest, Part::Whole));
-    match percent_decoded(id) {
+    match percent::decoded(id) {
         Some(id) if !id.is_empty() => Ok((id, part)),
         Some(_) => Err(Failure::bad_request("Missing job ID")),
         None => Err(Failure::bad_request(format!(

@@ -4,6 +4,7 @@ mod agent;
 mod agent_self;
 mod alloc_files;
 mod alloc_logs;
+mod alloc_services;
 mod allocations;
 mod client_fs;
 mod client_stats;
@@ -147,8 +148,7 @@ pub fn nomad(api: Api) -> Router {
         .route("/v1/jobs/parse", put(jobs::parse).post(jobs::parse))
         .route("/v1/validate/job", put(jobs::validate).post(jobs::validate))
         .route("/v1/job/{*rest}", any(job::handle))
-        .route("/v1/allocations", get(allocations::list))
-        .route("/v1/allocation/{id}", get(allocations::show))
+        .merge(of_allocations())
         .route("/v1/evaluations", get(evaluations::list))
         .route("/v1/evaluation/{id}", get(evaluations::show))
         .route(
@@ -166,10 +166,6 @@ pub fn nomad(api: Api) -> Router {
         .route(
             "/v1/node/{id}/drain",
             put(node_drain::set_drain).post(node_drain::set_drain),
-        )
-        .route(
-            "/v1/allocation/{id}/stop",
-            put(node_drain::stop_alloc).post(node_drain::stop_alloc),
         )
         .route(
             "/v1/system/gc",
@@ -209,6 +205,22 @@ pub fn nomad(api: Api) -> Router {
             .merge(not_yet(&NOMAD_LATER)),
         api,
     )
+}
+
+fn of_allocations() -> Router<Api> {
+    Router::new()
+        .route("/v1/allocations", get(allocations::list))
+        .route("/v1/allocation/{id}", get(allocations::show))
+        .route("/v1/allocation/{id}/services", get(alloc_services::list))
+        .route("/v1/allocation/{id}/checks", get(alloc_services::checks))
+        .route(
+            "/v1/client/allocation/{id}/checks",
+            get(alloc_services::checks),
+        )
+        .route(
+            "/v1/allocation/{id}/stop",
+            put(node_drain::stop_alloc).post(node_drain::stop_alloc),
+        )
 }
 
 fn of_deployments() -> Router<Api> {

@@ -200,6 +200,7 @@ async fn autopilot_configuration(query: Query) -> Response {
 async fn no_autopilot_settings() -> Failure {
     Failure::not_yet("changing what the servers do of themselves")
 }
+
 /// `/v1/system/gc`: forgets now what ended, instead of after a while.
 pub(super) async fn collect_garbage(
     State(api): State<Api>,

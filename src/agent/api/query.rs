@@ -352,22 +352,6 @@ fn headers<const N: usize>(response: &mut Response, headers: [(&'static str, Hea
     }
 }
 
-/// Decodes `%XX` in a path's segment; nothing if what is left isn't UTF-8.
-pub(super) fn percent_decoded(text: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?];
-            let digits = std::str::from_utf8(&digits).ok()?;
-            decoded.push(u8::from_str_radix(digits, 16).ok()?);
-        } else {
-            decoded.push(byte);
-        }
-    }
-    String::from_utf8(decoded).ok()
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
@@ -416,21 +400,6 @@ mod tests {
                 axum::http::StatusCode::BAD_REQUEST,
                 "{text}"
             );
-        }
-    }
-
-    #[test]
-    fn percent_escapes_are_decoded() {
-        for (text, decoded) in [
-            ("web", Some("web")),
-            ("a%2Fb", Some("a/b")),
-            ("a+b%20c", Some("a+b c")),
-            ("%e6%a5%bc", Some("楼")),
-            ("50%", None),
-            ("%zz", None),
-            ("%ff", None),
-        ] {
-            assert_eq!(percent_decoded(text).as_deref(), decoded, "{text}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Both APIs through their routers, over a real server that keeps everything in memory.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod alloc_services;
 mod cluster;
 mod consul;
 mod deployments;

@@ -7,14 +7,13 @@ use std::sync::Arc;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, ResponseFuture};
 use logic::lifecycle;
-use logic::model::{self, AllocReport, Node, TASK_DEAD, TaskState};
-use ports::World;
+use logic::model::{self, AllocReport, TASK_DEAD, TaskState};
 use tokio::sync::oneshot;
 
+use super::here::Here;
 use super::kept::KeptTask;
 use super::node::{AllocChanged, AllocEnded, AllocSettled, Client};
 use super::task::{self, Confirm, Task};
-use crate::catalog::Catalog;
 use health::Vitals;
 
 /// The allocation's job changed in a way its tasks can take on.
@@ -72,10 +71,8 @@ impl Past {
 }
 
 pub struct Allocation {
-    world: World,
-    node: Arc<Node>,
+    here: Here,
     alloc: Arc<model::Allocation>,
-    catalog: Addr<Catalog>,
     client: Addr<Client>,
     tasks: BTreeMap<String, Addr<Task>>,
     states: BTreeMap<String, TaskState>,
@@ -89,16 +86,13 @@ pub struct Allocation {
 
 impl Allocation {
     pub(super) fn new(
-        world: World,
-        node: Arc<Node>,
+        here: Here,
         alloc: Arc<model::Allocation>,
-        catalog: Addr<Catalog>,
         client: Addr<Client>,
         past: Past,
     ) -> Self {
         Self {
-            world,
-            node,
+            here,
             states: BTreeMap::new(),
             kept: match &past {
                 Past::Kept(tasks) => tasks.clone(),
@@ -107,7 +101,6 @@ impl Allocation {
             past,
             unsettled: BTreeSet::new(),
             alloc,
-            catalog,
             client,
             tasks: BTreeMap::new(),
             ended: false,
@@ -181,11 +174,9 @@ impl Actor for Allocation {
             let name = asked.name.clone();
             let past = self.past.of_task(&name);
             let task = Task::new(
-                self.world.clone(),
-                Arc::clone(&self.node),
+                self.here.clone(),
                 Arc::clone(&self.alloc),
                 asked,
-                self.catalog.clone(),
                 ctx.address(),
                 past,
             );
@@ -264,7 +255,7 @@ impl Handler<Stop> for Allocation {
     type Result = ();
 
     fn handle(&mut self, stop: Stop, ctx: &mut Self::Context) {
-        self.unwatch_health(ctx);
+        self.stop_watching(ctx);
         self.stop_tasks(&stop.reason);
     }
 }
@@ -272,10 +263,11 @@ impl Handler<Stop> for Allocation {
 impl Handler<End> for Allocation {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: End, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: End, ctx: &mut Self::Context) -> Self::Result {
         if self.ended {
             return Box::pin(async {});
         }
+        self.stop_watching(ctx);
         self.stop_tasks("the agent is leaving");
         let (done, ended) = oneshot::channel();
         self.waiting.push(done);

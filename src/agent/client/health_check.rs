@@ -12,13 +12,11 @@ use logic::beside::FoundCheck;
 use logic::lifecycle::health::{Health, Verdict};
 use logic::lifecycle::services::CheckPlan;
 use logic::model::{CHECK_CRITICAL, CHECK_PASSING};
-use ports::World;
 
-use super::probe;
+use super::here::Here;
 use super::task::{CheckGaveUp, CheckSaid, Task};
-use crate::catalog::{AskBeside, Catalog, CheckRan};
+use crate::catalog::{AskBeside, CheckRan};
 use crate::consul::Heard;
-use crate::edge::tls::TlsClient;
 use crate::published::Subscriber;
 
 /// How long a Consul that answers may take to have the check, before it is run here.
@@ -30,10 +28,8 @@ const REGISTERED_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Stop;
 
 pub struct HealthCheck {
-    world: World,
-    tls: Arc<TlsClient>,
+    here: Here,
     plan: CheckPlan,
-    catalog: Addr<Catalog>,
     task: Addr<Task>,
     health: Health,
     /// What its task was told last.
@@ -44,18 +40,11 @@ pub struct HealthCheck {
 }
 
 impl HealthCheck {
-    pub(super) fn new(
-        world: World,
-        plan: CheckPlan,
-        catalog: Addr<Catalog>,
-        task: Addr<Task>,
-    ) -> Self {
-        let (health, started) = (Health::new(&plan), world.clock.monotonic());
+    pub(super) fn new(here: Here, plan: CheckPlan, task: Addr<Task>) -> Self {
+        let (health, started) = (Health::new(&plan), here.world.clock.monotonic());
         Self {
-            tls: Arc::new(TlsClient::new(&world)),
-            world,
+            here,
             plan,
-            catalog,
             task,
             health,
             told: None,
@@ -68,12 +57,8 @@ impl HealthCheck {
         if self.heeds(ctx) {
             return;
         }
-        let running = probe::run(
-            self.world.clone(),
-            Arc::clone(&self.tls),
-            self.plan.probe.clone(),
-            self.plan.timeout,
-        );
+        let prober = self.here.prober.clone();
+        let running = prober.run(self.plan.probe.clone(), self.plan.timeout);
         ctx.spawn(
             running
                 .into_actor(self)
@@ -117,7 +102,11 @@ impl HealthCheck {
 
     /// How long its task has been up.
     fn up(&self) -> Duration {
-        self.world.clock.monotonic().saturating_sub(self.started)
+        self.here
+            .world
+            .clock
+            .monotonic()
+            .saturating_sub(self.started)
     }
 
     fn ran(&mut self, verdict: Verdict, output: String) {
@@ -127,7 +116,7 @@ impl HealthCheck {
 
     fn tell(&mut self, output: String, gave_up: bool) {
         let status = self.health.status();
-        self.catalog.do_send(CheckRan {
+        self.here.catalog.do_send(CheckRan {
             check_id: self.plan.row.check_id.clone(),
             status,
             output,
@@ -170,7 +159,7 @@ impl Actor for HealthCheck {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let asking = self.catalog.send(AskBeside);
+        let asking = self.here.catalog.send(AskBeside);
         ctx.spawn(asking.into_actor(self).map(|heard, check, ctx| {
             check.heard = heard.ok().flatten();
             check.run(ctx);

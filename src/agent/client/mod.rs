@@ -2,6 +2,7 @@
 
 mod allocation;
 mod health_check;
+mod here;
 mod identity;
 mod kept;
 mod node;

@@ -19,6 +19,7 @@ use ports::World;
 
 use super::allocation::Allocation;
 use super::kept::KeptTask;
+use super::probe::Prober;
 use crate::catalog::{Catalog, NodeRegistered};
 use crate::consul::Heard;
 use crate::published::Subscriber;
@@ -78,6 +79,7 @@ pub struct Leave;
 pub struct Client {
     world: World,
     rpc: Rpc,
+    prober: Prober,
     catalog: Addr<Catalog>,
     node: Arc<Node>,
     catalog_node: CatalogNode,
@@ -143,9 +145,10 @@ impl Running {
 }
 
 impl Client {
-    pub fn new(
+    pub(crate) fn new(
         world: World,
         rpc: Rpc,
+        prober: Prober,
         catalog: Addr<Catalog>,
         node: Node,
         catalog_node: CatalogNode,
@@ -153,6 +156,7 @@ impl Client {
         Self {
             world,
             rpc,
+            prober,
             catalog,
             node: Arc::new(node),
             catalog_node,

@@ -4,42 +4,54 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use logic::address::host_of;
 use logic::lifecycle::health::Verdict;
-use logic::lifecycle::services::{Probe, host_of};
+use logic::lifecycle::services::Probe;
 use logic::registry::parse_url;
 use logic::routes::Tls;
 use ports::{Stream, World};
 
 use crate::edge::tls::TlsClient;
+use crate::exchange::exchange;
 
 /// How much of an answer's body is read; the rest is not waited for.
 const BODY_BYTES_MAX: usize = 4_096;
 const REDIRECTIONS_MAX: usize = 10;
 
-/// Runs a probe; returns what it means and a line that says what happened.
-pub(crate) async fn run(
+/// Runs probes. Clones share the certificates that are trusted, which take a while to read.
+#[derive(Clone)]
+pub(crate) struct Prober {
     world: World,
     tls: Arc<TlsClient>,
-    probe: Probe,
-    timeout: Duration,
-) -> (Verdict, String) {
-    let described = describe(&probe);
-    let running = async {
-        match probe {
-            Probe::Tcp { address } => tcp(&world, address).await,
-            Probe::Http { .. } => http(&world, &tls, probe).await,
+}
+
+impl Prober {
+    pub(crate) fn new(world: &World) -> Self {
+        Self {
+            world: world.clone(),
+            tls: Arc::new(TlsClient::new(world)),
         }
-    };
-    match tokio::time::timeout(timeout, running).await {
-        Ok(Ok((verdict, output))) => (verdict, output),
-        Ok(Err(reason)) => (Verdict::Critical, format!("{described}: {reason}")),
-        Err(_) => (
-            Verdict::Critical,
-            format!("{described}: no answer within {} ms", timeout.as_millis()),
-        ),
+    }
+
+    /// Runs a probe; returns what it means and a line that says what happened.
+    pub(crate) async fn run(self, probe: Probe, timeout: Duration) -> (Verdict, String) {
+        let described = describe(&probe);
+        let running = async {
+            match probe {
+                Probe::Tcp { address } => tcp(&self.world, address).await,
+                Probe::Http { .. } => http(&self.world, &self.tls, probe).await,
+            }
+        };
+        match tokio::time::timeout(timeout, running).await {
+            Ok(Ok((verdict, output))) => (verdict, output),
+            Ok(Err(reason)) => (Verdict::Critical, format!("{described}: {reason}")),
+            Err(_) => (
+                Verdict::Critical,
+                format!("{described}: no answer within {} ms", timeout.as_millis()),
+            ),
+        }
     }
 }
 
@@ -178,9 +190,6 @@ async fn ask(world: &World, client: &TlsClient, question: &Question) -> Result<A
         tls,
     } = question;
     let stream = connected(world, client, address, tls.as_ref()).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
     let mut request = Request::builder().method(method.as_str()).uri(path);
     if !headers
         .iter()
@@ -197,43 +206,16 @@ async fn ask(world: &World, client: &TlsClient, question: &Question) -> Result<A
     let request = request
         .body(Full::new(Bytes::from(body.clone())))
         .map_err(|error| error.to_string())?;
-    let asking = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| error.to_string())?;
-        let status = response.status();
-        let location = response.headers().get("location");
-        let location = location.and_then(|place| place.to_str().ok().map(str::to_owned));
-        // A body that is too long or breaks off doesn't change what the status said.
-        let collected = Limited::new(response.into_body(), BODY_BYTES_MAX)
-            .collect()
-            .await;
-        let body = collected
-            .map(http_body_util::Collected::to_bytes)
-            .unwrap_or_default();
-        Ok(Answer {
-            status,
-            location,
-            text: String::from_utf8_lossy(&body).into_owned(),
-        })
-    };
-    // The connection makes progress only while it is polled along with the question.
-    let mut connection = std::pin::pin!(connection);
-    let mut asking = std::pin::pin!(asking);
-    let mut open = true;
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut asking => return answer,
-            ended = &mut connection, if open => {
-                open = false;
-                if let Err(error) = ended {
-                    return Err(error.to_string());
-                }
-            }
-        }
-    }
+    let answer = exchange(stream, request, BODY_BYTES_MAX).await;
+    let answer = answer.map_err(|error| error.to_string())?;
+    let location = answer.headers.get("location");
+    // A body that is too long or breaks off doesn't change what the status said.
+    let body = answer.body.unwrap_or_default();
+    Ok(Answer {
+        status: answer.status,
+        location: location.and_then(|place| place.to_str().ok().map(str::to_owned)),
+        text: String::from_utf8_lossy(&body).into_owned(),
+    })
 }
 
 async fn connected(

@@ -15,14 +15,15 @@ use actix::{
 };
 use logic::lifecycle::services::CheckPlan;
 use logic::lifecycle::task::{Effect, Input, Machine, Saved};
-use logic::model::{self, JOB_BATCH, Node, RestartPolicy, TASK_DEAD, TASK_RUNNING, TaskState};
+use logic::model::{self, JOB_BATCH, RestartPolicy, TASK_DEAD, TASK_RUNNING, TaskState};
+use ports::TaskKey;
 use ports::errors::ContainersError;
-use ports::{TaskKey, World};
 
 use super::allocation::{Allocation, TaskChanged};
 use super::health_check::{self, HealthCheck};
+use super::here::Here;
 use super::kept::KeptTask;
-use crate::catalog::{Catalog, Serve, Withdraw};
+use crate::catalog::{Serve, Withdraw};
 use crate::planted::{self, Planted};
 use take_up::Known;
 pub(super) use unhealthy::{CheckGaveUp, Unhealthy};
@@ -77,11 +78,9 @@ pub(super) enum Past {
 }
 
 pub struct Task {
-    world: World,
-    node: Arc<Node>,
+    here: Here,
     alloc: Arc<model::Allocation>,
     asked: model::Task,
-    catalog: Addr<Catalog>,
     allocation: Addr<Allocation>,
     machine: Machine,
     checks: Vec<Addr<HealthCheck>>,
@@ -115,11 +114,9 @@ pub(super) fn waiting(mut state: TaskState) -> TaskState {
 
 impl Task {
     pub(super) fn new(
-        world: World,
-        node: Arc<Node>,
+        here: Here,
         alloc: Arc<model::Allocation>,
         task: model::Task,
-        catalog: Addr<Catalog>,
         allocation: Addr<Allocation>,
         past: Past,
     ) -> Self {
@@ -158,11 +155,9 @@ impl Task {
         let known = Known::of(&kept.machine);
         let machine = machine.resumed(kept.machine);
         Self {
-            world,
-            node,
+            here,
             alloc,
             asked: task,
-            catalog,
             allocation,
             machine,
             checks: Vec::new(),
@@ -196,7 +191,7 @@ impl Task {
     fn step(&mut self, input: Input, ctx: &mut Context<Self>) {
         let before = self.machine.state().clone();
         tracing::trace!(task = %self.key(), ?input, "task");
-        for effect in self.machine.step(self.world.clock.now(), input) {
+        for effect in self.machine.step(self.here.world.clock.now(), input) {
             self.perform(effect, ctx);
         }
         if *self.machine.state() != before {
@@ -243,7 +238,7 @@ impl Task {
             Effect::Serve => self.serve(ctx),
             Effect::Withdraw => self.withdraw(),
             Effect::WakeAt(at) => {
-                let wait = at.since(self.world.clock.now());
+                let wait = at.since(self.here.world.clock.now());
                 let timer = ctx.run_later(wait, |task, ctx| task.step(Input::WaitOver, ctx));
                 if let Some(old) = self.timer.replace(timer) {
                     ctx.cancel_future(old);
@@ -254,7 +249,7 @@ impl Task {
     }
 
     fn prepare(&mut self, ctx: &mut Context<Self>) {
-        let (world, spec) = (self.world.clone(), self.spec());
+        let (world, spec) = (self.here.world.clone(), self.spec());
         let asking = async move { world.containers.prepare(&spec).await };
         ctx.spawn(asking.into_actor(self).map(|prepared, task, ctx| {
             let input = match prepared {
@@ -266,7 +261,7 @@ impl Task {
     }
 
     fn start_task(&mut self, ctx: &mut Context<Self>) {
-        let (world, spec) = (self.world.clone(), self.spec());
+        let (world, spec) = (self.here.world.clone(), self.spec());
         let asking = async move { world.containers.start(&spec).await };
         ctx.spawn(asking.into_actor(self).map(|started, task, ctx| {
             let input = match started {
@@ -282,16 +277,16 @@ impl Task {
             error: error.to_string(),
             may_pass: error.may_pass(),
             port_in_use: matches!(error, ContainersError::PortInUse { .. }),
-            jitter: self.world.random.next_u64(),
+            jitter: self.here.world.random.next_u64(),
         }
     }
 
     fn watch(&mut self, ctx: &mut Context<Self>) {
-        let (world, key) = (self.world.clone(), self.key());
+        let (world, key) = (self.here.world.clone(), self.key());
         let asking = async move { world.containers.wait(&key).await };
         ctx.spawn(asking.into_actor(self).map(|exit, task, ctx| {
             task.ends += 1;
-            let jitter = task.world.random.next_u64();
+            let jitter = task.here.world.random.next_u64();
             let ports::Exit {
                 code,
                 signal,
@@ -314,7 +309,7 @@ impl Task {
     /// Kills the task once nobody is sent to it any more: when the servers know that it is
     /// withdrawn, and every agent's replica has had time to follow.
     fn stop_task(&mut self, delay: Duration, timeout: Duration, ctx: &mut Context<Self>) {
-        let withdrawn = self.catalog.send(Withdraw {
+        let withdrawn = self.here.catalog.send(Withdraw {
             owner: self.owner(),
         });
         let routed_to = !self.offers().is_empty() && !planted::is(Planted::WithdrawAfterKill);
@@ -337,7 +332,7 @@ impl Task {
         if self.ends != run {
             return;
         }
-        let (world, key) = (self.world.clone(), self.key());
+        let (world, key) = (self.here.world.clone(), self.key());
         let signal = self.asked.kill_signal.clone();
         let asking = async move { world.containers.stop(&key, &signal, timeout).await };
         ctx.spawn(asking.into_actor(self).map(move |stopped, task, ctx| {
@@ -349,7 +344,7 @@ impl Task {
     }
 
     fn remove(&mut self, again: Duration, ctx: &mut Context<Self>) {
-        let (world, key) = (self.world.clone(), self.key());
+        let (world, key) = (self.here.world.clone(), self.key());
         let asking = async move { world.containers.remove(&key).await };
         ctx.spawn(asking.into_actor(self).map(move |removed, task, ctx| {
             let Err(error) = removed else {
@@ -381,7 +376,7 @@ impl Task {
             self.checks.push(self.check(plan, ctx));
         }
         if !offers.is_empty() {
-            self.catalog.do_send(Serve {
+            self.here.catalog.do_send(Serve {
                 owner: self.owner(),
                 offers,
             });
@@ -389,13 +384,7 @@ impl Task {
     }
 
     fn check(&self, plan: &CheckPlan, ctx: &Context<Self>) -> Addr<HealthCheck> {
-        HealthCheck::new(
-            self.world.clone(),
-            plan.clone(),
-            self.catalog.clone(),
-            ctx.address(),
-        )
-        .start()
+        HealthCheck::new(self.here.clone(), plan.clone(), ctx.address()).start()
     }
 
     fn stop_checks(&mut self) {
@@ -409,7 +398,7 @@ impl Task {
         self.health.clear();
         self.checked();
         if std::mem::take(&mut self.serving) {
-            self.catalog.do_send(Withdraw {
+            self.here.catalog.do_send(Withdraw {
                 owner: self.owner(),
             });
         }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use logic::config::ConsulConfig;
 use ports::World;
 use serde_json::Value;
+
+use crate::exchange::exchange;
 
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// How much of a refusal is told.
@@ -100,29 +101,15 @@ impl Consul {
     ) -> Result<Bytes, ConsulError> {
         let request = self.request(method, path, body)?;
         let stream = self.world.network.connect(self.address.clone()).await;
-        let stream = TokioIo::new(stream.map_err(away)?);
-        let begun = hyper::client::conn::http1::handshake(stream).await;
-        let (mut sender, connection) = begun.map_err(away)?;
-        let answer = async move {
-            let response = sender.send_request(request).await.map_err(away)?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-            let body = body.collect().await.map_err(away)?.to_bytes();
-            if status.is_success() {
-                return Ok(body);
-            }
-            let text = String::from_utf8_lossy(&body);
-            let reason = text.trim().chars().take(REASON_CHARS_MAX).collect();
-            Err(ConsulError::Refused { status, reason })
-        };
-        // The connection makes progress only while it is polled along with the question.
-        let mut answer = std::pin::pin!(answer);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            biased;
-            answered = &mut answer => answered,
-            _ = &mut connection => answer.await,
+        let answer = exchange(stream.map_err(away)?, request, ANSWER_BYTES_MAX).await;
+        let answer = answer.map_err(away)?;
+        let (status, body) = (answer.status, answer.body.map_err(away)?);
+        if status.is_success() {
+            return Ok(body);
         }
+        let text = String::from_utf8_lossy(&body);
+        let reason = text.trim().chars().take(REASON_CHARS_MAX).collect();
+        Err(ConsulError::Refused { status, reason })
     }
 
     fn request(

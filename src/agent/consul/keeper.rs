@@ -152,7 +152,7 @@ impl Keeper {
         let old = |check: &FoundCheck| gone.contains(&check.service_id);
         self.last.checks.retain(|_, check| !old(check));
         if self.last.checks.len() != before {
-            self.heard.send_replace(Arc::new(self.last.clone()));
+            self.heard.send_if_other(Arc::new(self.last.clone()));
         }
     }
 
@@ -216,7 +216,7 @@ impl Keeper {
                 );
             }
             self.last.answers = false;
-            self.heard.send_replace(Arc::new(self.last.clone()));
+            self.heard.send_if_other(Arc::new(self.last.clone()));
             return;
         }
         self.failures = 0;
@@ -273,7 +273,7 @@ impl Keeper {
             attributes: attributes.unwrap_or_else(|| std::mem::take(&mut self.last.attributes)),
         };
         self.last = heard;
-        self.heard.send_replace(Arc::new(self.last.clone()));
+        self.heard.send_if_other(Arc::new(self.last.clone()));
     }
 
     fn next_wait(&self) -> Duration {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use logic::address;
 use logic::membership::Member;
 
 use super::client::{Consul, ConsulError};
@@ -75,12 +76,6 @@ async fn find(
         }
     }
     found.remove(&(own, u64::from(me.serf_port)));
-    let written = |(address, port): (String, u64)| {
-        if address.contains(':') {
-            format!("[{address}]:{port}")
-        } else {
-            format!("{address}:{port}")
-        }
-    };
+    let written = |(host, port): (String, u64)| address::join(&host, port);
     Ok(found.into_iter().map(written).collect())
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use logic::beside::{self, Found, FoundCheck, Registration, Step, Wish};
+use logic::percent;
 use serde_json::Value;
 
 use super::client::{Consul, ConsulError};
@@ -97,13 +98,13 @@ async fn perform(round: &Round, step: &Step, outcome: &mut Outcome) -> Result<()
     let consul = &round.consul;
     let (id, done) = match step {
         Step::Deregister(id) => {
-            let path = format!("/v1/agent/service/deregister/{}", escaped(id));
+            let path = format!("/v1/agent/service/deregister/{}", percent::segment(id));
             let done = consul.put(&path, None).await;
             outcome.taken.remove(id);
             (id, done)
         }
         Step::DeregisterCheck(id) => {
-            let path = format!("/v1/agent/check/deregister/{}", escaped(id));
+            let path = format!("/v1/agent/check/deregister/{}", percent::segment(id));
             (id, consul.put(&path, None).await)
         }
         Step::Register(id) => {
@@ -136,22 +137,4 @@ fn heeded(answer: Result<Value, ConsulError>) -> Result<Option<Value>, ConsulErr
         Err(ConsulError::Refused { .. }) => Ok(None),
         Err(error @ ConsulError::Away(_)) => Err(error),
     }
-}
-
-fn hex(digit: u8) -> char {
-    char::from(b"0123456789ABCDEF"[usize::from(digit & 15)])
-}
-
-/// An id as a part of a path: jobs name tasks and services freely.
-fn escaped(id: &str) -> String {
-    let mut path = String::new();
-    for byte in id.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                path.push(char::from(byte));
-            }
-            _ => path.extend(['%', hex(byte >> 4), hex(byte & 15)]),
-        }
-    }
-    path
 }

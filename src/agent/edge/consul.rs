@@ -7,17 +7,18 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use logic::fabio::ConsulRegistry;
+use logic::percent;
 use logic::routes::Tls;
 use ports::World;
 use serde::Deserialize;
 
 use super::certificates::authorities;
 use super::tls::TlsClient;
+use crate::exchange::exchange;
 
 /// How long a question may wait for a change, and how much longer its answer may take.
 const WAIT: Duration = Duration::from_secs(60);
@@ -122,14 +123,14 @@ impl Consul {
 
     /// Keys below `prefix` and their values, in the order of the keys.
     pub(super) async fn values(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
-        let path = format!("/v1/kv/{}?recurse", escaped(prefix));
+        let path = format!("/v1/kv/{}?recurse", percent::path(prefix));
         let answer = self.ask(Method::GET, &path, None, ANSWER_WITHIN).await?;
         answer.values(&path)
     }
 
     /// A key's value and the index that changes with it; 0: there is no such key.
     pub(super) async fn value(&self, key: &str) -> Result<(String, u64), String> {
-        let path = format!("/v1/kv/{}", escaped(key));
+        let path = format!("/v1/kv/{}", percent::path(key));
         let answer = self.ask(Method::GET, &path, None, ANSWER_WITHIN).await?;
         let pairs = answer.pairs(&path)?;
         Ok(pairs.first().map_or((String::new(), 0), |pair| {
@@ -163,10 +164,6 @@ impl Consul {
             let begun = client.begin(stream, tls, false).await;
             stream = begun.map_err(|failure| format!("{}: {}", self.address, failure.reason))?;
         }
-        let broken = |error: hyper::Error| format!("{}: {error}", self.address);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(broken)?;
         let mut request = Request::builder().method(method).uri(path);
         request = request.header(HOST, self.address.as_str());
         if let Some(token) = &self.token {
@@ -174,25 +171,15 @@ impl Consul {
         }
         let request = request.body(Full::new(body.unwrap_or_default()));
         let request = request.map_err(|error| error.to_string())?;
-        let answer = async move {
-            let response = sender.send_request(request).await.map_err(broken)?;
-            let index = response.headers().get("x-consul-index");
-            let index = index.and_then(|index| index.to_str().ok()?.parse().ok());
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-            let body = body.collect().await.map_err(|error| error.to_string())?;
-            Ok(Answer {
-                status,
-                index: index.unwrap_or(0),
-                body: body.to_bytes(),
-            })
-        };
-        let (mut answer, mut connection) = (std::pin::pin!(answer), std::pin::pin!(connection));
-        tokio::select! {
-            biased;
-            answered = &mut answer => answered,
-            _ = &mut connection => answer.await,
-        }
+        let answer = exchange(stream, request, ANSWER_BYTES_MAX).await;
+        let answer = answer.map_err(|error| format!("{}: {error}", self.address))?;
+        let index = answer.headers.get("x-consul-index");
+        let index = index.and_then(|index| index.to_str().ok()?.parse().ok());
+        Ok(Answer {
+            status: answer.status,
+            index: index.unwrap_or(0),
+            body: answer.body?,
+        })
     }
 }
 
@@ -229,22 +216,6 @@ impl Answer {
     }
 }
 
-/// A key or a name as a part of a path.
-pub(super) fn escaped(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                out.push(char::from(byte));
-            }
-            // Writing to a string can't fail.
-            other => drop(write!(out, "%{other:02X}")),
-        }
-    }
-    out
-}
-
 /// Where an operator's route commands are kept, for the page that shows them.
 #[derive(Clone)]
 pub(super) struct Manual {
@@ -266,7 +237,7 @@ impl Manual {
         value: String,
         version: u64,
     ) -> Result<bool, String> {
-        let path = format!("/v1/kv/{}?cas={version}", escaped(&self.key(below)));
+        let path = format!("/v1/kv/{}?cas={version}", percent::path(&self.key(below)));
         let answer = self.consul.put(&path, Bytes::from(value)).await?;
         let answer = answer.good(&path)?;
         Ok(answer.body.trim_ascii() == b"true")

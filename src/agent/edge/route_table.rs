@@ -8,6 +8,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use arc_swap::ArcSwap;
 use futures_util::stream;
+use logic::address;
 use logic::catalog::{Instance, View};
 use logic::model::{CHECK_CRITICAL, SERF_HEALTH};
 use logic::routes::{BadLine, Overrides, Rejected, Row, Rules, Table};
@@ -128,12 +129,7 @@ fn lost(view: &View) -> BTreeSet<String> {
 }
 
 fn address(instance: &Instance) -> String {
-    let (host, port) = (instance.address(), instance.service.port);
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+    address::join(instance.address(), instance.service.port)
 }
 
 fn log_changes(old: &Table, new: &Table) {

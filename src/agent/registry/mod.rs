@@ -17,6 +17,7 @@ use ports::World;
 use thiserror::Error;
 
 use crate::catalog::{Local, Register};
+use crate::client::probe::Prober;
 use crate::published::{Publisher, Subscriber, publish};
 use kept::Written;
 use runner::{Runner, Stop};
@@ -101,8 +102,9 @@ impl Loaded {
         rows(&self.machine)
     }
 
-    pub fn start(
+    pub(crate) fn start(
         self,
+        prober: Prober,
         catalog: Recipient<Register>,
         local: Subscriber<Arc<Local>>,
     ) -> Addr<Registry> {
@@ -112,6 +114,7 @@ impl Loaded {
         actix_rt::spawn(kept::keep(self.world.clone(), reader, written));
         Registry {
             world: self.world,
+            prober,
             machine: self.machine,
             catalog,
             local,
@@ -131,6 +134,7 @@ fn rows(machine: &Machine) -> (Vec<ServiceInstance>, Vec<Check>) {
 
 pub struct Registry {
     world: World,
+    prober: Prober,
     machine: Machine,
     catalog: Recipient<Register>,
     /// What this node offers, whoever offers it.
@@ -207,7 +211,7 @@ impl Registry {
         });
         for (id, plan) in plans {
             if !self.runners.contains_key(&id) {
-                let runner = Runner::new(self.world.clone(), plan.clone(), ctx.address());
+                let runner = Runner::new(self.prober.clone(), plan.clone(), ctx.address());
                 self.runners.insert(id, (plan, runner.start()));
             }
         }

@@ -1,6 +1,5 @@
 //! `Runner`: runs one registered check again and again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
@@ -8,11 +7,9 @@ use actix::{
 };
 use logic::lifecycle::health::Health;
 use logic::lifecycle::services::CheckPlan;
-use ports::World;
 
 use super::{Ran, Registry};
-use crate::client::probe;
-use crate::edge::tls::TlsClient;
+use crate::client::probe::Prober;
 
 /// The check isn't registered any more, or otherwise.
 #[derive(Message)]
@@ -20,18 +17,16 @@ use crate::edge::tls::TlsClient;
 pub(super) struct Stop;
 
 pub(super) struct Runner {
-    world: World,
-    tls: Arc<TlsClient>,
+    prober: Prober,
     plan: CheckPlan,
     health: Health,
     registry: Addr<Registry>,
 }
 
 impl Runner {
-    pub(super) fn new(world: World, plan: CheckPlan, registry: Addr<Registry>) -> Self {
+    pub(super) fn new(prober: Prober, plan: CheckPlan, registry: Addr<Registry>) -> Self {
         Self {
-            tls: Arc::new(TlsClient::new(&world)),
-            world,
+            prober,
             health: Health::new(&plan),
             plan,
             registry,
@@ -39,12 +34,8 @@ impl Runner {
     }
 
     fn run(&mut self, ctx: &mut Context<Self>) {
-        let running = probe::run(
-            self.world.clone(),
-            Arc::clone(&self.tls),
-            self.plan.probe.clone(),
-            self.plan.timeout,
-        );
+        let prober = self.prober.clone();
+        let running = prober.run(self.plan.probe.clone(), self.plan.timeout);
         let ran = running.into_actor(self);
         ctx.spawn(ran.map(|(verdict, output), runner, ctx| {
             // No task depends on it that could be started anew.

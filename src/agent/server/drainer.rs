@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, WrapFuture};
-use logic::drain::{Steps, steps};
-use logic::model::TRIGGER_NODE_DRAIN;
+use logic::drain::{Steps, is_idle, steps};
+use logic::model::{TRIGGER_ALLOC_STOP, TRIGGER_NODE_DRAIN};
 use logic::state::Command;
 use ports::World;
 
@@ -40,10 +40,15 @@ impl Drainer {
             return;
         }
         let state = self.state.now();
-        if !state.nodes().any(|node| node.drain) {
+        if is_idle(&state) {
             return;
         }
-        let Steps { migrate, drained } = steps(&state, self.world.clock.now());
+        let Steps {
+            migrate,
+            moved,
+            stopped,
+            drained,
+        } = steps(&state, self.world.clock.now());
         let command = if let Some(node_id) = drained.into_iter().next() {
             tracing::info!(node_id, "a node is empty");
             Command::SetNodeDrain {
@@ -52,14 +57,22 @@ impl Drainer {
                 eligible: false,
                 complete: true,
             }
-        } else if migrate.is_empty() {
-            return;
-        } else {
+        } else if !migrate.is_empty() {
             tracing::info!(allocs = ?migrate, "allocations leave their nodes");
             Command::MigrateAllocs {
                 alloc_ids: migrate,
                 trigger: TRIGGER_NODE_DRAIN.to_owned(),
             }
+        } else if let Some((alloc_ids, trigger)) =
+            [(moved, TRIGGER_NODE_DRAIN), (stopped, TRIGGER_ALLOC_STOP)]
+                .into_iter()
+                .find(|(ids, _)| !ids.is_empty())
+        {
+            tracing::info!(allocs = ?alloc_ids, "others are well in their place: they stop");
+            let trigger = trigger.to_owned();
+            Command::MigrateAllocs { alloc_ids, trigger }
+        } else {
+            return;
         };
         self.proposing = true;
         let proposing = self

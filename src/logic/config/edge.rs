@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{CertSource, EdgeListener};
-use crate::routes::{Matcher, Rules};
+use crate::routes::{Matcher, Rules, TAG_PREFIX};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeConfig {
@@ -123,7 +123,7 @@ impl Default for EdgeConfig {
             listeners: vec![EdgeListener::http(9999)],
             sources: Vec::new(),
             ui_port: 9998,
-            tag_prefix: "urlprefix-".to_owned(),
+            tag_prefix: TAG_PREFIX.to_owned(),
             no_route_status: 404,
             access_log: None,
             proxy: ProxyOptions::default(),

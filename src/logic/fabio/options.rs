@@ -40,6 +40,7 @@ pub fn find(name: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.name == name)
 }
 
+use crate::routes::TAG_PREFIX;
 use Handling::{Harmless, Refused, Used};
 use Kind::{Number, Switch, Text, Time};
 
@@ -152,7 +153,7 @@ pub const KNOWN: &[Known] = &[
         "/fabio/noroute.html",
         Used,
     ),
-    known("registry.consul.tagprefix", Text, "urlprefix-", Used),
+    known("registry.consul.tagprefix", Text, TAG_PREFIX, Used),
     known(
         "registry.consul.tls.keyfile",
         Text,

@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Allocation, CLIENT_RUNNING, Job, Node};
+use crate::drain;
+use crate::model::{Allocation, CLIENT_RUNNING, JOB_SERVICE, Job, Node, stopped};
 use crate::state::Store;
+use crate::time::Time;
 
-/// Two holders of a name are of different versions, and at least one is part of a deployment.
+/// Two holders of a name are of different versions, and at least one is part of a deployment; or
+/// one of them leaves.
 pub(super) fn one_replaces_the_other(one: &Allocation, other: &Allocation) -> bool {
+    if one.migrate || other.migrate {
+        return true;
+    }
     let version = |alloc: &Allocation| alloc.job.as_ref().map(|job| job.job_modify_index);
     let a_part = !one.deployment_id.is_empty() || !other.deployment_id.is_empty();
     a_part && version(one) != version(other)
@@ -39,23 +45,58 @@ pub(super) fn deployments_count(store: &Store) -> Result<(), String> {
     Ok(())
 }
 
-/// What the scheduler says of an allocation that gives way to a newer version.
-const UPDATED: &str = "alloc is being updated due to job update";
-
 /// Whether what a step of a rolling update stops had a successor that is healthy, or no room for
 /// one beside it.
 pub fn successors_first(before: &Store, now: &Store) -> Result<(), String> {
     for job in now.jobs().filter(|job| now.deployment_of(job).is_some()) {
         of_job(before, now, job)?;
     }
+    for old in before.leaving().filter(|old| kind(old) == JOB_SERVICE) {
+        moves(before, now, old)?;
+    }
     Ok(())
+}
+
+fn kind(alloc: &Allocation) -> &str {
+    alloc.job.as_ref().map_or("", |job| job.r#type.as_str())
+}
+
+/// Whether what has just been stopped because it was to leave, and was well, had a successor that
+/// ran, or no room for one beside it, or no more time.
+fn moves(before: &Store, now: &Store, old: &Allocation) -> Result<(), String> {
+    let Some(gone) = now
+        .alloc(&old.id)
+        .filter(|alloc| alloc.server_terminal() && alloc.desired_description == stopped::MIGRATED)
+    else {
+        return Ok(());
+    };
+    let at = Time(gone.modify_time);
+    let forced = now
+        .node(&old.node_id)
+        .is_none_or(|node| node.forced_out(at));
+    if forced || !drain::is_well(before, old, at) || drain::is_over(before, old, at) {
+        return Ok(());
+    }
+    let mut of_name = now
+        .allocs_of_job(&old.job_id)
+        .filter(|alloc| alloc.name == old.name && alloc.id != old.id);
+    let runs =
+        of_name.any(|alloc| alloc.client_status == CLIENT_RUNNING && !alloc.server_terminal());
+    let node = now.nodes().find(|node| has_room(now, node, old));
+    match node {
+        Some(node) if !runs => Err(format!(
+            "{} ({}) was stopped to move, and {} has room for another one",
+            old.name, old.id, node.name
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn of_job(before: &Store, now: &Store, job: &Job) -> Result<(), String> {
     for old in before.allocs_of_job(&job.id).filter(|old| serves(old)) {
-        let gone = now
-            .alloc(&old.id)
-            .filter(|alloc| alloc.server_terminal() && alloc.desired_description == UPDATED);
+        let gone = now.alloc(&old.id).filter(|alloc| {
+            alloc.server_terminal() && alloc.desired_description == stopped::UPDATED
+        });
         if gone.is_none() {
             continue;
         }

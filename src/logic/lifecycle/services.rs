@@ -1,5 +1,6 @@
 //! What a running task puts into the catalog: service instances, and the checks to run for them.
 
+use crate::address::{self, host_of};
 use crate::duration::{SECOND, to_std};
 use crate::lifecycle::environment::{interpolate, port};
 use crate::model::{
@@ -77,8 +78,9 @@ fn offer(
     let name = text(&service.name);
     let tags: Vec<String> = service.tags.iter().map(|tag| text(tag)).collect();
     let id = format!(
-        "_nomad-task-{}-{task_name}-{name}-{}",
-        alloc.id, service.port_label
+        "{}{name}-{}",
+        ids_begin(&alloc.id, task_name),
+        service.port_label
     );
     let at = |label: &str| {
         port(alloc, task_name, label)
@@ -96,7 +98,14 @@ fn offer(
                 &check.port_label
             };
             let (ip, port) = at(label).unwrap_or_else(|| (address.clone(), port));
-            plan(check, &id, &name, &tags, &join(&ip, port), &node.name)
+            plan(
+                check,
+                &id,
+                &name,
+                &tags,
+                &address::join(&ip, port),
+                &node.name,
+            )
         })
         .collect();
     let instance = ServiceInstance {
@@ -117,18 +126,19 @@ fn offer(
     Offer { instance, checks }
 }
 
-fn join(ip: &str, port: u16) -> String {
-    if ip.contains(':') {
-        format!("[{ip}]:{port}")
-    } else {
-        format!("{ip}:{port}")
-    }
+/// How the ids of a task's services begin.
+fn ids_begin(alloc_id: &str, task: &str) -> String {
+    format!("_nomad-task-{alloc_id}-{task}-")
 }
 
-/// The host of `host:port`.
-pub fn host_of(address: &str) -> &str {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    host.trim_start_matches('[').trim_end_matches(']')
+/// The name of the task that offers a service; empty: its group does.
+pub fn task_of<'a>(alloc: &'a Allocation, service: &ServiceInstance) -> &'a str {
+    let mut tasks = alloc.group().into_iter().flat_map(|group| &group.tasks);
+    let offers = |task: &&Task| {
+        let rest = service.id.strip_prefix(&ids_begin(&alloc.id, &task.name));
+        rest.is_some_and(|rest| rest.starts_with(&service.service))
+    };
+    tasks.find(offers).map_or("", |task| task.name.as_str())
 }
 
 fn plan(

@@ -12,6 +12,17 @@ use crate::time::Time;
 pub const DESIRED_RUN: &str = "run";
 pub const DESIRED_STOP: &str = "stop";
 
+/// Why allocations have to stop.
+pub mod stopped {
+    pub const UPDATED: &str = "alloc is being updated due to job update";
+    pub const MIGRATED: &str = "alloc is being migrated";
+    pub const NOT_NEEDED: &str = "alloc not needed due to job update";
+    pub const NODE_DOWN: &str = "alloc is lost since its node is down";
+    pub const SUPERSEDED: &str = "alloc not needed as a newer version of its job replaces it";
+    pub const CANARY_OVER: &str = "alloc not needed as its deployment ended before it was promoted";
+    pub const ROLLOUT_FAILED: &str = "alloc not needed as its deployment failed";
+}
+
 pub const CLIENT_PENDING: &str = "pending";
 pub const CLIENT_RUNNING: &str = "running";
 pub const CLIENT_COMPLETE: &str = "complete";

@@ -3,6 +3,7 @@
 use super::tag::RouteTag;
 use super::target::{Protocol, Target, Tls};
 use super::{Instance, Rejected, command_line};
+use crate::address;
 
 pub(super) struct Found {
     pub(super) command: String,
@@ -23,10 +24,8 @@ impl Upstream {
         let Self { host, port } = self;
         if host.is_empty() {
             String::new()
-        } else if host.contains(':') {
-            format!("[{host}]:{port}")
         } else {
-            format!("{host}:{port}")
+            address::join(host, port)
         }
     }
 }
@@ -45,12 +44,9 @@ pub(super) fn read(
         let Some(text) = tag.strip_prefix(prefix) else {
             continue;
         };
-        let read = RouteTag::parse(text, datacenter).and_then(|route| {
+        let read = RouteTag::of_service(text, datacenter).and_then(|route| {
             if service.port == 0 && route.redirect.is_none() {
                 return Err("the service has no port".to_owned());
-            }
-            if route.redirect.is_none() && route.redirect_status.is_some() {
-                return Err("redirect: write redirect=STATUS,URL".to_owned());
             }
             Ok(route)
         });

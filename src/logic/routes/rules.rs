@@ -3,9 +3,10 @@
 use super::Instance;
 use crate::model::CHECK_CRITICAL;
 use crate::model::SERF_HEALTH;
+use crate::registry::{NODE_MAINTENANCE, SERVICE_MAINTENANCE};
 
-const NODE_MAINTENANCE: &str = "_node_maintenance";
-const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
+/// What marks a tag as a route where nothing else is said.
+pub const TAG_PREFIX: &str = "urlprefix-";
 
 /// Which instances get a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

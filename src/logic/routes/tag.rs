@@ -47,6 +47,15 @@ impl RouteTag {
         Ok(route)
     }
 
+    /// The same, of what a service says for itself: a route that redirects has to say where to.
+    pub(super) fn of_service(tag: &str, datacenter: &str) -> Result<Self, String> {
+        let route = Self::parse(tag, datacenter)?;
+        if route.redirect.is_none() && route.redirect_status.is_some() {
+            return Err("redirect: write redirect=STATUS,URL".to_owned());
+        }
+        Ok(route)
+    }
+
     fn read_source(&mut self, source: &str, datacenter: &str) -> Result<(), String> {
         if let Some(port) = source.strip_prefix(':') {
             if port.parse::<u16>().is_ok_and(|port| port > 0) {
@@ -127,6 +136,11 @@ fn read_switch(option: &str, value: &str) -> Result<bool, String> {
         "false" => Ok(false),
         _ => Err(format!("{option}: write {name}=true or leave it out")),
     }
+}
+
+/// Whether a service's tag may say `redirect=VALUE`.
+pub fn redirects(value: &str) -> bool {
+    read_redirect(value).is_ok_and(|(_, url)| url.is_some())
 }
 
 /// In a tag `STATUS,URL`; in a command the URL is the destination.

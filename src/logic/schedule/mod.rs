@@ -8,6 +8,7 @@ mod disconnect;
 mod distinct;
 pub mod dry_run;
 pub mod feasible;
+mod moving;
 mod ports;
 mod rank;
 mod reconcile;
@@ -28,7 +29,7 @@ use crate::model::{
     AllocDeploymentStatus, AllocMetric, AllocStop, Allocation, CLIENT_LOST, CLIENT_PENDING,
     DESIRED_RUN, EVAL_BLOCKED, EVAL_COMPLETE, EVAL_PENDING, Evaluation, GroupChanges, JOB_SERVICE,
     JOB_SYSTEM, Job, Plan, TRIGGER_ALLOC_FAILURE, TRIGGER_QUEUED_ALLOCS, TRIGGER_ROLLING_UPDATE,
-    TaskGroup,
+    TaskGroup, stopped,
 };
 use crate::state::Store;
 use crate::time::Time;
@@ -112,7 +113,7 @@ impl<'a> Run<'a> {
     fn stop_removed_groups(&mut self, job: &Job) {
         for alloc in self.wanted(&job.id) {
             if job.group(&alloc.task_group).is_none() {
-                self.stop_counted(alloc, "alloc not needed due to job update");
+                self.stop_counted(alloc, stopped::NOT_NEEDED);
             }
         }
     }
@@ -418,12 +419,14 @@ impl<'a> Run<'a> {
         queued: BTreeMap<String, i64>,
         deployment_id: Option<String>,
     ) -> Decision {
+        let deployment_id = deployment_id.unwrap_or_else(|| self.eval.deployment_id.clone());
         let blocked = match self.job.clone() {
             Some(job) if !self.failed.is_empty() => Some(Evaluation {
                 triggered_by: TRIGGER_QUEUED_ALLOCS.to_owned(),
                 status_description: "created to place remaining allocations".to_owned(),
                 failed_tg_allocs: self.failed.clone(),
                 queued_allocations: queued.clone(),
+                deployment_id: deployment_id.clone(),
                 ..self.next_eval(&job, EVAL_BLOCKED)
             }),
             Some(_) | None => None,
@@ -438,7 +441,7 @@ impl<'a> Run<'a> {
                 .as_ref()
                 .map(|eval| eval.id.clone())
                 .unwrap_or_default(),
-            deployment_id: deployment_id.unwrap_or_else(|| self.eval.deployment_id.clone()),
+            deployment_id,
             ..self.eval.clone()
         };
         Decision {

@@ -289,7 +289,7 @@ impl<'a> Search<'a> {
     }
 
     /// Why nothing was found, node by node.
-    fn failure(&self) -> AllocMetric {
+    pub(super) fn failure(&self) -> AllocMetric {
         let reasons = self.candidates.iter().filter_map(|candidate| {
             let sentence = match &candidate.state {
                 State::Ranked(_) => return None,

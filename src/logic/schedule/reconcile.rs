@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::reschedule::{self, Verdict};
-use super::{disconnect, update};
+use super::{disconnect, moving, update};
 use crate::model::{
     Allocation, CLIENT_COMPLETE, CLIENT_FAILED, CLIENT_LOST, Evaluation, GroupChanges, JOB_BATCH,
-    Job, Node, TaskGroup,
+    Job, Node, TaskGroup, stopped,
 };
 use crate::state::Store;
 use crate::time::Time;
@@ -127,6 +127,7 @@ pub(super) fn group(
         .collect();
     // The newest holder of a name keeps it.
     allocs.sort_by_key(|alloc| (alloc.index(), std::cmp::Reverse(alloc.create_index)));
+    let (allocs, _) = moving::settle(&mut out, store, job, group, allocs, now);
     let (allocs, waiting) = disconnect::settle(&mut out, store, job, group, allocs, now);
     taken.extend(waiting);
     for alloc in &allocs {
@@ -144,6 +145,7 @@ pub(super) fn group(
         let name = format!("{}.{}[{index}]", job.id, group.name);
         out.places.push(Place::new(name));
     }
+    moving::at_most_two(store, job, &mut out);
     out.in_order()
 }
 
@@ -216,7 +218,7 @@ pub(super) fn surplus(out: &mut Reconciled, alloc: &Arc<Allocation>) {
     let reason = if alloc.unknown() {
         "alloc is lost since its node is disconnected"
     } else {
-        "alloc not needed due to job update"
+        stopped::NOT_NEEDED
     };
     out.stops.push((Arc::clone(alloc), reason));
 }
@@ -243,29 +245,21 @@ pub(super) fn act(
         }
         Fate::Replace => {
             out.changes.destructive_update += 1;
-            let reason = "alloc is being updated due to job update";
-            replace(out, Handover::Stop, reason, History::Forget);
+            replace(out, Handover::Stop, stopped::UPDATED, History::Forget);
         }
         Fate::Migrate => {
             out.changes.migrate += 1;
-            let reason = "alloc is being migrated";
-            // Its time is over: it leaves whether there is room elsewhere or not.
-            let node = store.node(&alloc.node_id);
-            let forced = node.is_some_and(|node| node.forced_out(now));
-            if forced {
-                out.stops.push((Arc::clone(alloc), reason));
+            let handover = moving::handover(store, alloc, now);
+            if handover == Handover::Leave {
+                // Its time is over: it leaves whether there is room elsewhere or not.
+                out.stops.push((Arc::clone(alloc), stopped::MIGRATED));
             }
-            let handover = if forced {
-                Handover::Leave
-            } else {
-                Handover::Stop
-            };
-            replace(out, handover, reason, History::Keep);
+            replace(out, handover, stopped::MIGRATED, History::Keep);
         }
         Fate::Lost => {
             out.changes.place += 1;
             // Its node may be back before there is a place for another one.
-            let reason = "alloc is lost since its node is down";
+            let reason = stopped::NODE_DOWN;
             replace(out, Handover::Stop, reason, History::Keep);
         }
         Fate::Expired => {

@@ -11,21 +11,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::disconnect;
+use super::moving::{self, is_forced_out};
 use super::reconcile::{
     Fate, Handover, History, Place, Reconciled, act, fate, is_up_to_date, surplus,
 };
+use crate::drain;
 use crate::model::{
     Allocation, CLIENT_FAILED, CLIENT_RUNNING, Deployment, DeploymentState, Evaluation, Job,
-    TaskGroup, UpdateStrategy,
+    TaskGroup, UpdateStrategy, stopped,
 };
 use crate::state::Store;
 use crate::time::Time;
-
-const UPDATED: &str = "alloc is being updated due to job update";
-const MIGRATED: &str = "alloc is being migrated";
-const SUPERSEDED: &str = "alloc not needed as a newer version of its job replaces it";
-const CANARY_OVER: &str = "alloc not needed as its deployment ended before it was promoted";
-const ROLLOUT_FAILED: &str = "alloc not needed as its deployment failed";
 
 /// What is looked at, and when.
 #[derive(Clone, Copy)]
@@ -68,6 +64,8 @@ struct Rolling<'a> {
     /// Stale ones that need a successor of some version now.
     to_restore: Vec<(Arc<Allocation>, Fate)>,
     missing: Vec<usize>,
+    /// Names that one holds which leaves, beside its successor.
+    moving: BTreeSet<usize>,
     canaries: usize,
     /// Some of it is of an earlier version.
     has_older: bool,
@@ -81,6 +79,7 @@ pub(super) fn group(look: Look<'_>) -> Rolled {
         to_replace: Vec::new(),
         to_restore: Vec::new(),
         missing: Vec::new(),
+        moving: BTreeSet::new(),
         canaries: 0,
         has_older: false,
         done: true,
@@ -173,11 +172,14 @@ impl Rolling<'_> {
         };
         let (canaries, allocs): (Vec<_>, Vec<_>) = allocs.into_iter().partition(over);
         for alloc in canaries {
-            self.stop(&alloc, CANARY_OVER);
+            self.stop(&alloc, stopped::CANARY_OVER);
         }
         let (fresh, stale): (Vec<_>, Vec<_>) = allocs
             .into_iter()
             .partition(|alloc| is_up_to_date(job, alloc));
+        let (fresh, moving) = moving::settle(&mut self.out, store, job, group, fresh, now);
+        let (stale, older) = moving::settle(&mut self.out, store, job, group, stale, now);
+        self.moving.extend(moving.into_iter().chain(older));
         let (fresh, waiting) = disconnect::settle(&mut self.out, store, job, group, fresh, now);
         let mut slots: BTreeMap<usize, Slot> = BTreeMap::new();
         for index in waiting {
@@ -306,7 +308,7 @@ impl Rolling<'_> {
             if alloc.id == best {
                 chosen = Some((alloc, fate));
             } else {
-                self.stop(&alloc, SUPERSEDED);
+                self.stop(&alloc, stopped::SUPERSEDED);
             }
         }
         chosen
@@ -321,8 +323,10 @@ impl Rolling<'_> {
         stale: Option<(Arc<Allocation>, Fate)>,
     ) {
         let stale = match stale {
-            Some((alloc, Fate::Migrate)) if self.is_forced_out(&alloc) => {
-                self.stop(&alloc, MIGRATED);
+            Some((alloc, Fate::Migrate))
+                if is_forced_out(self.look.store, &alloc, self.look.now) =>
+            {
+                self.stop(&alloc, stopped::MIGRATED);
                 None
             }
             Some((alloc, fate)) if !stands(fate) => {
@@ -330,7 +334,7 @@ impl Rolling<'_> {
                     // Nobody has said yet that this one may take its place.
                     self.to_restore.push((alloc, fate));
                 } else {
-                    self.stop(&alloc, SUPERSEDED);
+                    self.stop(&alloc, stopped::SUPERSEDED);
                 }
                 None
             }
@@ -338,7 +342,7 @@ impl Rolling<'_> {
         };
         if let (Some((stale, _)), true) = (&stale, self.look.failed() && !proven(fresh)) {
             let stale = Arc::clone(stale);
-            self.stop(fresh, ROLLOUT_FAILED);
+            self.stop(fresh, stopped::ROLLOUT_FAILED);
             self.to_replace.push(stale);
             self.done = false;
             return;
@@ -348,8 +352,17 @@ impl Rolling<'_> {
             Fate::UpdateInPlace => serves(fresh),
             _ => false,
         };
+        let moves = fresh.deployment_id.is_empty();
         match &stale {
-            Some((stale, _)) if well && !fresh.canary() => self.stop(stale, UPDATED),
+            // Nobody says how it is: then what holds of all that moves holds of this one.
+            Some((stale, Fate::Migrate)) if moves && !fresh.canary() => {
+                if drain::is_over(self.look.store, stale, self.look.now) {
+                    self.stop(stale, stopped::MIGRATED);
+                } else {
+                    self.done = false;
+                }
+            }
+            Some((stale, _)) if well && !fresh.canary() => self.stop(stale, stopped::UPDATED),
             Some(_) => self.done = false,
             None => {}
         }
@@ -363,12 +376,6 @@ impl Rolling<'_> {
         } else {
             self.act(fresh, fate);
         }
-    }
-
-    /// Its node is being emptied, and waits no longer.
-    fn is_forced_out(&self, alloc: &Allocation) -> bool {
-        let node = self.look.store.node(&alloc.node_id);
-        node.is_some_and(|node| node.forced_out(self.look.now))
     }
 
     fn act(&mut self, alloc: &Arc<Allocation>, fate: Fate) {
@@ -415,7 +422,8 @@ impl Rolling<'_> {
         for (nth, alloc) in to_replace.iter().enumerate() {
             if nth < allowed {
                 self.out.changes.destructive_update += 1;
-                let place = Place::successor(alloc, Handover::Overlap, UPDATED, History::Forget);
+                let place =
+                    Place::successor(alloc, Handover::Overlap, stopped::UPDATED, History::Forget);
                 self.out.places.push(Place {
                     canary: false,
                     ..place
@@ -424,6 +432,7 @@ impl Rolling<'_> {
                 self.out.changes.ignore += 1;
             }
         }
+        moving::at_most_two(self.look.store, self.look.job, &mut self.out);
         let begins = updating || !self.out.places.is_empty();
         let wants_deployment = self.look.current.is_none_or(|current| {
             current.active() && !current.task_groups.contains_key(&self.look.group.name)
@@ -460,7 +469,12 @@ impl Rolling<'_> {
     fn place_canaries(&mut self, wanted: usize) {
         let (job, group) = (&self.look.job.id, &self.look.group.name);
         let missing = wanted.saturating_sub(self.canaries);
-        let beside = self.to_replace.iter().map(|alloc| alloc.name.clone());
+        let free = |alloc: &&Arc<Allocation>| {
+            let index = alloc.index();
+            index.is_none_or(|index| !self.moving.contains(&index))
+        };
+        let beside = self.to_replace.iter().filter(free);
+        let beside = beside.map(|alloc| alloc.name.clone());
         let used: BTreeSet<usize> = self
             .look
             .store
@@ -470,8 +484,7 @@ impl Rolling<'_> {
             .collect();
         let further = (self.look.group.desired_count()..).filter(|index| !used.contains(index));
         let further = further.map(|index| format!("{job}.{group}[{index}]"));
-        let names: Vec<String> = beside.chain(further).take(missing).collect();
-        for name in names {
+        for name in beside.chain(further).take(missing).collect::<Vec<_>>() {
             self.out.changes.canary += 1;
             self.out.places.push(Place {
                 canary: true,

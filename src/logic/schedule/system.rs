@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::rank::Search;
 use super::reconcile::{History, is_up_to_date};
 use super::{Run, disconnect, feasible, follow, rank, update};
-use crate::model::{AllocMetric, Allocation, Job, Node, TRIGGER_ROLLING_UPDATE, TaskGroup};
-
-const NOT_NEEDED: &str = "alloc not needed due to job update";
+use crate::model::{
+    AllocMetric, Allocation, GroupChanges, Job, Node, TRIGGER_ROLLING_UPDATE, TaskGroup, stopped,
+};
 
 pub(super) fn group(run: &mut Run<'_>, job: &Arc<Job>, group: &TaskGroup) {
     let store = run.store;
@@ -20,7 +21,7 @@ pub(super) fn group(run: &mut Run<'_>, job: &Arc<Job>, group: &TaskGroup) {
     let mut steps = Steps::of(run, job, group);
     for alloc in existing {
         if group.desired_count() == 0 || covered.contains(&alloc.node_id) {
-            run.stop_counted(alloc, NOT_NEEDED);
+            run.stop_counted(alloc, stopped::NOT_NEEDED);
             continue;
         }
         let node = store.node(&alloc.node_id);
@@ -30,7 +31,7 @@ pub(super) fn group(run: &mut Run<'_>, job: &Arc<Job>, group: &TaskGroup) {
             continue;
         }
         let Some(node) = node.filter(|node| !node.away()) else {
-            run.stop_counted(alloc, "alloc is lost since its node is down");
+            run.stop_counted(alloc, stopped::NODE_DOWN);
             continue;
         };
         if keep_or_replace(run, job, group, alloc, node, &mut steps) {
@@ -43,15 +44,27 @@ pub(super) fn group(run: &mut Run<'_>, job: &Arc<Job>, group: &TaskGroup) {
     if group.desired_count() == 0 {
         return;
     }
+    let mut anywhere = stays(run.changes(&group.name));
     for node in store
         .nodes()
         .filter(|node| node.ready() && !covered.contains(&node.id))
     {
         if allowed(job, group, node) {
+            anywhere = true;
             run.changes(&group.name).place += 1;
             place(run, job, group, node, None);
         }
     }
+    if !anywhere {
+        // Nodes that it may not run on are no failure, unless there are no others.
+        let search = Search::new(&run.room, job, group, &run.eval.id);
+        failed(run, group, search.failure());
+    }
+}
+
+/// Whether some of what there is stays, or gives way to something newer.
+fn stays(changes: &GroupChanges) -> bool {
+    changes.ignore + changes.in_place_update + changes.destructive_update > 0
 }
 
 /// How many allocations may be replaced at once, and how long it is until the next ones.
@@ -111,7 +124,7 @@ fn keep_or_replace(
 ) -> bool {
     let up_to_date = is_up_to_date(job, alloc);
     if alloc.migrate && !alloc.client_terminal() {
-        run.stop_counted(alloc, "alloc is being migrated");
+        run.stop_counted(alloc, stopped::MIGRATED);
         // A node that takes nothing new gets no other one.
         return !node.ready();
     }
@@ -121,7 +134,7 @@ fn keep_or_replace(
         return true;
     }
     if alloc.client_terminal() && !up_to_date {
-        run.stop(alloc, NOT_NEEDED);
+        run.stop(alloc, stopped::NOT_NEEDED);
         return false;
     }
     // One that ended stays as it is until the job changes: its own restarts are used up.
@@ -157,7 +170,7 @@ fn place(
             let mut alloc = run.allocation(job, group, name, chosen);
             if let Some(previous) = previous {
                 follow(&mut alloc, previous, History::Forget, run.now);
-                run.stop(previous, "alloc is being updated due to job update");
+                run.stop(previous, stopped::UPDATED);
             }
             run.room.hold(&alloc);
             run.plan.places.push(alloc);

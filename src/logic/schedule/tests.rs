@@ -5,7 +5,7 @@ pub(crate) mod cluster;
 mod disconnect;
 mod lost;
 pub(crate) mod random;
-mod rolling;
+pub(crate) mod rolling;
 
 use std::collections::BTreeSet;
 
@@ -705,6 +705,42 @@ fn a_system_job_goes_where_its_driver_turns_up_and_leaves_where_it_may_not_be() 
     only_n1.constraints = vec![constraint("${node.unique.name}", "=", "n1")];
     cluster.run(&only_n1);
     assert_eq!(cluster.nodes_of("logs"), ["n1"]);
+}
+
+#[test]
+fn a_system_job_that_may_run_nowhere_says_why_and_waits_for_a_node() {
+    let mut cluster = Cluster::of(2);
+    let mut logs = job("logs", JOB_SYSTEM, 1);
+    let label = "${node.class} = big";
+    logs.constraints = vec![constraint("${node.class}", "=", "big")];
+    let eval = cluster.run(&logs);
+    let eval = cluster.eval(&eval);
+    let metric = &eval.failed_tg_allocs["g"];
+    assert_eq!((metric.nodes_evaluated, metric.nodes_filtered), (2, 2));
+    assert_eq!(metric.constraint_filtered[label], 2);
+    assert!(metric.reasons["n1"].contains("isn't met"), "{metric:?}");
+    let blocked = eval.blocked_eval.clone();
+    assert_eq!(cluster.eval(&blocked).status, EVAL_BLOCKED);
+    cluster.join(|node| "big".clone_into(&mut node.node_class));
+    cluster.settle();
+    assert_eq!(cluster.nodes_of("logs"), ["n3"]);
+    assert!(cluster.eval(&blocked).terminal());
+    assert!(cluster.eval(&blocked).failed_tg_allocs.is_empty());
+    cluster.down("n3");
+    cluster.settle();
+    let waits = |cluster: &Cluster| {
+        let evals = cluster.store.evals();
+        evals.filter(|eval| eval.status == EVAL_BLOCKED).count()
+    };
+    assert_eq!(waits(&cluster), 1, "its only node is gone");
+    cluster.stop("logs", false);
+    cluster.settle();
+    assert_eq!(waits(&cluster), 0);
+    // One that is to run nowhere lacks nothing.
+    let mut none = logs.clone();
+    none.task_groups[0].count = Some(0);
+    cluster.run(&none);
+    assert_eq!(waits(&cluster), 0);
 }
 
 #[test]

@@ -146,8 +146,8 @@ fn holders<'a>(store: &'a Store, plan: &'a Plan, stopped: &BTreeSet<&str>) -> Ho
     holders
 }
 
-/// Whether an allocation may be placed with this name: nobody else holds it, or one of another
-/// version that it takes over from in a deployment, or that it is a canary beside.
+/// Whether an allocation may be placed with this name: nobody else holds it, or one that leaves, or
+/// one of another version that it takes over from in a deployment, or that it is a canary beside.
 fn may_join(alloc: &Allocation, holders: &Holders<'_>) -> bool {
     let Some(others) = holders.get(&slot(alloc)) else {
         return true;
@@ -157,7 +157,7 @@ fn may_join(alloc: &Allocation, holders: &Holders<'_>) -> bool {
         let a_part = !alloc.deployment_id.is_empty() || !other.deployment_id.is_empty();
         a_part && version(other) != version(alloc)
     };
-    others.len() == 1 && others.iter().all(|other| rolls(other))
+    others.len() == 1 && others.iter().all(|other| rolls(other) || other.migrate)
 }
 
 fn node(

@@ -1,6 +1,7 @@
 //! Emptying nodes: what operators ask for, and allocations that have to leave.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::nodes::note_of;
 use super::{Applying, Refusal, Reply, Store, Topic};
@@ -64,17 +65,31 @@ impl Store {
         Ok(Reply::Done)
     }
 
-    /// What still runs on a node that isn't drained any more needn't leave it.
+    /// What is to leave its node, or is to be stopped once another one is well in its place.
+    pub fn leaving(&self) -> impl Iterator<Item = &Arc<Allocation>> {
+        let ids = self.allocs_leaving.iter().map(|(id, _)| id);
+        ids.filter_map(|id| self.allocs.get(id))
+    }
+
+    /// What still runs on a node that isn't drained any more needn't leave it, unless another one
+    /// has come in its place.
     fn let_stay(&mut self, node_id: &str, now: &Applying) {
         let leaving: Vec<Allocation> = self
             .allocs_on_node(node_id)
-            .filter(|alloc| alloc.migrate && !alloc.terminal())
+            .filter(|alloc| alloc.migrate && !alloc.terminal() && !self.has_successor(alloc))
             .map(|alloc| (**alloc).clone())
             .collect();
         for mut alloc in leaving {
             alloc.migrate = false;
             self.put_alloc(alloc, false, now);
         }
+    }
+
+    fn has_successor(&self, leaving: &Allocation) -> bool {
+        self.allocs_of_job(&leaving.job_id).any(|alloc| {
+            let newer = alloc.create_index > leaving.create_index;
+            newer && alloc.name == leaving.name && !alloc.terminal()
+        })
     }
 
     /// Marks allocations that have to leave, and has their jobs looked at. Those that have been

@@ -189,6 +189,10 @@ impl Store {
                 "allocs_by_node",
                 self.allocs_by_node == fresh.allocs_by_node,
             ),
+            (
+                "allocs_leaving",
+                self.allocs_leaving == fresh.allocs_leaving,
+            ),
             ("usage", self.usage == fresh.usage),
             ("kv", self.kv == fresh.kv),
             (

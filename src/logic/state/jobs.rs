@@ -16,9 +16,6 @@ use crate::routes;
 /// How many versions of a job are kept to look at and go back to.
 const VERSIONS_KEPT: usize = 6;
 
-/// What marks a tag as a route.
-const TAG_PREFIX: &str = "urlprefix-";
-
 impl Store {
     pub(super) fn register_job(
         &mut self,
@@ -74,7 +71,7 @@ impl Store {
     /// Nobody else's route may be taken over by the way.
     fn check_routes(&self, job: &Job) -> Result<(), Refusal> {
         let others = self.jobs.values().map(AsRef::as_ref);
-        match routes::claimed(job, others, TAG_PREFIX) {
+        match routes::claimed(job, others, routes::TAG_PREFIX) {
             None => Ok(()),
             Some(taken) => Err(Refusal::RouteTaken {
                 route: taken.source,

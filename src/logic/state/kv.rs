@@ -4,6 +4,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::delays::Delays;
 use super::dump::KvDump;
 use super::{Applying, Refusal, Store, Topic};
 use crate::model::{KvChange, KvPair};
@@ -27,7 +28,7 @@ pub(super) struct Kv {
     /// Keys by the session that holds them.
     locks: Table<(String, String), ()>,
     /// Until when nobody may lock a key whose holder was lost.
-    delays: Table<String, Time>,
+    delays: Delays,
 }
 
 fn under<'a, V>(
@@ -116,11 +117,10 @@ impl Kv {
             Some(held) if held.session == row.session => row.lock_index = lock_index,
             Some(held) if !held.session.is_empty() => return None,
             Some(_) | None => {
-                let over = |until: &Arc<Time>| **until <= now.at;
-                if !self.delays.get(&row.key).is_none_or(over) {
+                if self.delays.holds(&row.key, now.at) {
                     return None;
                 }
-                self.delays.remove(&row.key);
+                self.delays.end(&row.key);
                 row.lock_index = lock_index + 1;
             }
         }
@@ -154,20 +154,12 @@ impl Kv {
 
     /// Nobody gets the key until then.
     pub(super) fn delay(&mut self, key: String, until: Time) {
-        self.delays.insert(key, until);
+        self.delays.set(key, until);
     }
 
     /// Forgets delays that are over.
     pub(super) fn collect_delays(&mut self, now: Time) {
-        let over: Vec<String> = self
-            .delays
-            .iter()
-            .filter(|(_, until)| ***until <= now)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in over {
-            self.delays.remove(&key);
-        }
+        self.delays.collect(now);
     }
 
     /// Whether a row is as a client that changes it thinks; there is none at 0.
@@ -184,7 +176,7 @@ impl Kv {
             restored_index: self.restored_index,
             delays: self
                 .delays
-                .iter()
+                .rows()
                 .map(|(key, until)| (key.clone(), **until))
                 .collect(),
         }

@@ -7,6 +7,7 @@
 mod allocs;
 mod catalog;
 mod command;
+mod delays;
 mod deployments;
 mod disconnect;
 mod drain;
@@ -92,6 +93,8 @@ pub struct Store {
     allocs: Table<AllocId, Allocation>,
     allocs_by_job: Table<(JobId, AllocId), ()>,
     allocs_by_node: Table<(NodeId, AllocId), ()>,
+    /// Those that are to leave their nodes and haven't been stopped yet.
+    allocs_leaving: Table<AllocId, ()>,
     /// When a node's allocations were last changed by the servers.
     node_alloc_index: Table<NodeId, u64>,
     usage: Table<NodeId, Usage>,

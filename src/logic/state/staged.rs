@@ -107,6 +107,7 @@ impl Dump {
         self.checks.extend(other.checks);
         self.kv.rows.extend(other.kv.rows);
         self.kv.tombstones.extend(other.kv.tombstones);
+        self.kv.delays.extend(other.kv.delays);
         self.sessions.extend(other.sessions);
         self.events.extend(other.events);
     }
@@ -133,6 +134,7 @@ impl Dump {
         parts.add::<M, _>(self.checks, |dump| &mut dump.checks);
         parts.add::<M, _>(self.kv.rows, |dump| &mut dump.kv.rows);
         parts.add::<M, _>(self.kv.tombstones, |dump| &mut dump.kv.tombstones);
+        parts.add::<M, _>(self.kv.delays, |dump| &mut dump.kv.delays);
         parts.add::<M, _>(self.sessions, |dump| &mut dump.sessions);
         parts.add::<M, _>(self.events, |dump| &mut dump.events);
         let rows = parts.open;
@@ -144,7 +146,6 @@ impl Dump {
             kv: KvDump {
                 forgotten_index: self.kv.forgotten_index,
                 restored_index: self.kv.restored_index,
-                delays: self.kv.delays,
                 ..rows.kv
             },
             ..rows
@@ -232,15 +233,20 @@ mod tests {
 
     #[test]
     fn parts_come_to_the_same_as_the_whole() {
-        let saved = busy().store.dump();
+        let mut saved = busy().store.dump();
+        let delay = |number: u8| (format!("lost/{number:03}"), Time(i64::MAX));
+        saved.kv.delays.extend((0..200).map(delay));
         let mut whole = Cluster::of(1);
         whole.apply(restore("", 0, saved.clone()));
         for room in [1, 1_000, 5_000, 1 << 20] {
             let mut parts = saved.clone().in_parts::<Json>(room);
             assert_eq!(parts.len() > 1, room < 1 << 20);
             for part in &parts {
-                let rows: usize = part.kv.rows.iter().map(Json::bytes).sum();
-                assert!(rows <= room || part.kv.rows.len() == 1, "{rows} of {room}");
+                let rows = part.kv.rows.iter().map(Json::bytes);
+                let delays = part.kv.delays.iter().map(Json::bytes);
+                let count = part.kv.rows.len() + part.kv.delays.len();
+                let bytes: usize = rows.chain(delays).sum();
+                assert!(bytes <= room || count == 1, "{bytes} of {room}");
             }
             let last = parts.pop().unwrap();
             let mut cluster = Cluster::of(1);
@@ -260,6 +266,7 @@ mod tests {
                     dump.allocs,
                     dump.nodes,
                     dump.kv.rows,
+                    dump.kv.delays,
                     dump.checks,
                 )
             };

@@ -64,5 +64,16 @@ impl Store {
                 self.usage.insert(alloc.node_id.clone(), usage);
             }
         }
+        self.note_leaving(old, new);
+    }
+
+    fn note_leaving(&mut self, old: Option<&Allocation>, new: Option<&Allocation>) {
+        let leaves = |alloc: &&Allocation| alloc.migrate && !alloc.terminal();
+        if let Some(old) = old.filter(leaves) {
+            self.allocs_leaving.remove(&old.id);
+        }
+        if let Some(new) = new.filter(leaves) {
+            self.allocs_leaving.insert(new.id.clone(), ());
+        }
     }
 }

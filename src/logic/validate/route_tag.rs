@@ -1,9 +1,7 @@
 //! Tags that publish a service at the edge: `urlprefix-HOST/PATH OPTIONS`.
 
 use super::{did_you_mean, listed};
-use crate::routes;
-
-const PREFIX: &str = "urlprefix-";
+use crate::routes::{self, TAG_PREFIX};
 
 const OPTIONS: [&str; 13] = [
     "proto",
@@ -27,7 +25,7 @@ type Wrong = (String, Option<String>);
 
 /// Whether `tag` is an ordinary tag, or a route that the edge will understand.
 pub(super) fn check(tag: &str) -> Result<(), Wrong> {
-    let Some(route) = tag.strip_prefix(PREFIX) else {
+    let Some(route) = tag.strip_prefix(TAG_PREFIX) else {
         return Ok(());
     };
     let mut words = route.split_whitespace();
@@ -72,7 +70,7 @@ fn check_source(tag: &str, source: &str) -> Result<(), Wrong> {
             Ok(number) if number > 0 => Ok(()),
             _ => Err((
                 format!("`{port}` in tag `{tag}` is not a port"),
-                Some(format!("such as `{PREFIX}:9997 proto=tcp`")),
+                Some(format!("such as `{TAG_PREFIX}:9997 proto=tcp`")),
             )),
         };
     }
@@ -80,9 +78,9 @@ fn check_source(tag: &str, source: &str) -> Result<(), Wrong> {
         return Ok(());
     }
     let hint = if source.is_empty() {
-        format!("write `{PREFIX}HOST/PATH`, `{PREFIX}/PATH` or `{PREFIX}:PORT`")
+        format!("write `{TAG_PREFIX}HOST/PATH`, `{TAG_PREFIX}/PATH` or `{TAG_PREFIX}:PORT`")
     } else {
-        format!("did you mean `{PREFIX}{source}/`?")
+        format!("did you mean `{TAG_PREFIX}{source}/`?")
     };
     let expected = "expected HOST/PATH, /PATH or :PORT";
     Err((
@@ -109,9 +107,7 @@ fn check_option(tag: &str, name: &str, value: &str) -> Result<(), Wrong> {
             .parse::<f64>()
             .is_ok_and(|weight| (0.0..=1.0).contains(&weight)),
         "strip" | "prepend" => value.starts_with('/'),
-        "redirect" => value
-            .split_once(',')
-            .is_some_and(|(status, url)| status_3xx(status) && !url.is_empty()),
+        "redirect" => routes::redirects(value),
         _ => !value.is_empty(),
     };
     if is_fine {
@@ -128,10 +124,4 @@ fn check_option(tag: &str, name: &str, value: &str) -> Result<(), Wrong> {
         format!("`{name}={value}` in tag `{tag}` makes no sense: expected {expected}"),
         None,
     ))
-}
-
-fn status_3xx(status: &str) -> bool {
-    status
-        .parse::<u16>()
-        .is_ok_and(|status| (300..400).contains(&status))
 }

@@ -1,20 +1,45 @@
 //! Allocations that leave, nodes that are emptied, and an allocation's files.
 
+use std::time::Duration;
+
 use logic::model::{
-    AllocReport, CLIENT_RUNNING, NODE_INELIGIBLE, TASK_RUNNING, TRIGGER_ALLOC_STOP, TaskState,
+    AllocReport, CLIENT_COMPLETE, CLIENT_RUNNING, CatalogChange, NODE_INELIGIBLE, ServiceInstance,
+    TASK_DEAD, TASK_RUNNING, TRIGGER_ALLOC_STOP, TaskState,
 };
-use logic::state::Command;
+use logic::state::{Command, Store};
 use logic::time::Time;
 use serde_json::{Value, json};
 
-use super::fixture::{Agent, NODE_ID, get, put};
+use super::fixture::{Agent, NODE, NODE_ID, get, put};
 
 const NO_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// It has been healthy for longer than its group asks before it may leave.
 fn runs_since_long(alloc_id: &str) -> Command {
+    says(alloc_id, CLIENT_RUNNING, TASK_RUNNING)
+}
+
+/// An allocation is well, and so is its service.
+async fn comes_up(agent: &Agent, alloc_id: &str) {
+    let service = ServiceInstance {
+        id: format!("_nomad-task-{alloc_id}-web-web-http"),
+        service: "web".to_owned(),
+        alloc_id: alloc_id.to_owned(),
+        ..ServiceInstance::default()
+    };
+    let change = CatalogChange {
+        node: NODE.to_owned(),
+        services: vec![service],
+        ..CatalogChange::default()
+    };
+    agent.propose(Command::ChangeCatalog { change }).await;
+    agent.propose(runs_since_long(alloc_id)).await;
+}
+
+/// What the node says of an allocation.
+fn says(alloc_id: &str, status: &str, task: &str) -> Command {
     let state = TaskState {
-        state: TASK_RUNNING.to_owned(),
+        state: task.to_owned(),
         started_at: Time::from_secs(1_795_525_000),
         ..TaskState::default()
     };
@@ -23,7 +48,7 @@ fn runs_since_long(alloc_id: &str) -> Command {
         serial: 0,
         reports: vec![AllocReport {
             alloc_id: alloc_id.to_owned(),
-            client_status: CLIENT_RUNNING.to_owned(),
+            client_status: status.to_owned(),
             task_states: [("web".to_owned(), state)].into(),
             ..AllocReport::default()
         }],
@@ -83,7 +108,15 @@ async fn a_stopped_allocation_is_replaced_and_only_once() {
         .await;
     assert_eq!(store.eval(&eval).unwrap().triggered_by, TRIGGER_ALLOC_STOP);
     let old = store.alloc(&alloc).unwrap();
-    assert!(old.server_terminal() && !old.next_allocation.is_empty());
+    assert!(!old.server_terminal() && !old.next_allocation.is_empty());
+    comes_up(&agent, &old.next_allocation).await;
+    let store = agent
+        .until(|store| store.alloc(&alloc).is_some_and(|old| old.server_terminal()))
+        .await;
+    let evals = store.evals_of_job("web");
+    let triggers: Vec<_> = evals.map(|eval| eval.triggered_by.as_str()).collect();
+    let stops = triggers.iter().filter(|by| **by == TRIGGER_ALLOC_STOP);
+    assert_eq!(stops.count(), 2, "{triggers:?}");
     let again = put(&agent.nomad, &path, &Value::Null).await;
     assert_eq!(again.status.as_u16(), 409, "{}", again.text);
     let unknown = format!("/v1/allocation/{NO_ID}/stop");
@@ -99,11 +132,32 @@ async fn what_ended_is_forgotten_when_somebody_asks_for_that() {
     let (agent, alloc) = Agent::with_web().await;
     let stop = format!("/v1/allocation/{alloc}/stop");
     put(&agent.nomad, &stop, &Value::Null).await;
+    let next = |store: &Store| store.alloc(&alloc).unwrap().next_allocation.clone();
+    let store = agent.until(|store| !next(store).is_empty()).await;
+    let successor = next(&store);
+    comes_up(&agent, &successor).await;
+    let stops = |store: &Store| store.alloc(&alloc).unwrap().server_terminal();
+    agent.until(stops).await;
+    let gc = async || {
+        agent.machine.clock.pass(Duration::from_secs(1));
+        let collected = put(&agent.nomad, "/v1/system/gc", &Value::Null).await;
+        assert_eq!(collected.status.as_u16(), 200, "{}", collected.text);
+        agent.now()
+    };
+    let kept = gc().await;
+    assert!(
+        kept.alloc(&alloc).is_some(),
+        "its node hasn't said it ended"
+    );
+
     agent
-        .until(|store| store.evals().all(|eval| eval.terminal()))
+        .propose(says(&alloc, CLIENT_COMPLETE, TASK_DEAD))
         .await;
-    let collected = put(&agent.nomad, "/v1/system/gc", &Value::Null).await;
-    assert_eq!(collected.status.as_u16(), 200, "{}", collected.text);
+    let collected = gc().await;
+    assert!(collected.alloc(&alloc).is_none(), "it has ended");
+    assert!(collected.alloc(&successor).is_some(), "it runs");
+    let gone = get(&agent.nomad, &format!("/v1/allocation/{alloc}")).await;
+    assert_eq!(gone.status.as_u16(), 404, "{}", gone.text);
 }
 
 #[actix::test]

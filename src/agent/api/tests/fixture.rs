@@ -24,6 +24,7 @@ use tower_service::Service;
 use super::super::{Api, Identity, consul, nomad};
 use super::world::TestWorld;
 use crate::catalog::{Local, Register};
+use crate::client::probe::Prober;
 use crate::gossip::Gossip;
 use crate::published::{Publisher, publish};
 use crate::registry::Loaded;
@@ -151,7 +152,7 @@ impl Agent {
         let none = Registrations::default();
         let loaded = Loaded::of(&machine.world, NODE, none.clone(), none);
         let api = Api {
-            registry: loaded.start(catalog, local.clone()),
+            registry: loaded.start(Prober::new(&machine.world), catalog, local.clone()),
             local,
             leaving: Arc::default(),
             owner: Owner::default(),

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 pub(crate) struct TestWorld {
     pub(crate) world: World,
     pub(super) tasks: Arc<Tasks>,
+    pub(super) clock: Arc<Hands>,
 }
 
 impl TestWorld {
@@ -29,17 +30,21 @@ impl TestWorld {
 
     /// Another machine on the same network.
     pub(super) fn beside(network: Arc<dyn Network>) -> Self {
-        let tasks = Arc::new(Tasks::default());
+        let (tasks, clock) = (Arc::new(Tasks::default()), Arc::new(Hands::default()));
         let world = World {
             network,
             containers: Arc::<Tasks>::clone(&tasks),
             disk: Arc::new(Nothing),
             machine: Arc::new(Nothing),
-            clock: Arc::new(Nothing),
+            clock: Arc::<Hands>::clone(&clock),
             random: Random::seeded(7),
             workers: Arc::new(Nothing),
         };
-        Self { world, tasks }
+        Self {
+            world,
+            tasks,
+            clock,
+        }
     }
 }
 
@@ -315,13 +320,23 @@ impl Machine for Nothing {
     }
 }
 
-impl Clock for Nothing {
+/// A clock that stands still until a test moves its hands.
+#[derive(Default)]
+pub(super) struct Hands(Mutex<Duration>);
+
+impl Hands {
+    pub(super) fn pass(&self, time: Duration) {
+        *self.0.lock().unwrap() += time;
+    }
+}
+
+impl Clock for Hands {
     fn now(&self) -> Time {
-        Time(1_795_525_962_603_281_232)
+        Time(1_795_525_962_603_281_232).plus(self.monotonic())
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::ZERO
+        *self.0.lock().unwrap()
     }
 }
 

@@ -1,9 +1,10 @@
 //! The small pieces of a page: a status with its word, an instant, an id to copy, a bar, a pager.
 
+use logic::percent;
 use logic::time::Time;
 use maud::{Markup, html};
 
-use super::place::{Place, encoded};
+use super::place::Place;
 use super::seen::Asked;
 pub(super) use logic::id::short;
 
@@ -229,7 +230,7 @@ pub(super) fn pager(asked: &Asked, total: usize, keep: &[&str]) -> Markup {
         let mut href = format!("{}?page={page}", asked.place.href());
         for name in keep {
             if let Some(value) = asked.query.get(name) {
-                href = format!("{href}&{name}={}", encoded(value));
+                href = format!("{href}&{name}={}", percent::segment(value));
             }
         }
         href

@@ -8,11 +8,12 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use http_body_util::{BodyExt, Limited};
 use logic::model::CLIENT_RUNNING;
+use logic::percent;
 use serde_json::Value;
 
 use super::super::query::Query;
 use super::super::{Api, client_stats};
-use super::place::{Place, encoded};
+use super::place::Place;
 use super::seen::Seen;
 
 /// A page waits no longer for a node.
@@ -34,9 +35,12 @@ async fn ask(api: &Api, seen: &Seen, place: &Place) -> Option<Value> {
             if alloc.client_status != CLIENT_RUNNING || seen.node(&alloc.node_id)?.away() {
                 return None;
             }
-            let uri: Uri = format!("/v1/client/allocation/{}/stats", encoded(&alloc.id))
-                .parse()
-                .ok()?;
+            let uri: Uri = format!(
+                "/v1/client/allocation/{}/stats",
+                percent::segment(&alloc.id)
+            )
+            .parse()
+            .ok()?;
             let (state, id) = (State(api.clone()), Path(alloc.id.clone()));
             let query = Query::of(&uri);
             let answer = client_stats::allocation(state, id, query, uri, HeaderMap::new());
@@ -44,7 +48,7 @@ async fn ask(api: &Api, seen: &Seen, place: &Place) -> Option<Value> {
         }
         Place::Client(id) => {
             let node = seen.node(id).filter(|node| !node.away())?;
-            let uri: Uri = format!("/v1/client/stats?node_id={}", encoded(&node.id))
+            let uri: Uri = format!("/v1/client/stats?node_id={}", percent::segment(&node.id))
                 .parse()
                 .ok()?;
             let query = Query::of(&uri);

@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
 use http_body_util::{BodyExt, Limited};
+use logic::percent;
 use ports::Clock;
 use serde::Deserialize;
 use serde_json::json;
@@ -21,7 +22,6 @@ use super::super::query::Query;
 use super::super::{Api, client_fs};
 use super::allocation::Output;
 use super::live::{self, Open};
-use super::place::encoded;
 use super::seen::Asked;
 
 /// How much of the end is shown at first.
@@ -53,7 +53,7 @@ impl Frame {
 }
 
 async fn asked(api: &Api, alloc: &str, query: &str) -> Response {
-    let address = format!("/v1/client/fs/logs/{}?{query}", encoded(alloc));
+    let address = format!("/v1/client/fs/logs/{}?{query}", percent::segment(alloc));
     let Ok(uri) = address.parse::<Uri>() else {
         return Failure::not_found(format!("there is no allocation {alloc}")).into_response();
     };
@@ -65,7 +65,7 @@ async fn asked(api: &Api, alloc: &str, query: &str) -> Response {
 
 /// The end of what was written so far.
 pub(super) async fn so_far(api: &Api, alloc: &str, task: &str, kind: &str) -> Output {
-    let task = encoded(task);
+    let task = percent::segment(task);
     let query = format!("task={task}&type={kind}&origin=end&offset={SHOWN}");
     let asking = async {
         let answer = asked(api, alloc, &query).await;
@@ -129,7 +129,7 @@ pub(super) async fn follow(
         .and_then(|last| last.to_str().ok());
     let since = last.or(page.query.get("since"));
     let since: u64 = since.and_then(|since| since.parse().ok()).unwrap_or(0);
-    let (task, kind) = (encoded(task), kind(&page.query));
+    let (task, kind) = (percent::segment(task), kind(&page.query));
     let query = format!("task={task}&type={kind}&origin=start&offset={since}&follow=true");
     let answer = asked(api, alloc, &query).await;
     if !answer.status().is_success() {

@@ -1,11 +1,12 @@
 //! A page: its parts, which are brought up to date one by one, and the frame around them.
 
 use axum::http::StatusCode;
+use logic::percent;
 use maud::{DOCTYPE, Markup, html};
 use serde::{Deserialize, Serialize};
 
 use super::assets;
-use super::place::{Place, encoded};
+use super::place::Place;
 use super::seen::{Asked, Seen};
 
 /// What a page shows.
@@ -179,10 +180,14 @@ pub(super) fn crumbs(above: &[(&str, Place)]) -> Markup {
 
 /// The stream that tells a page's news.
 pub(super) fn live_address(asked: &Asked, stamp: &str) -> String {
-    let mut address = format!("{}?live=1&since={}", asked.place.href(), encoded(stamp));
+    let mut address = format!(
+        "{}?live=1&since={}",
+        asked.place.href(),
+        percent::segment(stamp)
+    );
     for name in ["page", "q", "status", "type"] {
         if let Some(value) = asked.query.get(name) {
-            address = format!("{address}&{name}={}", encoded(value));
+            address = format!("{address}&{name}={}", percent::segment(value));
         }
     }
     address

@@ -1,9 +1,7 @@
 //! The addresses of the web page: what a path names, and the path of everything that has a page.
 //! The addresses of the anchors' own pages lead to ours, so that bookmarks keep working.
 
-use std::fmt::Write as _;
-
-use super::super::query::percent_decoded;
+use logic::percent;
 
 /// What has a page of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +45,7 @@ impl Place {
         let Some(parts) = rest
             .split('/')
             .skip(1)
-            .map(percent_decoded)
+            .map(percent::decoded)
             .collect::<Option<Vec<String>>>()
         else {
             return Nowhere;
@@ -154,25 +152,29 @@ impl Place {
         match self {
             Self::Overview => "/ui/".to_owned(),
             Self::Jobs => "/ui/jobs".to_owned(),
-            Self::Job(id) => format!("/ui/jobs/{}", encoded(id)),
-            Self::JobAllocations(id) => format!("/ui/jobs/{}/allocations", encoded(id)),
-            Self::JobVersions(id) => format!("/ui/jobs/{}/versions", encoded(id)),
-            Self::JobEvaluations(id) => format!("/ui/jobs/{}/evaluations", encoded(id)),
-            Self::JobDefinition(id) => format!("/ui/jobs/{}/definition", encoded(id)),
-            Self::JobDeployments(id) => format!("/ui/jobs/{}/deployments", encoded(id)),
-            Self::Allocation(id) => format!("/ui/allocations/{}", encoded(id)),
+            Self::Job(id) => format!("/ui/jobs/{}", percent::segment(id)),
+            Self::JobAllocations(id) => format!("/ui/jobs/{}/allocations", percent::segment(id)),
+            Self::JobVersions(id) => format!("/ui/jobs/{}/versions", percent::segment(id)),
+            Self::JobEvaluations(id) => format!("/ui/jobs/{}/evaluations", percent::segment(id)),
+            Self::JobDefinition(id) => format!("/ui/jobs/{}/definition", percent::segment(id)),
+            Self::JobDeployments(id) => format!("/ui/jobs/{}/deployments", percent::segment(id)),
+            Self::Allocation(id) => format!("/ui/allocations/{}", percent::segment(id)),
             Self::Logs { alloc, task } => {
-                format!("/ui/allocations/{}/{}/logs", encoded(alloc), encoded(task))
+                format!(
+                    "/ui/allocations/{}/{}/logs",
+                    percent::segment(alloc),
+                    percent::segment(task)
+                )
             }
-            Self::Evaluation(id) => format!("/ui/evaluations/{}", encoded(id)),
+            Self::Evaluation(id) => format!("/ui/evaluations/{}", percent::segment(id)),
             Self::Clients => "/ui/clients".to_owned(),
-            Self::Client(id) => format!("/ui/clients/{}", encoded(id)),
+            Self::Client(id) => format!("/ui/clients/{}", percent::segment(id)),
             Self::Servers => "/ui/servers".to_owned(),
             Self::Services => "/ui/services".to_owned(),
-            Self::Service(name) => format!("/ui/services/{}", encoded(name)),
+            Self::Service(name) => format!("/ui/services/{}", percent::segment(name)),
             Self::Routes => "/ui/routes".to_owned(),
             Self::Keys(prefix) => {
-                let parts: Vec<String> = prefix.split('/').map(encoded).collect();
+                let parts: Vec<String> = prefix.split('/').map(percent::segment).collect();
                 format!("/ui/kv/{}", parts.join("/"))
             }
             Self::Search => "/ui/search".to_owned(),
@@ -183,20 +185,6 @@ impl Place {
     pub(super) fn measured(&self) -> bool {
         matches!(self, Self::Allocation(_) | Self::Client(_))
     }
-}
-
-/// A text as one segment of a path, or as the value of a parameter.
-pub(in crate::api) fn encoded(text: &str) -> String {
-    let mut path = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~@:".contains(&byte) {
-            path.push(char::from(byte));
-        } else {
-            // Writing to a string can't fail.
-            let _ = write!(path, "%{byte:02X}");
-        }
-    }
-    path
 }
 
 #[cfg(test)]

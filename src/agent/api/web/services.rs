@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use logic::catalog::Instance;
 use logic::model::{CHECK_CRITICAL, CHECK_PASSING, CHECK_WARNING};
+use logic::percent;
 use maud::{Markup, html};
 
 use super::allocation::bracketed;
@@ -13,7 +14,7 @@ use super::elements::{
 };
 use super::job::quoted;
 use super::page::{Page, crumbs};
-use super::place::{Place, encoded};
+use super::place::Place;
 use super::seen::{Asked, Doors, Seen};
 
 /// Tags of a service in the list; its own page has all.
@@ -208,7 +209,7 @@ pub(super) fn checks_table(instance: &Instance) -> Markup {
 
 fn commands(seen: &Seen, name: &str) -> Markup {
     let Doors { http, dns, domain } = &seen.doors;
-    let url = format!("http://{http}/v1/health/service/{}", encoded(name));
+    let url = format!("http://{http}/v1/health/service/{}", percent::segment(name));
     let (at, port) = (dns.ip(), dns.port());
     let name = format!("{name}.service.{}.{domain}", seen.datacenter);
     let dig = format!("dig @{at} -p {port} SRV {}", quoted(&name));

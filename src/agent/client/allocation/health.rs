@@ -27,6 +27,8 @@ pub(super) struct Vitals {
     watch: Option<Watch>,
     verdict: Option<HealthReport>,
     timer: Option<SpawnHandle>,
+    /// It is being stopped: that its tasks end says nothing of its health.
+    over: bool,
 }
 
 impl Vitals {
@@ -50,7 +52,8 @@ impl Allocation {
         let deployment = &self.alloc.deployment_id;
         let told = self.vitals.verdict.as_ref();
         let watched = self.vitals.watch.as_ref();
-        if told.is_some_and(|told| told.deployment_id == *deployment)
+        if self.vitals.over
+            || told.is_some_and(|told| told.deployment_id == *deployment)
             || watched.is_some_and(|watch| watch.deployment_id == *deployment)
         {
             return;
@@ -58,16 +61,15 @@ impl Allocation {
         self.vitals.verdict = None;
         // Its checks may be others now: the tasks tell.
         self.vitals.passing.clear();
-        self.vitals.watch = Watch::begin(&self.alloc, ticks(&self.world));
+        self.vitals.watch = Watch::begin(&self.alloc, ticks(&self.here.world));
         self.judge(ctx);
     }
 
-    /// What the servers stop is neither well nor unwell.
-    pub(super) fn unwatch_health(&mut self, ctx: &mut Context<Self>) {
+    /// Nobody is told any more how it is.
+    pub(super) fn stop_watching(&mut self, ctx: &mut Context<Self>) {
+        self.vitals.over = true;
         self.vitals.watch = None;
-        if let Some(timer) = self.vitals.timer.take() {
-            ctx.cancel_future(timer);
-        }
+        self.judge(ctx);
     }
 
     /// Looks at the allocation's health, and tells as soon as there is a verdict.
@@ -75,7 +77,7 @@ impl Allocation {
         if let Some(timer) = self.vitals.timer.take() {
             ctx.cancel_future(timer);
         }
-        let (ticks, now) = (ticks(&self.world), self.world.clock.now());
+        let (ticks, now) = (ticks(&self.here.world), self.here.world.clock.now());
         let Some(watch) = &mut self.vitals.watch else {
             return;
         };
@@ -116,7 +118,7 @@ impl Allocation {
     /// Reports a verdict. Whoever this one takes over from is stopped then: its instance has to be
     /// in the catalog before.
     fn say(&mut self, report: HealthReport, ctx: &mut Context<Self>) {
-        let telling = self.catalog.send(Tell);
+        let telling = self.here.catalog.send(Tell);
         let knowing = async move {
             tokio::time::timeout(KNOWN_WITHIN, telling).await.ok();
         };

@@ -9,6 +9,7 @@ use logic::model::{self, AllocReport, CLIENT_LOST};
 use ports::TaskKey;
 
 use super::super::allocation::{Allocation, Past, Stop, Update};
+use super::super::here::Here;
 use super::super::sweep;
 use super::super::task::Confirm;
 use super::{Client, Running};
@@ -120,15 +121,13 @@ impl Client {
         if !matches!(past, Past::New) {
             self.memory.unsettled.insert(id.clone());
         }
-        let addr = Allocation::new(
-            self.world.clone(),
-            Arc::clone(&self.node),
-            Arc::clone(&alloc),
-            self.catalog.clone(),
-            ctx.address(),
-            past,
-        )
-        .start();
+        let here = Here {
+            world: self.world.clone(),
+            node: Arc::clone(&self.node),
+            catalog: self.catalog.clone(),
+            prober: self.prober.clone(),
+        };
+        let addr = Allocation::new(here, Arc::clone(&alloc), ctx.address(), past).start();
         if unwanted {
             addr.do_send(Stop {
                 reason: alloc.desired_description.clone(),

@@ -10,18 +10,18 @@ use super::Task;
 
 impl Task {
     pub(super) fn offers(&self) -> Vec<Offer> {
-        let env = environment::variables(&self.alloc, &self.asked, &self.node);
-        let mut offers = services::offers(&self.alloc, Some(&self.asked), &self.node, &env);
+        let env = environment::variables(&self.alloc, &self.asked, &self.here.node);
+        let mut offers = services::offers(&self.alloc, Some(&self.asked), &self.here.node, &env);
         // The group's own services are up when its first task is.
         let first = self.alloc.group().and_then(|group| group.tasks.first());
         if first.is_some_and(|first| first.name == self.asked.name) {
-            offers.extend(services::offers(&self.alloc, None, &self.node, &env));
+            offers.extend(services::offers(&self.alloc, None, &self.here.node, &env));
         }
         offers
     }
 
     pub(super) fn spec(&self) -> TaskSpec {
-        let env = environment::variables(&self.alloc, &self.asked, &self.node);
+        let env = environment::variables(&self.alloc, &self.asked, &self.here.node);
         let resources = self.alloc.task_resources.get(&self.asked.name);
         let resources = resources.unwrap_or(&self.asked.resources);
         let config = self
@@ -31,7 +31,7 @@ impl Task {
             .map(|(key, value)| {
                 (
                     key.clone(),
-                    environment::interpolate_value(value, &env, &self.node),
+                    environment::interpolate_value(value, &env, &self.here.node),
                 )
             })
             .collect();
@@ -47,7 +47,7 @@ impl Task {
             labels: BTreeMap::from([
                 ("com.drover.job".to_owned(), self.alloc.job_id.clone()),
                 ("com.drover.alloc_name".to_owned(), self.alloc.name.clone()),
-                ("com.drover.node_id".to_owned(), self.node.id.clone()),
+                ("com.drover.node_id".to_owned(), self.here.node.id.clone()),
             ]),
             kill_signal: self.asked.kill_signal.clone(),
             env,
@@ -64,7 +64,7 @@ impl Task {
                 let inside = environment::container_port(&self.alloc, &self.asked, label);
                 PortMapping {
                     label: label.clone(),
-                    host_ip: given.map_or_else(|| self.node.address.clone(), |(ip, _, _)| ip),
+                    host_ip: given.map_or_else(|| self.here.node.address.clone(), |(ip, _, _)| ip),
                     host_port: assigned.value,
                     container_port: inside.unwrap_or(assigned.value),
                 }

@@ -37,7 +37,7 @@ impl Task {
     /// Takes up the task if an earlier run of the agent left it running, else starts it.
     pub(super) fn take_up(&mut self, ctx: &mut Context<Self>) {
         self.looking = true;
-        let looking = look(self.world.clone(), self.spec(), self.known);
+        let looking = look(self.here.world.clone(), self.spec(), self.known);
         ctx.spawn(looking.into_actor(self).map(|found, task, ctx| {
             task.looking = false;
             task.found(found, ctx);
@@ -70,7 +70,7 @@ impl Task {
 
     fn found(&mut self, found: Found, ctx: &mut Context<Self>) {
         if found == Found::Unseen {
-            ctx.spawn(follow_again(self.world.clone(), self.spec()).into_actor(self));
+            ctx.spawn(follow_again(self.here.world.clone(), self.spec()).into_actor(self));
         }
         if matches!(found, Found::Running | Found::Unseen) {
             self.step(Input::Reattached, ctx);

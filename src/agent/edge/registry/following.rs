@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use logic::catalog::View;
 use logic::fabio::ConsulRegistry;
+use logic::percent;
 use logic::routes::Overrides;
 use ports::Clock;
 use serde_json::Value;
 
-use super::super::consul::{Answer, Consul, escaped};
+use super::super::consul::{Answer, Consul};
 use super::Patience;
 use super::answers::{Known, Offer};
 use crate::published::Publisher;
@@ -57,8 +58,8 @@ pub(in crate::edge) async fn follow(
         overrides: RefCell::default(),
         published,
     });
-    let keys = format!("/v1/kv/{}?recurse", escaped(&registry.kv_path));
-    let page = format!("/v1/kv/{}?recurse", escaped(&registry.no_route_path));
+    let keys = format!("/v1/kv/{}?recurse", percent::path(&registry.kv_path));
+    let page = format!("/v1/kv/{}?recurse", percent::path(&registry.no_route_path));
     tokio::join!(
         follower.follow_checks(),
         follower.follow_services(),
@@ -142,7 +143,7 @@ impl Follower {
         for (name, tags) in services {
             let routed = |tag: &String| tag.starts_with(&self.tag_prefix);
             if tags.unwrap_or_default().iter().any(routed) {
-                let path = format!("/v1/catalog/service/{}", escaped(&name));
+                let path = format!("/v1/catalog/service/{}", percent::path(&name));
                 let rows: Vec<Offer> = self.consul.get(&path).await?.read(&path)?;
                 offers.extend(rows);
             }

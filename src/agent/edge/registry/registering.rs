@@ -10,10 +10,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::StatusCode;
 use logic::fabio::Registration;
+use logic::percent;
 use logic::routes::Table;
 use serde_json::{Value, json};
 
-use super::super::consul::{Consul, escaped};
+use super::super::consul::Consul;
 
 /// How often routes are looked at for names, and the catalog told that we live.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -79,7 +80,10 @@ impl Registrar {
             if known.get(&id).is_none() {
                 self.register(name, &id).await?;
             }
-            let path = format!("/v1/agent/check/pass/{}", escaped(&format!("{id}-ttl")));
+            let path = format!(
+                "/v1/agent/check/pass/{}",
+                percent::path(&format!("{id}-ttl"))
+            );
             self.consul.put(&path, Bytes::new()).await?.good(&path)?;
         }
         Ok(())
@@ -135,7 +139,10 @@ impl Registrar {
     }
 
     async fn deregister(&self, name: &str) {
-        let path = format!("/v1/agent/service/deregister/{}", escaped(&self.id(name)));
+        let path = format!(
+            "/v1/agent/service/deregister/{}",
+            percent::path(&self.id(name))
+        );
         let left = self.consul.put(&path, Bytes::new()).await;
         match left.and_then(|answer| answer.good(&path)) {
             Ok(_) => tracing::info!(name, "deregistered from the catalog"),

@@ -168,11 +168,7 @@ fn happen(cluster: &mut Cluster, event: &Event) {
             cluster.set_drain(name, begins.then(|| i64::from(within) * SECOND));
         }),
         Event::Leave => {
-            let Steps { migrate, drained } = steps(&cluster.store, cluster.now);
-            cluster.send_away(migrate);
-            for node_id in drained {
-                cluster.emptied(node_id);
-            }
+            leave(cluster);
         }
         Event::Migrate(alloc) => {
             let ids: Vec<_> = cluster.store.allocs().map(|row| row.id.clone()).collect();
@@ -185,6 +181,7 @@ fn happen(cluster: &mut Cluster, event: &Event) {
         }
         Event::Obey => {
             cluster.obey();
+            cluster.starts();
         }
         Event::Wait(secs) => cluster.now = Time(cluster.now.0 + i64::from(secs) * SECOND),
         Event::Collect { older_than } => {
@@ -297,6 +294,24 @@ fn asked(job_number: u8, count: u8, version: u8, tag: u8) -> Job {
     })
 }
 
+/// What a leader does about nodes that are emptied, and about what leaves.
+fn leave(cluster: &mut Cluster) {
+    let Steps {
+        migrate,
+        moved,
+        stopped,
+        drained,
+    } = steps(&cluster.store, cluster.now);
+    for ids in [migrate, moved, stopped] {
+        if !ids.is_empty() {
+            cluster.send_away(ids);
+        }
+    }
+    for node_id in drained {
+        cluster.emptied(node_id);
+    }
+}
+
 /// All faults are over: every node is up and takes work, and everything has had time to be done.
 pub(crate) fn heal(cluster: &mut Cluster) {
     for number in 1..=NODES {
@@ -312,6 +327,9 @@ pub(crate) fn heal(cluster: &mut Cluster) {
     // The longest delay before a failed allocation is replaced is an hour.
     for _ in 0..3 {
         cluster.wait(3_700);
+        cluster.starts();
+        leave(cluster);
+        cluster.settle();
     }
     roll_out_a_good_one(cluster);
 }
@@ -330,6 +348,8 @@ fn roll_out_a_good_one(cluster: &mut Cluster) {
         if let Some(id) = waits.map(|row| row.id.clone()) {
             act_on(cluster, &id, 4);
         }
+        cluster.starts();
+        leave(cluster);
         cluster.settle();
     }
     let shop = cluster.store.job("shop").expect("it runs").clone();

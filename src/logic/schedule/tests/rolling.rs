@@ -14,7 +14,7 @@ use crate::state::{Command, Refusal, Reply, Rollout};
 use crate::time::Time;
 
 /// The same job, updated `max_parallel` at a time.
-pub(super) fn rolling(job: &Job, max_parallel: i64) -> Job {
+pub(crate) fn rolling(job: &Job, max_parallel: i64) -> Job {
     updated(job, |update| update.max_parallel = max_parallel)
 }
 
@@ -26,13 +26,13 @@ fn updated(job: &Job, change: impl FnOnce(&mut UpdateStrategy)) -> Job {
 
 impl Cluster {
     /// The newest deployment of a job.
-    pub(super) fn deployment(&self, job_id: &str) -> Arc<Deployment> {
+    pub(crate) fn deployment(&self, job_id: &str) -> Arc<Deployment> {
         let newest = self.store.deployments_of_job(job_id).into_iter().next();
         newest.expect("a deployment").clone()
     }
 
     /// A node says how an allocation is in its deployment.
-    pub(super) fn judge(&mut self, alloc: &Allocation, healthy: bool) {
+    pub(crate) fn judge(&mut self, alloc: &Allocation, healthy: bool) {
         let alloc = self.store.alloc(&alloc.id).expect("allocation").clone();
         let health = HealthReport {
             deployment_id: alloc.deployment_id.clone(),
@@ -53,7 +53,7 @@ impl Cluster {
     }
 
     /// Members of active deployments that run and of which nothing is known yet.
-    pub(super) fn unjudged(&self) -> Vec<Arc<Allocation>> {
+    pub(crate) fn unjudged(&self) -> Vec<Arc<Allocation>> {
         let allocs = self.store.allocs().filter(|alloc| {
             let of = self.store.deployment(&alloc.deployment_id);
             let known = alloc.deployment_healthy() || alloc.deployment_unhealthy();
@@ -741,7 +741,9 @@ fn an_old_one_that_fails_after_its_successors_were_given_up_comes_back_as_it_was
 fn room_that_comes_after_a_first_rollout_has_failed_is_used() {
     let web = memory(&rolling(&service("web", 2), 1), 3_000);
     let mut cluster = Cluster::of(1);
-    cluster.run(&web);
+    let eval = cluster.run(&web);
+    let waiting = cluster.eval(&cluster.eval(&eval).blocked_eval);
+    assert_eq!(waiting.deployment_id, cluster.deployment("web").id);
     cluster.overdue();
     assert_eq!(cluster.deployment("web").status, DEPLOYMENT_FAILED);
     assert_eq!(cluster.live("web").len(), 1);
