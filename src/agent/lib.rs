@@ -14,6 +14,7 @@ pub mod error;
 mod exchange;
 pub mod gossip;
 pub mod http_listener;
+mod own_services;
 pub mod planted;
 pub mod published;
 pub mod registry;

@@ -10,7 +10,7 @@ use actix::{Actor, Addr};
 use logic::catalog::View;
 use logic::config::AgentConfig;
 use logic::membership::Member;
-use logic::model::{CatalogNode, Node, Resources, ServiceInstance};
+use logic::model::{CatalogNode, Node, Resources};
 use ports::errors::NetworkError;
 use ports::{Fingerprint, Listener, World};
 use tokio::sync::Notify;
@@ -25,6 +25,7 @@ use crate::edge::{self, Edge};
 use crate::error::StartError;
 use crate::gossip::Gossip;
 use crate::http_listener;
+use crate::own_services::own_services;
 use crate::published::Subscriber;
 use crate::registry::Loaded;
 use crate::reload::Settled;
@@ -441,52 +442,4 @@ fn catalog_node(node: &Node) -> CatalogNode {
         meta: BTreeMap::from([("consul-network-segment".to_owned(), String::new())]),
         ..CatalogNode::default()
     }
-}
-
-/// What the agent itself offers: the services users of the anchors look for.
-fn own_services(config: &AgentConfig, me: &Identity) -> Vec<ServiceInstance> {
-    let address = me.address.to_string();
-    let service = |id: &str, name: &str, tag: Option<&str>, port: u16| ServiceInstance {
-        node: me.name.clone(),
-        id: id.to_owned(),
-        service: name.to_owned(),
-        tags: tag.map(str::to_owned).into_iter().collect(),
-        address: address.clone(),
-        port,
-        ..ServiceInstance::default()
-    };
-    let mut own = Vec::new();
-    if config.server.enabled {
-        // The anchor's own entry has no address of its own, so that DNS names the node.
-        let consul = service("consul", "consul", None, config.catalog.http_port);
-        own.push(ServiceInstance {
-            address: String::new(),
-            ..consul
-        });
-    }
-    // An agent that is only asked for its catalog schedules nothing.
-    if config.server.enabled && config.ports.http != 0 {
-        own.push(service(
-            "_nomad-server-http",
-            "nomad",
-            Some("http"),
-            config.ports.http,
-        ));
-        own.push(service(
-            "_nomad-server-rpc",
-            "nomad",
-            Some("rpc"),
-            config.ports.rpc,
-        ));
-    }
-    if config.client.enabled {
-        let http = config.ports.http;
-        own.push(service(
-            "_nomad-client-http",
-            "nomad-client",
-            Some("http"),
-            http,
-        ));
-    }
-    own
 }

@@ -56,7 +56,7 @@ fn value(data: &Data) -> Value {
 }
 
 /// Blocks of one name are a list.
-fn object(body: &Body) -> Map<String, Value> {
+pub(crate) fn object(body: &Body) -> Map<String, Value> {
     let mut said = Map::new();
     for attribute in &body.attributes {
         said.insert(attribute.name.text.clone(), value(&attribute.value));

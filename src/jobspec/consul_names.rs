@@ -226,6 +226,12 @@ fn is_among(names: &[&str], name: &str) -> bool {
     names.iter().any(|known| plain(known) == plain(name))
 }
 
+/// The keys of `dns_config`, or of `soa` in it.
+pub(crate) fn of_dns(block: &str) -> Vec<&'static str> {
+    let names = if block == "soa" { &SOA } else { &DNS };
+    names.used.iter().chain(names.accepted).copied().collect()
+}
+
 /// What a file says that changes nothing.
 pub(crate) fn warnings(source: Source<'_>, file: &File) -> Vec<Problem> {
     let mut telling = Telling {

@@ -4,6 +4,7 @@
 //! guess, what was meant.
 
 mod agent;
+mod agent_catalog;
 mod agent_consul;
 mod agent_edge;
 mod agent_join;

@@ -70,7 +70,7 @@ const BODY_MAX: usize = 8 << 20;
 
 /// The versions of the anchors whose APIs these are: clients choose their ways by them.
 const NOMAD_VERSION: &str = "0.8.7";
-const CONSUL_VERSION: &str = "1.8.7";
+pub(crate) const CONSUL_VERSION: &str = "1.8.7";
 
 /// What the handlers of both APIs share. Cheap to clone.
 #[derive(Clone)]
@@ -271,6 +271,7 @@ pub fn consul(api: Api) -> Router {
         .merge(consul_register::routes())
         .merge(consul_about::routes())
         .route("/v1/session/create", put(consul_session::create))
+        .route("/v1/event/list", get(consul_event::list))
         .route("/v1/agent/join/{address}", put(consul_agent::join))
         .route(
             "/v1/agent/force-leave/{node}",
@@ -318,7 +319,6 @@ fn consul_of_servers() -> Router<Api> {
         )
         .route("/v1/internal/ui/services", get(consul_about::ui_services))
         .route("/v1/event/fire/{name}", put(consul_event::fire))
-        .route("/v1/event/list", get(consul_event::list))
         .route("/v1/coordinate/datacenters", get(consul_about::coordinates))
         .route("/v1/coordinate/nodes", get(consul_about::node_coordinates))
         .route(

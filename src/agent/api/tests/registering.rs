@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::fixture::{Agent, NODE, answer, get, put, request};
+use super::passing_on::{RPC, open};
 
 /// Something that can't be kept: the disk of these tests takes nothing.
 const NOT_KEPT: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
@@ -206,4 +207,44 @@ async fn a_configuration_with_a_mistake_is_told() {
     );
     let told = (reloaded.status, reloaded.text.as_str());
     assert_eq!(told, (StatusCode::INTERNAL_SERVER_ERROR, "x.hcl: no"));
+}
+
+#[actix::test]
+async fn an_event_is_seen_where_it_is_meant_for() {
+    let (server, _) = Agent::with_web().await;
+    open(&server).await;
+    let other = Agent::beside(&server, &[RPC]).named("other");
+    for query in [
+        "",
+        "?node=^dx",
+        "?node=^oth",
+        "?service=^web$",
+        "?service=web&tag=^urlprefix",
+        "?service=web&tag=^v2",
+        "?service=db",
+    ] {
+        let path = format!("/v1/event/fire/it{query}");
+        let fired = answer(&server.consul, request("PUT", &path, "")).await;
+        assert_eq!(fired.status, StatusCode::OK, "{}", fired.text);
+    }
+    let seen = async |agent: &Agent| {
+        let events = get(&agent.consul, "/v1/event/list?name=it").await;
+        assert!(events.index() > 1);
+        let events = events.json();
+        let filters = events.as_array().unwrap().iter().map(|event| {
+            let filter = |name: &str| event[name].as_str().unwrap().to_owned();
+            filter("NodeFilter") + &filter("ServiceFilter") + &filter("TagFilter")
+        });
+        filters.collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&server).await, ["", "^dx", "^web$", "web^urlprefix"]);
+    assert_eq!(seen(&other).await, ["", "^oth", "^web$", "web^urlprefix"]);
+    let path = "/v1/event/fire/it?node=%28";
+    let refused = answer(&server.consul, request("PUT", path, "")).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(
+        refused.text.starts_with("Invalid node filter `(`"),
+        "{}",
+        refused.text
+    );
 }
