@@ -4,6 +4,7 @@
 //! Only instances that pass all their checks are ever answered, as Consul does if it is told
 //! `only_passing`.
 
+pub(crate) mod fuzz;
 mod listener;
 mod recursors;
 #[cfg(test)]
