@@ -212,6 +212,41 @@ for (const control of document.querySelectorAll("a, button, input, select")) {
 return found;
 "#;
 
+/// A page of each kind.
+fn every_page(agent: &Agent, alloc: &str) -> Vec<String> {
+    let nodes = agent.nomad("GET", "/v1/nodes", "").expect("an answer");
+    let node = nodes.json()[0]["ID"].take();
+    let node = node.as_str().expect("an id");
+    let mut pages: Vec<String> = [
+        "/ui/",
+        "/ui/jobs",
+        "/ui/jobs/huge",
+        "/ui/jobs/hello",
+        "/ui/jobs/hello/allocations",
+        "/ui/jobs/hello/deployments",
+        "/ui/jobs/hello/versions",
+        "/ui/jobs/hello/evaluations",
+        "/ui/jobs/hello/definition",
+        "/ui/clients",
+        "/ui/servers",
+        "/ui/services",
+        "/ui/services/hello",
+        "/ui/routes",
+        "/ui/kv/a/long/key/of/some/",
+        "/ui/kv/a/long/key/of/some/application",
+        "/ui/search?q=h",
+        "/ui/nothing",
+        // The edge's own page.
+        "/routes",
+    ]
+    .map(str::to_owned)
+    .into();
+    pages.push(format!("/ui/allocations/{alloc}"));
+    pages.push(format!("/ui/allocations/{alloc}/hello/logs"));
+    pages.push(format!("/ui/clients/{node}"));
+    pages
+}
+
 #[test]
 fn every_page_is_readable_on_a_phone_and_in_the_dark() {
     let Some(browser) = Browser::start() else {
@@ -227,35 +262,7 @@ fn every_page_is_readable_on_a_phone_and_in_the_dark() {
     let allocs = agent.nomad("GET", "/v1/job/hello/allocations", "");
     let alloc = allocs.expect("an answer").json()[0]["ID"].take();
     let alloc = alloc.as_str().expect("an id");
-    let pages = [
-        "/ui/".to_owned(),
-        "/ui/jobs".to_owned(),
-        "/ui/jobs/huge".to_owned(),
-        "/ui/jobs/hello".to_owned(),
-        "/ui/jobs/hello/versions".to_owned(),
-        "/ui/jobs/hello/evaluations".to_owned(),
-        "/ui/jobs/hello/definition".to_owned(),
-        format!("/ui/allocations/{alloc}"),
-        format!("/ui/allocations/{alloc}/hello/logs"),
-        "/ui/clients".to_owned(),
-        format!(
-            "/ui/clients/{}",
-            agent
-                .nomad("GET", "/v1/nodes", "")
-                .expect("an answer")
-                .json()[0]["ID"]
-                .as_str()
-                .unwrap_or_default()
-        ),
-        "/ui/servers".to_owned(),
-        "/ui/services".to_owned(),
-        "/ui/services/hello".to_owned(),
-        "/ui/routes".to_owned(),
-        "/ui/kv/a/long/key/of/some/".to_owned(),
-        "/ui/kv/a/long/key/of/some/application".to_owned(),
-        "/ui/search?q=h".to_owned(),
-        "/ui/nothing".to_owned(),
-    ];
+    let pages = every_page(&agent, alloc);
     let mut found = Vec::new();
     for (scheme, width) in [
         ("light", 375),
@@ -272,7 +279,11 @@ fn every_page_is_readable_on_a_phone_and_in_the_dark() {
             json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500 });
         browser.chromium("Emulation.setDeviceMetricsOverride", &screen);
         for page in &pages {
-            browser.open(&url(&agent, page));
+            let routes = 9_998 + 440;
+            browser.open(&match page.as_str() {
+                "/routes" => format!("http://127.0.0.1:{routes}/routes"),
+                page => url(&agent, page),
+            });
             let Value::Array(wrong) = browser.script(LOOK) else {
                 panic!("{page}: not a list");
             };

@@ -133,6 +133,11 @@ fn without_an_agent_every_command_about_the_cluster_says_so() {
         &["consul", "operator", "autopilot", "state", http_addr],
         &["consul", "snapshot", "save", http_addr, "/no/such/file"],
         &["consul", "info", http_addr],
+        &["consul", "event", "-name=a", http_addr],
+        &["consul", "reload", http_addr],
+        &["consul", "monitor", http_addr],
+        &["consul", "watch", "-type=nodes", http_addr],
+        &["consul", "lock", http_addr, "a", "true"],
     ] {
         let (code, out, err) = said(args);
         assert_eq!((code, out.as_str()), (Some(1), ""), "{args:?}");

@@ -9,6 +9,8 @@ mod beside;
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
+mod catalog;
+#[cfg(test)]
 mod cli_args;
 #[cfg(test)]
 mod docker;

@@ -11,7 +11,7 @@ context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 
 (cd "$root" && RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" \
-    cargo build --quiet --release --package demo-backend --target "$target")
+    cargo build --release --package demo-backend --target "$target")
 cp "${CARGO_TARGET_DIR:-$root/target}/$target/release/demo-backend" "$context/backend"
 
 # Usage: image SCHEME PORT VERSION. A job's `args` name another version.

@@ -42,8 +42,11 @@ pub(super) async fn story(user: User) -> Result<()> {
 
     user.say("a better version");
     web::deploy(&user, COUNT, BETTER, UPDATE).await?;
+    stopped_by_hand(&user, 1).await?;
     leader_dies(&user).await?;
     succeeded(&user, 1, STEP_WITHIN * 3).await?;
+    let unhealthy = &deployment(&user, 1).await?["TaskGroups"]["web"]["UnhealthyAllocs"];
+    ensure!(unhealthy == 0, "{unhealthy} count as unhealthy");
     all_run(&user, BETTER).await?;
 
     user.say("a bad version");
@@ -100,6 +103,23 @@ async fn known_everywhere(user: &User) -> Result<()> {
         web::known(user, &host, &ports, STEP_WITHIN).await?;
     }
     Ok(())
+}
+
+/// Somebody stops the first allocation of a version: that says nothing about the version.
+async fn stopped_by_hand(user: &User, version: u64) -> Result<()> {
+    let id = user
+        .eventually("the first one is placed", STEP_WITHIN, || async {
+            let all = user.api("GET", "/v1/job/web/allocations", None).await?;
+            let mut all = all.as_array().context("no list")?.iter();
+            let first = all.find(|row| row["JobVersion"] == version);
+            let id = first.and_then(|row| row["ID"].as_str());
+            id.map(str::to_owned).context("none is placed yet")
+        })
+        .await?;
+    let moment = user.random.below(1_500);
+    tokio::time::sleep(Duration::from_millis(moment)).await;
+    let path = format!("/v1/allocation/{id}/stop");
+    user.api("PUT", &path, None).await.map(drop)
 }
 
 /// At some moment of a rollout, the leader loses power; it comes back later.

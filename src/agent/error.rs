@@ -6,9 +6,7 @@ use thiserror::Error;
 /// Why an agent can't start: one line that says what, where and what to do.
 #[derive(Debug, Error)]
 pub enum StartError {
-    #[error(
-        "can't listen for {what} on {source}; is another agent running? its port is set by {setting}"
-    )]
+    #[error("can't listen for {what} on {source}; {}", remedy(source, setting))]
     Listen {
         what: &'static str,
         setting: &'static str,
@@ -20,4 +18,16 @@ pub enum StartError {
     Log(String),
     #[error("{0}")]
     Config(String),
+}
+
+fn remedy(source: &NetworkError, setting: &str) -> String {
+    match source {
+        NetworkError::NoSuchAddress { .. } => {
+            "addresses are set by bind_addr, addresses { } or -bind".to_owned()
+        }
+        NetworkError::InUse { .. } => {
+            format!("is another agent running? its port is set by {setting}")
+        }
+        _ => format!("its port is set by {setting}"),
+    }
 }

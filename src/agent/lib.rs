@@ -15,15 +15,18 @@ mod exchange;
 pub mod fuzz;
 pub mod gossip;
 pub mod http_listener;
+mod own_services;
 pub mod planted;
 pub mod published;
 pub mod registry;
+pub mod reload;
 pub mod rpc;
 pub mod seal;
 pub mod server;
 mod start;
 pub mod state;
 pub mod wire;
+pub mod wishes;
 
 pub use error::StartError;
 pub use start::{Agent, VERSION, start};

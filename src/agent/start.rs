@@ -10,7 +10,7 @@ use actix::{Actor, Addr};
 use logic::catalog::View;
 use logic::config::AgentConfig;
 use logic::membership::Member;
-use logic::model::{CatalogNode, Node, Resources, ServiceInstance};
+use logic::model::{CatalogNode, Node, Resources};
 use ports::errors::NetworkError;
 use ports::{Fingerprint, Listener, World};
 use tokio::sync::Notify;
@@ -25,11 +25,14 @@ use crate::edge::{self, Edge};
 use crate::error::StartError;
 use crate::gossip::Gossip;
 use crate::http_listener;
+use crate::own_services::own_services;
 use crate::published::Subscriber;
 use crate::registry::Loaded;
+use crate::reload::Settled;
 use crate::rpc::Rpc;
 use crate::seal::Seal;
 use crate::server::{self, Requests, Routers, Server};
+use crate::wishes::Owner;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -52,6 +55,10 @@ pub struct Agent {
     pub view: Subscriber<Arc<View>>,
     /// Somebody asked the agent over its API to leave.
     pub leaving: Arc<Notify>,
+    /// What whoever starts the agent is asked for.
+    pub owner: Owner,
+    /// What takes it then.
+    pub settled: Settled,
     dev_mode: bool,
 }
 
@@ -92,16 +99,14 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let gossip = Gossip::start(&world, &config, member.clone()).await?;
     let node = node(&world, &config, &identity, &me, fingerprint).await;
     let catalog_node = catalog_node(&node);
-    let own = own_services(&config, &me);
-    let registers_node = !config.client.enabled;
     let registered = Loaded::new(&world, &me.name, config.catalog.registered.clone()).await;
     let (catalog, view, local) = Catalog::new(
         &world,
         catalog_node.clone(),
         rpc.clone(),
-        own,
+        own_services(&config, &me),
         registered.rows(),
-        registers_node,
+        !config.client.enabled,
         beside(&world, &config, &me),
     )
     .await;
@@ -110,7 +115,8 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
     let catalog = catalog.start();
     let prober = Prober::new(&world);
     let registry = registered.start(prober.clone(), catalog.clone().recipient(), local.clone());
-    let leaving = Arc::new(Notify::new());
+    let (leaving, owner) = (Arc::new(Notify::new()), Owner::default());
+    let settled = Settled::new(registry.clone(), dns.clone());
     let api = Api {
         world: world.clone(),
         config: Arc::clone(&config),
@@ -122,14 +128,13 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         local,
         registry,
         leaving: Arc::clone(&leaving),
+        owner: owner.clone(),
     };
     sockets.serve(api, seal);
     join_through_consul(&world, &config, &gossip, member);
     actix_rt::spawn(follow_servers(gossip.clone(), rpc.clone(), config.clone()));
-    let client = config
-        .client
-        .enabled
-        .then(|| Client::new(world, rpc, prober, catalog.clone(), node, catalog_node).start());
+    let runs = || Client::new(world, rpc, prober, catalog.clone(), node, catalog_node).start();
+    let client = config.client.enabled.then(runs);
     let dev_mode = config.dev_mode;
     Ok(Agent {
         identity: me,
@@ -141,6 +146,8 @@ pub async fn start(world: World, config: AgentConfig) -> Result<Agent, StartErro
         dns,
         view,
         leaving,
+        owner,
+        settled,
         dev_mode,
     })
 }
@@ -435,52 +442,4 @@ fn catalog_node(node: &Node) -> CatalogNode {
         meta: BTreeMap::from([("consul-network-segment".to_owned(), String::new())]),
         ..CatalogNode::default()
     }
-}
-
-/// What the agent itself offers: the services users of the anchors look for.
-fn own_services(config: &AgentConfig, me: &Identity) -> Vec<ServiceInstance> {
-    let address = me.address.to_string();
-    let service = |id: &str, name: &str, tag: Option<&str>, port: u16| ServiceInstance {
-        node: me.name.clone(),
-        id: id.to_owned(),
-        service: name.to_owned(),
-        tags: tag.map(str::to_owned).into_iter().collect(),
-        address: address.clone(),
-        port,
-        ..ServiceInstance::default()
-    };
-    let mut own = Vec::new();
-    if config.server.enabled {
-        // The anchor's own entry has no address of its own, so that DNS names the node.
-        let consul = service("consul", "consul", None, config.catalog.http_port);
-        own.push(ServiceInstance {
-            address: String::new(),
-            ..consul
-        });
-    }
-    // An agent that is only asked for its catalog schedules nothing.
-    if config.server.enabled && config.ports.http != 0 {
-        own.push(service(
-            "_nomad-server-http",
-            "nomad",
-            Some("http"),
-            config.ports.http,
-        ));
-        own.push(service(
-            "_nomad-server-rpc",
-            "nomad",
-            Some("rpc"),
-            config.ports.rpc,
-        ));
-    }
-    if config.client.enabled {
-        let http = config.ports.http;
-        own.push(service(
-            "_nomad-client-http",
-            "nomad-client",
-            Some("http"),
-            http,
-        ));
-    }
-    own
 }

@@ -6,8 +6,10 @@ mod configuration;
 mod consul;
 mod consul_flags;
 mod edge_flags;
+mod followers;
 pub(super) mod logging;
 mod neighbour;
+mod reloading;
 pub(super) mod signals;
 
 use std::time::Duration;
@@ -24,7 +26,8 @@ use super::version::Program;
 use configuration::one_line;
 pub(super) use configuration::{AgentArgs, dev, shift_ports};
 pub(super) use consul::{ConsulAgentArgs, read_consul_files};
-use logging::HeldLog;
+use logging::Log;
+use reloading::Reloading;
 use signals::{Received, Signals};
 
 /// How long tasks may take to end when a dev agent leaves: the longest usual kill timeout.
@@ -33,27 +36,40 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// In each turn every actor runs that can; those it creates come next. None goes this deep.
 const SETTLE_TURNS: usize = 16;
 
+/// Reads the configuration, at the beginning and again later.
+type Reading<'a> = &'a dyn Fn() -> anyhow::Result<Configured>;
+
 pub(super) fn run(args: &AgentArgs, program: Program) -> Outcome {
-    run_configured(args.config(program), program)
+    run_configured(&|| args.config(program), program)
 }
 
 /// `consul agent`: a server of the catalog.
 pub(super) fn run_consul(args: &ConsulAgentArgs) -> Outcome {
-    run_configured(args.config(), Program::Consul)
+    run_configured(&|| args.config(), Program::Consul)
 }
 
-fn run_configured(configured: anyhow::Result<Configured>, program: Program) -> Outcome {
-    let ended = configured.and_then(|Configured { config, warnings }| {
+fn run_configured(reading: Reading<'_>, program: Program) -> Outcome {
+    let ended = reading().and_then(|Configured { config, warnings }| {
         for warning in &warnings {
             terminal::complain(&format!("warning: {}", one_line(warning)));
         }
         let log = logging::to_stdout(&config.log_level, config.log_json);
-        actix_rt::System::new().block_on(serve(config, program, log))
+        actix_rt::System::new().block_on(serve(config, program, log, reading))
     });
     ended.map_err(|error| Failure::new(format!("{error:#}")))
 }
 
-async fn serve(mut config: AgentConfig, program: Program, log: HeldLog) -> anyhow::Result<Exit> {
+async fn serve(
+    mut config: AgentConfig,
+    program: Program,
+    log: Log,
+    reading: Reading<'_>,
+) -> anyhow::Result<Exit> {
+    let mut reloading = Reloading {
+        reading,
+        read: config.clone(),
+        log: &log,
+    };
     let mut signals = Signals::listen().context("can't listen for signals")?;
     if program != Program::Consul {
         let environment = neighbour::Environment::read();
@@ -79,13 +95,11 @@ async fn serve(mut config: AgentConfig, program: Program, log: HeldLog) -> anyho
         Ok(_) | Err(_) => String::new(),
     };
     // The agent runs on even if nobody reads what it says.
-    log.release(introduction.as_bytes()).unwrap_or_default();
+    log.held
+        .release(introduction.as_bytes())
+        .unwrap_or_default();
     let agent = started?;
-    let received = tokio::select! {
-        biased;
-        received = until_told_to_end(&config, &mut signals) => received,
-        () = agent.leaving.notified() => Received::Leave,
-    };
+    let received = until_told_to_end(&agent, &mut reloading, &mut signals).await;
     Ok(end(agent, &config, received, &mut signals).await)
 }
 
@@ -108,14 +122,31 @@ pub(super) async fn settle() {
     }
 }
 
-async fn until_told_to_end(config: &AgentConfig, signals: &mut Signals) -> Received {
+async fn until_told_to_end(
+    agent: &Agent,
+    reloading: &mut Reloading<'_>,
+    signals: &mut Signals,
+) -> Received {
+    let mut asked = agent.owner.reloads.listen();
+    let mut follows = agent.owner.follows.listen();
     loop {
-        let received = signals.next().await;
-        if received == Received::Hangup && !config.dev_mode {
-            tracing::warn!("a running agent can't read its configuration again yet: restart it");
-            continue;
+        tokio::select! {
+            biased;
+            received = signals.next() => {
+                if received != Received::Hangup || reloading.read.dev_mode {
+                    return received;
+                }
+                // What was wrong is in the log.
+                reloading.reload(agent).await.ok();
+            }
+            () = agent.leaving.notified() => return Received::Leave,
+            Some(follow) = follows.recv() => reloading.log.follow(&follow),
+            Some(told) = asked.recv() => {
+                let outcome = reloading.reload(agent).await;
+                // Who has asked may have left.
+                told.send(outcome).ok();
+            }
         }
-        return received;
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Exit {
     Changes,
     /// There is no plan: less than that means that there is one.
     NoPlan,
+    /// The program that was run while a lock was held has failed.
+    ChildFailed,
     /// What an executor says about itself.
     Executor(u8),
 }
@@ -30,7 +32,7 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Failed | Self::Changes => 1,
-            Self::NotPlaced => 2,
+            Self::NotPlaced | Self::ChildFailed => 2,
             Self::NoCommand => 127,
             Self::NoReader => 141,
             Self::NoPlan => 255,

@@ -32,6 +32,13 @@ pub(super) fn rewritten(root: &Command, arguments: Vec<OsString>) -> Result<Vec<
             break;
         }
         match flag(command, text) {
+            None if runs_a_program(command) => {
+                // As in Go, flags end where the first other argument is.
+                out.push(OsString::from("--"));
+                out.push(argument);
+                out.extend(rest);
+                break;
+            }
             None => {
                 command = command.find_subcommand(text).unwrap_or(command);
                 out.push(argument);
@@ -82,6 +89,11 @@ fn flag<'t>(command: &Command, text: &'t str) -> Option<Flag<'t>> {
         return Some(Flag::Short { value_follows });
     }
     Some(Flag::Long { name, value })
+}
+
+/// Whether a command's last argument is a program's command line, whose flags are its own.
+fn runs_a_program(command: &Command) -> bool {
+    command.get_positionals().any(Arg::is_trailing_var_arg_set)
 }
 
 fn named<'c>(command: &'c Command, name: &str) -> Option<&'c Arg> {
@@ -148,7 +160,10 @@ mod tests {
             .arg(arg!(-f - -follow).action(ArgAction::SetTrue))
             .arg(arg!(--name <NAME>).alias("node"))
             .arg(arg!(<FILE>));
-        Command::new("nomad").subcommand(Command::new("job").subcommand(run))
+        let program = arg!([PROGRAM] ...).trailing_var_arg(true);
+        let lock = Command::new("lock").arg(arg!(--name <NAME>)).arg(program);
+        let job = Command::new("job").subcommand(run);
+        Command::new("nomad").subcommand(job).subcommand(lock)
     }
 
     fn check(typed: &str, meant: &str) {
@@ -197,6 +212,14 @@ mod tests {
         check("job run -5", "job run -5");
         check("job run -", "job run -");
         check("job run -- -detach -x", "job run -- -detach -x");
+    }
+
+    #[test]
+    fn a_programs_flags_are_its_own() {
+        check(
+            "lock -name a prefix date -u --detach -- x",
+            "lock --name=a -- prefix date -u --detach -- x",
+        );
     }
 
     #[test]

@@ -101,10 +101,15 @@ const CONSUL: &str = "Usage: consul <command> [flags] [arguments]
     catalog      services, nodes, datacenters
     services     register, deregister
     kv           get, put, delete, export, import
+    lock         Run a program while holding a lock
+    watch        Run a program whenever a part of the catalog changes
+    event        Fire an event, for those who watch for it
     maint        Take a node or service out of service for a while
     members      Members of the catalog's cluster
     join         Join agents at addresses
     leave        Let an agent say goodbye and end
+    reload       Have an agent read its configuration again
+    monitor      Follow an agent's log
     force-leave  Make a failed agent one that has left
     operator     raft, autopilot: look after the servers
     snapshot     save, restore, inspect
@@ -244,27 +249,19 @@ const NOMAD_LATER: [Later; 51] = [
 ];
 
 /// Commands of Consul 1.8 that this build hasn't.
-const CONSUL_LATER: [Later; 17] = [
+const CONSUL_LATER: [Later; 12] = [
     (&["acl"], NONE_OF_THIS),
     (&["config"], NONE_OF_THIS),
     (&["connect"], NONE_OF_THIS),
     (&["debug"], NONE_OF_THIS),
-    (&["event"], NONE_OF_THIS),
     (&["exec"], NONE_OF_THIS),
     (&["intention"], NONE_OF_THIS),
     (&["keyring"], NONE_OF_THIS),
-    (&["lock"], NONE_OF_THIS),
     (&["login"], NONE_OF_THIS),
     (&["logout"], NONE_OF_THIS),
-    (&["monitor"], "the agent writes its log to standard output"),
     (&["operator", "area"], NONE_OF_THIS),
     (&["operator", "autopilot", "set-config"], NONE_OF_THIS),
-    (
-        &["reload"],
-        "restart the agent: tasks, registrations and sessions go on",
-    ),
-    (&["rtt"], NONE_OF_THIS),
-    (&["watch"], NONE_OF_THIS),
+    (&["rtt"], "how far nodes are from each other isn't measured"),
 ];
 
 fn words(arguments: &[OsString]) -> Vec<&str> {

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Response, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,8 +21,10 @@ use super::exit::Failure;
 pub(super) use logic::percent::segment as escaped;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// Until the answer begins; none of the commands asks an API to wait.
+/// Until the answer begins.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How long the catalog may wait with an answer, which it does for a little longer.
+const WATCHED_FOR: &str = "40s";
 
 /// Why a request has no good answer.
 #[derive(Debug)]
@@ -57,6 +59,15 @@ impl From<RequestError> for Failure {
             RequestError::Status { .. } | RequestError::Malformed { .. } => failure,
         }
     }
+}
+
+/// Something of the catalog as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Watched {
+    /// What to wait from next.
+    pub(super) index: u64,
+    /// None if it isn't there.
+    pub(super) body: Option<Bytes>,
 }
 
 /// Talks to one agent.
@@ -168,7 +179,62 @@ impl Client {
         })
     }
 
+    /// Looks at something of the catalog once it isn't as it was at `index`, or after a while
+    /// anyway; at once if that is 0. What isn't there is an answer too.
+    pub(super) async fn watch(&self, path: &str, index: u64) -> Result<Watched, RequestError> {
+        let waiting = if index == 0 {
+            path.to_owned()
+        } else {
+            let more = if path.contains('?') { '&' } else { '?' };
+            format!("{path}{more}index={index}&wait={WATCHED_FOR}")
+        };
+        let response = self.exchange(Method::GET, &waiting, Vec::new()).await?;
+        let is_there = response.status() != StatusCode::NOT_FOUND;
+        let index = response.headers().get("x-consul-index").cloned();
+        let index = index.and_then(|index| index.to_str().ok()?.parse().ok());
+        let response = match index {
+            // Without an index it isn't an answer of the catalog.
+            Some(_) if !is_there => response,
+            Some(_) | None => self.good(&Method::GET, path, response).await?,
+        };
+        let body = collected(response).await;
+        let body = body.map_err(|why| self.unreachable(&Method::GET, path, &why))?;
+        Ok(Watched {
+            index: index.unwrap_or(1),
+            body: is_there.then_some(body),
+        })
+    }
+
     async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, RequestError> {
+        let response = self.exchange(method.clone(), path, body).await?;
+        self.good(&method, path, response).await
+    }
+
+    /// An answer, unless it says that the request failed.
+    async fn good(
+        &self,
+        method: &Method,
+        path: &str,
+        response: Response<Incoming>,
+    ) -> Result<Response<Incoming>, RequestError> {
+        let code = response.status();
+        if code.is_success() {
+            return Ok(response);
+        }
+        let text = collected(response).await;
+        let text = text.map_err(|why| self.unreachable(method, path, &why))?;
+        Err(RequestError::Status {
+            code: code.as_u16(),
+            text: String::from_utf8_lossy(&text).trim().to_owned(),
+        })
+    }
+
+    async fn exchange(
         &self,
         method: Method,
         path: &str,
@@ -201,15 +267,7 @@ impl Client {
             Ok(answered) => answered.map_err(|why| unreachable(&why))?,
             Err(_) => return Err(unreachable(&"the agent doesn't answer")),
         };
-        let code = response.status();
-        if code.is_success() {
-            return Ok(response);
-        }
-        let text = collected(response).await.map_err(|why| unreachable(&why))?;
-        Err(RequestError::Status {
-            code: code.as_u16(),
-            text: String::from_utf8_lossy(&text).trim().to_owned(),
-        })
+        Ok(response)
     }
 
     fn with_params(&self, path: &str) -> String {

@@ -15,6 +15,7 @@ use super::catalog::{CatalogCommand, Members};
 use super::connection::{CatalogConnection, OperatorConnection};
 use super::deployment::DeploymentCommand;
 use super::eval::{EvalCommand, EvalStatus};
+use super::event::Event;
 use super::example_backend::{self, ExampleBackendArgs};
 use super::exit::{Exit, Failure, Outcome};
 use super::fabio;
@@ -24,6 +25,8 @@ use super::job_run::JobRun;
 use super::job_status::JobStatus;
 use super::keygen::Keygen;
 use super::kv::KvCommand;
+use super::lock::Lock;
+use super::log_monitor::LogMonitor;
 use super::membership::{ForceLeave, Join};
 use super::node::{NodeCommand, NodeStatus};
 use super::node_config::NodeConfig;
@@ -31,12 +34,13 @@ use super::node_drain::NodeDrain;
 use super::operator::OperatorCommand;
 use super::quickstart::{self, QuickstartArgs};
 use super::server::{self, ServerCommand};
-use super::services::{Leave, Maint, ServicesCommand, Validate as ValidateConfig};
+use super::services::{Leave, Maint, Reload, ServicesCommand, Validate as ValidateConfig};
 use super::snapshot::SnapshotCommand;
 use super::status::Status;
 use super::system::SystemCommand;
 use super::ui::Ui;
 use super::version::Program;
+use super::watch::Watch;
 use super::{go_flags, help, terminal};
 
 /// Drover's commands, Nomad's among them.
@@ -145,10 +149,15 @@ enum ConsulCommand {
     Services(ServicesCommand),
     Maint(Maint),
     Leave(Leave),
+    Reload(Reload),
+    Monitor(LogMonitor),
     Validate(ValidateConfig),
     /// Keys and their values
     #[command(subcommand)]
     Kv(KvCommand),
+    Lock(Box<Lock>),
+    Watch(Box<Watch>),
+    Event(Event),
     /// Print the version
     Version,
 }
@@ -344,8 +353,13 @@ impl ConsulCommand {
             Self::Services(command) => block_on(command.run()),
             Self::Maint(command) => block_on(command.run()),
             Self::Leave(command) => block_on(command.run()),
+            Self::Reload(command) => block_on(command.run()),
+            Self::Monitor(command) => block_on(command.run()),
             Self::Validate(command) => command.run(),
             Self::Kv(command) => block_on(command.run()),
+            Self::Lock(command) => block_on(command.run()),
+            Self::Watch(command) => block_on(command.run()),
+            Self::Event(command) => block_on(command.run()),
             Self::Version => {
                 terminal::print(&Program::Consul.version());
                 Ok(Exit::Done)

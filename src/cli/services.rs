@@ -60,7 +60,8 @@ fn read(files: &[PathBuf]) -> Result<Vec<Value>, Failure> {
     for file in files {
         let at = |why: &dyn std::fmt::Display| Failure::new(format!("{}: {why}", file.display()));
         let text = std::fs::read_to_string(file).map_err(|error| at(&error))?;
-        let services = jobspec::consul_config::services(&text).map_err(|why| at(&why))?;
+        let services = jobspec::consul_config::services(&file.display().to_string(), &text);
+        let services = services.map_err(Failure::new)?;
         found.extend(services);
     }
     Ok(found)
@@ -236,6 +237,26 @@ impl Leave {
         let left = client.tell(Method::PUT, "/v1/agent/leave").await;
         left.map_err(|error| Failure::from(error).during("Error leaving"))?;
         terminal::print("Graceful leave complete");
+        Ok(Exit::Done)
+    }
+}
+
+/// Have the agent read its configuration again
+///
+/// Services and checks, DNS and the log's level change at once; the log tells what has to wait for
+/// a restart. With a mistake in a file everything stays as it is.
+#[derive(Args, Debug)]
+pub(super) struct Reload {
+    #[command(flatten)]
+    connection: CatalogConnection,
+}
+
+impl Reload {
+    pub(super) async fn run(self) -> Outcome {
+        let client = self.connection.client()?;
+        let reloaded = client.tell(Method::PUT, "/v1/agent/reload").await;
+        reloaded.map_err(|error| Failure::from(error).during("Error reloading"))?;
+        terminal::print("Configuration reload triggered");
         Ok(Exit::Done)
     }
 }

@@ -55,7 +55,7 @@ pub fn world(config: &AgentConfig) -> World {
         dirs.clone(),
         matches!(option(raw_exec::ENABLE_OPTION), "true" | "1"),
     );
-    let docker = Docker::new(dirs.clone(), option("docker.endpoint"));
+    let docker = Docker::new(dirs.clone(), &docker_endpoint(option("docker.endpoint")));
     World {
         network: Arc::new(HostNetwork::default()),
         containers: Arc::new(HostContainers::new(dirs, raw_exec, docker)),
@@ -64,6 +64,15 @@ pub fn world(config: &AgentConfig) -> World {
         clock: Arc::new(HostClock::new()),
         random,
         workers: Arc::new(HostWorkers::new()),
+    }
+}
+
+/// What is configured, or what Docker's own tools would use.
+fn docker_endpoint(configured: &str) -> String {
+    if configured.is_empty() {
+        std::env::var("DOCKER_HOST").unwrap_or_default()
+    } else {
+        configured.to_owned()
     }
 }
 

@@ -3,8 +3,7 @@
 use std::num::NonZeroUsize;
 
 use ports::{Asked, BlockingWork, WorkerTask, Workers};
-use tokio::runtime::Builder;
-use tokio::task::LocalSet;
+use tokio::runtime::{Builder, LocalOptions};
 
 pub(crate) struct HostWorkers {
     count: usize,
@@ -44,8 +43,9 @@ impl Workers for HostWorkers {
 }
 
 fn run(number: usize, task: &WorkerTask) {
-    match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => LocalSet::new().block_on(&runtime, task(number)),
+    let mut builder = Builder::new_current_thread();
+    match builder.enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime.block_on(task(number)),
         Err(error) => tracing::error!(%error, number, "can't start a worker's runtime"),
     }
 }

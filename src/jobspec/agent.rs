@@ -11,7 +11,9 @@ use crate::decode::{Decoder, Fields};
 use crate::names::Names;
 use crate::problem::{Errors, Findings, Problem, Source};
 use crate::tree::{Body, Data, Kind};
-use crate::{agent_consul, agent_edge, agent_join as join, is_json, json, scan, utf8};
+use crate::{
+    agent_catalog, agent_consul, agent_edge, agent_join as join, is_json, json, scan, utf8,
+};
 
 /// An agent's configuration as its files have it.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,17 +159,7 @@ fn agent(decoder: &mut Decoder<'_, '_>, body: &Body, config: &mut AgentConfig) {
     });
     plugins(decoder, &fields, &mut config.client.options);
     block(decoder, &fields, "catalog", &names::CATALOG, |d, f| {
-        let catalog = &mut config.catalog;
-        catalog.said |= d.get(f, "enabled").is_some();
-        d.flag(f, "enabled", &mut catalog.enabled);
-        port(d, f, "http_port", &mut catalog.http_port);
-        port(d, f, "dns_port", &mut catalog.dns_port);
-        d.string(f, "domain", &mut catalog.domain);
-        catalog.domain = catalog.domain.trim_matches('.').to_owned();
-        if let Some(nanos) = d.period(f, "service_ttl") {
-            let seconds = nanos / logic::duration::SECOND;
-            catalog.service_ttl = u32::try_from(seconds).unwrap_or(u32::MAX);
-        }
+        agent_catalog::catalog(d, f, &mut config.catalog);
     });
     block(decoder, &fields, "edge", &names::EDGE, |d, f| {
         agent_edge::edge(d, f, config);

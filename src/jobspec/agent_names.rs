@@ -293,6 +293,8 @@ pub(crate) const CATALOG: Names = Names::new(
         ("dns_port", "dns_port"),
         ("domain", "domain"),
         ("service_ttl", "service_ttl"),
+        ("recursors", "recursors"),
+        ("dns_config", "dns_config"),
     ],
     &[],
 );

@@ -8,87 +8,29 @@ use logic::model::Registrations;
 use serde_json::{Map, Value};
 
 use crate::fields::{Fields, Wrong};
-use crate::registration;
+use crate::problem::{Problem, Source};
+use crate::{consul_dns, consul_file, consul_names, registration};
 
-/// Known, and without a meaning here.
-const ACCEPTED: [&str; 14] = [
-    "autoreload_config",
-    "disable_update_check",
-    "enable_syslog",
-    "log_file",
-    "performance",
-    "protocol",
-    "raft_protocol",
-    "rejoin_after_leave",
-    "retry_interval",
-    "retry_max",
-    "server_name",
-    "skip_leave_on_interrupt",
-    "ui",
-    "ui_config",
-];
-
-const KNOWN: [&str; 24] = [
-    "advertise_addr",
-    "bind_addr",
-    "bootstrap",
-    "bootstrap_expect",
-    "check",
-    "checks",
-    "client_addr",
-    "data_dir",
-    "datacenter",
-    "dns_config",
-    "domain",
-    "enable_script_checks",
-    "encrypt",
-    "leave_on_terminate",
-    "log_json",
-    "log_level",
-    "node_name",
-    "ports",
-    "recursors",
-    "retry_join",
-    "server",
-    "service",
-    "services",
-    "start_join",
-];
-
-/// The object that a file's text says.
-fn object(text: &str) -> Result<Map<String, Value>, Wrong> {
-    if crate::is_json(text) {
-        return serde_json::from_str(text).map_err(|error| error.to_string());
-    }
-    let parsed: Result<Value, _> = hcl::from_str(text);
-    match parsed {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err("settings are expected".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
+/// Puts what a file says into a configuration; returns what isn't acted on. A mistake names the
+/// file.
+pub fn apply(config: &mut AgentConfig, file: &str, text: &str) -> Result<Vec<Problem>, Wrong> {
+    let source = Source { file, text };
+    let read = consul_file::read(source).map_err(|errors| errors.to_string())?;
+    let warnings = consul_names::warnings(source, &read);
+    settings(&Fields::of(read.said), config).map_err(|why| format!("{file}: {why}"))?;
+    Ok(warnings)
 }
 
-/// Puts what a file says into a configuration; returns what isn't acted on.
-pub fn apply(config: &mut AgentConfig, text: &str) -> Result<Vec<String>, Wrong> {
-    let object = object(text)?;
-    let mut warnings = Vec::new();
-    for key in object.keys() {
-        let name = key.as_str();
-        if !KNOWN.contains(&name) && !ACCEPTED.contains(&name) {
-            warnings.push(format!("`{name}` isn't supported yet, and has no effect"));
-        }
+fn settings(fields: &Fields, config: &mut AgentConfig) -> Result<(), Wrong> {
+    texts(fields, config)?;
+    addresses(fields, config)?;
+    cluster(fields, config)?;
+    ports(fields, config)?;
+    config.catalog.recursors.extend(fields.texts("recursors")?);
+    if let Some(dns) = fields.object("dns_config")? {
+        consul_dns::read(&dns, &mut config.catalog.dns)?;
     }
-    let fields = Fields::of(object);
-    if fields.flag("enable_script_checks")? {
-        warnings.push("script checks aren't supported yet".to_owned());
-    }
-    texts(&fields, config)?;
-    addresses(&fields, config)?;
-    cluster(&fields, config)?;
-    ports(&fields, config)?;
-    dns(&fields, config, &mut warnings)?;
-    registered(&fields, &mut config.catalog.registered)?;
-    Ok(warnings)
+    registered(fields, &mut config.catalog.registered)
 }
 
 fn texts(fields: &Fields, config: &mut AgentConfig) -> Result<(), Wrong> {
@@ -178,23 +120,6 @@ fn ports(fields: &Fields, config: &mut AgentConfig) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn dns(fields: &Fields, config: &mut AgentConfig, warnings: &mut Vec<String>) -> Result<(), Wrong> {
-    config.catalog.recursors.extend(fields.texts("recursors")?);
-    let Some(dns) = fields.object("dns_config")? else {
-        return Ok(());
-    };
-    if let Some(ttls) = dns.object("service_ttl")?
-        && let Some(nanos) = ttls.nanos("*")?
-    {
-        let seconds = nanos / logic::duration::SECOND;
-        config.catalog.service_ttl = u32::try_from(seconds).unwrap_or(u32::MAX);
-    }
-    if dns.has("only_passing") && !dns.flag("only_passing")? {
-        warnings.push("dns_config.only_passing is always on".to_owned());
-    }
-    Ok(())
-}
-
 fn registered(fields: &Fields, into: &mut Registrations) -> Result<(), Wrong> {
     for name in ["service", "services"] {
         for service in fields.objects(name)? {
@@ -221,8 +146,12 @@ fn registered(fields: &Fields, into: &mut Registrations) -> Result<(), Wrong> {
 }
 
 /// The services that a file for `consul services register` has, as they are sent to an agent.
-pub fn services(text: &str) -> Result<Vec<Value>, Wrong> {
-    let object = object(text)?;
+pub fn services(file: &str, text: &str) -> Result<Vec<Value>, Wrong> {
+    let read = consul_file::read(Source { file, text }).map_err(|errors| errors.to_string())?;
+    listed(&read.said).map_err(|why| format!("{file}: {why}"))
+}
+
+fn listed(object: &Map<String, Value>) -> Result<Vec<Value>, Wrong> {
     let mut found = Vec::new();
     for name in ["service", "services", "Service", "Services"] {
         match object.get(name) {
@@ -270,10 +199,6 @@ mod tests {
 
     #[test]
     fn consuls_keys_are_understood_in_hcl_and_json() {
-        let hcl = HCL.replace(
-            "check { http = \"http://10.0.0.1/\", interval = \"5s\" }",
-            "check {\n http = \"http://10.0.0.1/\"\n interval = \"5s\"\n }",
-        );
         let json = r#"{"server":true,"bootstrap_expect":3,"node_name":"consul-1",
             "data_dir":"/var/lib/consul","client_addr":"0.0.0.0","bind_addr":"10.0.0.1",
             "retry_join":["10.0.0.2"],"recursors":["8.8.8.8"],"log_level":"ERR",
@@ -283,22 +208,129 @@ mod tests {
                         {"name":"db"}]}"#;
         let read = |text: &str| {
             let mut config = AgentConfig::default();
-            let warnings = apply(&mut config, text).unwrap_or_else(|why| panic!("{why}: {text}"));
-            (config, warnings)
+            let warnings = apply(&mut config, "x", text);
+            let warnings = warnings.unwrap_or_else(|why| panic!("{why}: {text}"));
+            let warnings = warnings.into_iter().map(|warning| warning.message);
+            (config, warnings.collect::<Vec<_>>())
         };
-        let (config, warnings) = read(&hcl);
+        let (config, warnings) = read(HCL);
         assert_eq!(read(json), (config.clone(), warnings.clone()));
         assert_eq!(warnings, ["`acl` isn't supported yet, and has no effect"]);
         assert!(config.server.enabled && config.server.bootstrap_expect == 3);
         assert_eq!(
-            (config.catalog.dns_port, config.catalog.service_ttl),
+            (config.catalog.dns_port, config.catalog.dns.ttl_of("web")),
             (53, 5)
         );
         assert_eq!(config.catalog.recursors, ["8.8.8.8"]);
         assert_eq!(config.log_level, "error");
         assert_eq!(config.catalog.registered.services.len(), 2);
         assert!(config.catalog.registered.checks.contains_key("service:web"));
-        assert_eq!(services(json).map(|found| found.len()), Ok(2));
+        assert_eq!(services("x", json).map(|found| found.len()), Ok(2));
+    }
+
+    #[test]
+    fn what_dns_is_told_is_read() {
+        let hcl = r#"
+            dns_config {
+              node_ttl = "2s"
+              service_ttl { "*" = "3s", "Web-1*" = "4s" }
+              only_passing = false
+              node_meta_txt = false
+              a_record_limit = 1
+              udp_answer_limit = 3
+              enable_truncate = true
+              disable_compression = true
+              allow_stale = true
+              max_stale = "87600h"
+              use_cache = true
+              cache_max_age = "5s"
+              recursor_timeout = "250ms"
+              soa { refresh = 1, retry = 2, expire = 3, min_ttl = 4 }
+            }"#;
+        let json = r#"{"dns_config":{"node_ttl":"2s","service_ttl":{"*":"3s","Web-1*":"4s"},
+            "only_passing":false,"node_meta_txt":false,"a_record_limit":1,"udp_answer_limit":3,
+            "enable_truncate":true,"disable_compression":true,"recursor_timeout":"250ms",
+            "soa":{"refresh":1,"retry":2,"expire":3,"min_ttl":4}}}"#;
+        let read = |text: &str| {
+            let mut config = AgentConfig::default();
+            let warnings = apply(&mut config, "x", text);
+            assert_eq!(warnings.map(|found| found.len()), Ok(0), "{text}");
+            config.catalog.dns
+        };
+        let dns = read(hcl);
+        assert_eq!(read(json), dns);
+        assert_eq!((dns.ttl_of("web-12"), dns.ttl_of("web")), (4, 3));
+        assert_eq!((dns.node_ttl, dns.recursor_timeout), (2, 250_000_000));
+        assert!(!dns.only_passing && !dns.node_meta_txt);
+        assert_eq!((dns.a_record_limit, dns.udp_answer_limit), (1, 3));
+        assert!(dns.enable_truncate && dns.disable_compression);
+        let soa = &dns.soa;
+        let times = (soa.refresh, soa.retry, soa.expire, soa.min_ttl);
+        assert_eq!(times, (1, 2, 3, 4));
+    }
+
+    #[test]
+    fn keys_that_change_nothing_are_told_with_their_place() {
+        let hcl = r#"datacentre = "dc2"
+ports {
+  https = 8501
+  grpc = -1
+  dsn = 53
+}
+dns_config {
+  nod_ttl = "5s"
+  soa {
+    min_tll = 1
+  }
+}
+telemetry {
+  anything = true
+}
+services = [
+  { name = "a" },
+  { name = "b", prot = 80 },
+]
+service {
+  name = "c"
+  check {
+    ttl = "5s"
+    output_max_size = 9
+  }
+}
+"#;
+        let json = r#"{"enable_script_checks": true,
+ "ports": {"dns": 53,
+  "dsn": 54}}"#;
+        let told = |text: &str| {
+            let found = apply(&mut AgentConfig::default(), "c.hcl", text);
+            let found = found.unwrap_or_else(|why| panic!("{why}: {text}"));
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(hcl),
+            [
+                "c.hcl:1:1: `datacentre` isn't known, and has no effect; \
+                 did you mean `datacenter`?",
+                "c.hcl:3:3: `ports.https` isn't supported yet, and has no effect",
+                "c.hcl:5:3: `ports.dsn` isn't known, and has no effect; did you mean `dns`?",
+                "c.hcl:8:3: `dns_config.nod_ttl` isn't known, and has no effect; \
+                 did you mean `node_ttl`?",
+                "c.hcl:10:5: `dns_config.soa.min_tll` isn't known, and has no effect; \
+                 did you mean `min_ttl`?",
+                "c.hcl:13:1: `telemetry` isn't supported yet, and has no effect",
+                "c.hcl:18:17: `services.prot` isn't known, and has no effect; \
+                 did you mean `port`?",
+                "c.hcl:24:5: `service.check.output_max_size` isn't supported yet, and has no \
+                 effect",
+            ]
+        );
+        assert_eq!(
+            told(json),
+            [
+                "c.hcl:1:2: `enable_script_checks` isn't supported yet, and has no effect",
+                "c.hcl:3:3: `ports.dsn` isn't known, and has no effect; did you mean `dns`?",
+            ]
+        );
     }
 
     #[test]
@@ -310,9 +342,16 @@ mod tests {
             r#"{"ports":{"dns":0}}"#,
             r#"{"service":{"port":80}}"#,
             r#"{"log_level":"loud"}"#,
+            r#"{"dns_config":{"node_ttl":"soon"}}"#,
+            r#"{"dns_config":{"service_ttl":{"web":"-1s"}}}"#,
+            r#"{"dns_config":{"recursor_timeout":"0s"}}"#,
+            r#"{"dns_config":{"only_passing":"no"}}"#,
+            r#"{"dns_config":{"soa":{"retry":3000000000}}}"#,
+            r#"{"dns_config":{"max_stale":"often"}}"#,
         ] {
-            assert!(apply(&mut AgentConfig::default(), text).is_err(), "{text}");
+            let applied = apply(&mut AgentConfig::default(), "x", text);
+            assert!(applied.is_err(), "{text}");
         }
-        assert!(services("{}").is_err());
+        assert!(services("x", "{}").is_err());
     }
 }

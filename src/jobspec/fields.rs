@@ -53,6 +53,11 @@ impl Fields {
         self.values.contains_key(&plain(name))
     }
 
+    /// Whether something is given that isn't as if it weren't, such as `{"Native": false}`.
+    pub fn says(&self, name: &str) -> bool {
+        self.value(name).is_some_and(|value| !is_bare(value))
+    }
+
     fn value(&self, name: &str) -> Option<&Value> {
         self.values.get(&plain(name))
     }
@@ -134,6 +139,29 @@ impl Fields {
         }
     }
 
+    /// An object of durations in nanoseconds, its names as they are written.
+    pub fn periods(&self, name: &str) -> Result<BTreeMap<String, i64>, Wrong> {
+        let mut periods = BTreeMap::new();
+        let objects = match self.value(name) {
+            None => return Ok(periods),
+            Some(Value::Array(items)) => items.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+        };
+        for object in objects {
+            let Value::Object(object) = object else {
+                return Err(self.wrong(name, "an object of durations", object));
+            };
+            for (key, value) in object {
+                let at = format!("{}{name}.", self.at);
+                let one = Map::from_iter([(key.clone(), value.clone())]);
+                if let Some(nanos) = Self::within(at, one).nanos(key)? {
+                    periods.insert(key.clone(), nanos);
+                }
+            }
+        }
+        Ok(periods)
+    }
+
     /// An object, or the only one of a list as blocks of HCL are.
     pub fn object(&self, name: &str) -> Result<Option<Self>, Wrong> {
         let mut objects = self.objects(name)?;
@@ -208,6 +236,18 @@ impl Fields {
     }
 }
 
+/// Whether a value is what it would be if nobody had given it.
+fn is_bare(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_bare),
+    }
+}
+
 fn whole(number: f64) -> Option<u64> {
     let is_whole = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
     is_whole.then(|| format!("{number:.0}").parse().ok())?
@@ -235,6 +275,13 @@ mod tests {
         }
         assert_eq!(fields("").nanos("LockDelay"), Ok(None));
         assert_eq!(fields(r#"{"Port":8000.0}"#).number("Port"), Ok(Some(8000)));
+    }
+
+    #[test]
+    fn a_field_with_nothing_in_it_says_nothing() {
+        let fields = fields(r#"{"Connect":{"Native":false,"X":[],"Y":{"Z":""}},"Proxy":{"A":1}}"#);
+        assert!(!fields.says("Connect") && !fields.says("Kind"));
+        assert!(fields.says("Proxy"));
     }
 
     #[test]

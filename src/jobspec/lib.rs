@@ -4,11 +4,15 @@
 //! guess, what was meant.
 
 mod agent;
+mod agent_catalog;
 mod agent_consul;
 mod agent_edge;
 mod agent_join;
 mod agent_names;
 pub mod consul_config;
+mod consul_dns;
+mod consul_file;
+mod consul_names;
 mod decode;
 mod fields;
 mod fuzz;

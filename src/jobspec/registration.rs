@@ -32,7 +32,10 @@ pub fn service(fields: &Fields) -> Result<(ServiceInstance, Vec<RegisteredCheck>
         return Err("Missing service name".to_owned());
     }
     for (field, what) in [("Connect", "service mesh"), ("Proxy", "service mesh")] {
-        if fields.object(field)?.is_some() {
+        let inner = fields.object(field)?;
+        let wants_one = inner.is_some_and(|inner| inner.has("SidecarService"));
+        // Who writes back what was read brings both, with nothing in them.
+        if wants_one || fields.says(field) {
             return Err(format!("{field}: {what} isn't supported"));
         }
     }
@@ -253,6 +256,13 @@ mod tests {
         assert_eq!(checks[0].id, "service:web");
         assert_eq!(checks[0].name, "Service 'web' check");
         assert_eq!(checks[0].deregister_after, 60 * SECOND);
+    }
+
+    #[test]
+    fn what_was_read_can_be_written_back() {
+        let read = r#"{"Service":"w","Connect":{},"Meta":null,
+            "Proxy":{"MeshGateway":{},"Expose":{},"Config":null}}"#;
+        assert_eq!(of(read).map(|(service, _)| service.id), Ok("w".to_owned()));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 mod certificates;
 mod consul;
+mod dns;
 mod edge;
 mod listeners;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,8 +14,10 @@ use crate::model::Registrations;
 
 pub use self::certificates::{CertKind, CertSource};
 pub use self::consul::ConsulConfig;
+pub use self::dns::{DnsConfig, SoaConfig};
 pub use self::edge::{AccessFormat, EdgeConfig, ProxyOptions, Strategy, UiOptions};
 pub use self::listeners::{EdgeListener, EdgeProtocol, ListenerOptions, ListenerTls};
+pub use self::reload::needs_restart;
 
 /// An agent's whole configuration, defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -203,8 +207,7 @@ pub struct CatalogConfig {
     pub dns_port: u16,
     /// The DNS domain, without dots at its ends.
     pub domain: String,
-    /// Seconds a DNS answer about a service may be cached.
-    pub service_ttl: u32,
+    pub dns: DnsConfig,
     pub enabled: bool,
     /// Services and checks that the agent registers itself.
     pub registered: Registrations,
@@ -220,7 +223,7 @@ impl Default for CatalogConfig {
             http_port: 8500,
             dns_port: 8600,
             domain: "consul".to_owned(),
-            service_ttl: 0,
+            dns: DnsConfig::default(),
             enabled: true,
             registered: Registrations::default(),
             recursors: Vec::new(),

@@ -2,13 +2,15 @@
 //!
 //! Names in the zone, with `.DC` optional before the domain:
 //! `[TAG.]SERVICE.service`, `_SERVICE._tcp[.service]`, `_SERVICE._TAG[.service]`, `NODE.node`,
-//! `HEX.addr`. Services are answered with instances that pass all their checks, always.
+//! `HEX.addr`. Services are answered with instances that pass all their checks, unless the
+//! configuration wants those that warn too.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::catalog::{Instance, View};
-use crate::model::CatalogNode;
+use crate::config::{DnsConfig, SoaConfig};
+use crate::model::{CHECK_CRITICAL, CatalogNode};
 use crate::time::Time;
 
 #[cfg(test)]
@@ -45,6 +47,7 @@ pub enum Data {
         primary: String,
         mailbox: String,
         serial: u32,
+        times: SoaConfig,
     },
 }
 
@@ -85,8 +88,7 @@ pub struct Answer {
 pub struct Zone {
     /// Without dots at its ends.
     pub domain: String,
-    /// Seconds, of records about services; all others are 0.
-    pub service_ttl: u32,
+    pub config: DnsConfig,
 }
 
 /// Answers one question. `labels` are the name's, outermost last. `below(n)` draws a number
@@ -196,8 +198,9 @@ impl<'a> Answering<'a> {
             for server in self.view.instances("consul") {
                 if server.passing() && seen.insert(&server.node.node) {
                     let name = self.node_name(&server.node);
-                    self.push(Owner::Question, 0, Data::Ns(name.clone()));
-                    self.add_address(Owner::Name(name), 0, &server.node.address);
+                    let ttl = self.zone.config.node_ttl;
+                    self.push(Owner::Question, ttl, Data::Ns(name.clone()));
+                    self.add_address(Owner::Name(name), ttl, &server.node.address);
                 }
             }
         }
@@ -244,11 +247,12 @@ impl<'a> Answering<'a> {
         let Some(node) = found else {
             return Code::NoSuchName;
         };
-        self.push_address(&node.address, 0);
+        let ttl = self.zone.config.node_ttl;
+        self.push_address(&node.address, ttl);
         let texts = texts(node);
         if self.wants(RecordType::Txt) {
             for text in texts {
-                self.push(Owner::Question, 0, Data::Txt(text));
+                self.push(Owner::Question, ttl, Data::Txt(text));
             }
         } else {
             self.add_texts(&Owner::Question, texts);
@@ -269,7 +273,7 @@ impl<'a> Answering<'a> {
         let Ok(address) = address else {
             return Code::NoSuchName;
         };
-        self.push_address(&address.to_string(), self.zone.service_ttl);
+        self.push_address(&address.to_string(), self.zone.config.node_ttl);
         Code::NoError
     }
 
@@ -286,24 +290,34 @@ impl<'a> Answering<'a> {
             let mut tags = instance.service.tags.iter();
             tag.is_none_or(|wanted| tags.any(|tag| tag.eq_ignore_ascii_case(wanted)))
         };
-        let passing = instances.iter().filter(|instance| instance.passing());
-        let mut found: Vec<&'a Instance> = passing.filter(tagged).collect();
-        if found.is_empty() {
+        let well = |instance: &&Instance| {
+            let status = instance.status();
+            instance.passing() || !self.zone.config.only_passing && status != CHECK_CRITICAL
+        };
+        let mut found: Vec<&'a Instance> = instances.iter().filter(well).filter(tagged).collect();
+        let Some(first) = found.first() else {
             return Code::NoSuchName;
-        }
+        };
+        let ttl = self.zone.config.ttl_of(&first.service.service);
         self.shuffle(&mut found);
         if self.asked == RecordType::Srv {
-            self.service_ports(&found);
+            self.service_ports(&found, ttl);
         } else {
+            let limit = match self.zone.config.a_record_limit {
+                0 => usize::MAX,
+                limit => limit,
+            };
             for instance in found {
-                self.push_address(instance.address(), self.zone.service_ttl);
+                self.push_address(instance.address(), ttl);
+                if self.answer.answers.len() >= limit {
+                    break;
+                }
             }
         }
         Code::NoError
     }
 
-    fn service_ports(&mut self, instances: &[&Instance]) {
-        let ttl = self.zone.service_ttl;
+    fn service_ports(&mut self, instances: &[&Instance], ttl: u32) {
         for instance in instances {
             let target = self.target(instance);
             let port = instance.service.port;
@@ -374,10 +388,13 @@ impl<'a> Answering<'a> {
     }
 
     fn add_texts(&mut self, owner: &Owner, texts: Vec<String>) {
+        if !self.zone.config.node_meta_txt {
+            return;
+        }
         for text in texts {
             self.add(Record {
                 owner: owner.clone(),
-                ttl: 0,
+                ttl: self.zone.config.node_ttl,
                 data: Data::Txt(text),
             });
         }
@@ -387,12 +404,13 @@ impl<'a> Answering<'a> {
         let domain = &self.zone.domain;
         Record {
             owner: Owner::Name(format!("{domain}.")),
-            ttl: 0,
+            ttl: self.zone.config.soa.min_ttl,
             data: Data::Soa {
                 primary: format!("ns.{domain}."),
                 mailbox: format!("hostmaster.{domain}."),
                 // As in Consul, the time of asking; it wraps around as zone serials do.
                 serial: u32::try_from(self.now.secs().rem_euclid(1 << 32)).unwrap_or(0),
+                times: self.zone.config.soa.clone(),
             },
         }
     }

@@ -16,6 +16,8 @@ use crate::model::{
 };
 use crate::routes::Tls;
 
+mod configured;
+
 pub const NODE_MAINTENANCE: &str = "_node_maintenance";
 pub const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
 const OUTPUT_BYTES_MAX: usize = 4_096;

@@ -120,10 +120,21 @@ pub(super) fn raft_stats(api: &Api, server: &Server) -> Value {
         None => "Candidate",
     };
     let contact = i64::try_from(server.last_contact().as_nanos()).unwrap_or(i64::MAX);
+    let standing = server.standing.borrow().clone();
+    let (last_term, last_index) = standing.last_log;
+    let configuration = peers.iter().map(|peer| {
+        let suffrage = if peer.voter { "Voter" } else { "Nonvoter" };
+        let (id, address) = (&peer.id, &peer.address);
+        format!("{{Suffrage:{suffrage} ID:{id} Address:{address}}}")
+    });
+    let configuration = configuration.collect::<Vec<_>>().join(" ");
     json!({
         "applied_index": index,
         "commit_index": index,
-        "last_log_index": index,
+        "last_log_index": last_index.to_string(),
+        "last_log_term": last_term.to_string(),
+        "latest_configuration": format!("[{configuration}]"),
+        "term": standing.term.to_string(),
         "last_contact": logic::duration::format(contact),
         "num_peers": others.count().to_string(),
         "state": state,

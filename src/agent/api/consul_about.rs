@@ -11,16 +11,19 @@ use axum::routing::{any, get, put};
 use logic::membership::{Known, MemberStatus};
 use logic::model::{CHECK_CRITICAL, CHECK_PASSING, CHECK_WARNING};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::consul_catalog::{index as index_of_catalog, instances};
 use super::consul_health::checks_of;
 use super::errors::Failure;
 use super::query::{self, Query};
-use super::{Api, CONSUL_VERSION, cluster};
+use super::{Api, CONSUL_VERSION, cluster, consul_monitor};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/v1/agent/leave", put(leave))
+        .route("/v1/agent/reload", put(reload))
+        .route("/v1/agent/monitor", get(consul_monitor::follow))
         .route("/v1/agent/host", get(host))
         .route("/v1/agent/metrics", get(metrics))
         .route("/v1/agent/version", get(version))
@@ -42,6 +45,19 @@ pub(super) async fn no_mesh(State(api): State<Api>, query: Query) -> Result<Resp
 async fn leave(State(api): State<Api>) -> Response {
     api.leaving.notify_one();
     StatusCode::OK.into_response()
+}
+
+/// Answered once the configuration was read again and is in effect.
+async fn reload(State(api): State<Api>) -> Result<Response, Failure> {
+    let (told, outcome) = oneshot::channel();
+    if !api.owner.reloads.tell(told) {
+        return Err(Failure::not_yet("reading the configuration again here"));
+    }
+    let reloaded = outcome.await;
+    let reloaded = reloaded.unwrap_or_else(|_| Err("the agent is stopping".to_owned()));
+    // Consul's clients expect nothing else for a file that has a mistake.
+    reloaded.map_err(|why| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, why))?;
+    Ok(StatusCode::OK.into_response())
 }
 
 async fn version(State(api): State<Api>, query: Query) -> Response {
@@ -136,7 +152,7 @@ async fn metrics(State(api): State<Api>, query: Query) -> Response {
 }
 
 /// A place among the others that says how little is known of it: round trips aren't measured.
-fn nowhere(name: &str) -> Value {
+pub(super) fn nowhere(name: &str) -> Value {
     let unknown = json!({ "Vec": vec![0; 8], "Error": 1.5, "Adjustment": 0, "Height": 0.000_01 });
     json!({ "Node": name, "Segment": "", "Coord": unknown })
 }

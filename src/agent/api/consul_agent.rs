@@ -19,7 +19,7 @@ fn status(status: MemberStatus) -> u8 {
     }
 }
 
-fn member(known: &Known) -> Value {
+pub(super) fn member(known: &Known) -> Value {
     let member = &known.member;
     let mut tags = json!({
         "acls": "0",
@@ -52,63 +52,6 @@ fn member(known: &Known) -> Value {
         "DelegateMax": 5,
         "DelegateCur": 4,
     })
-}
-
-pub(super) async fn own(State(api): State<Api>, query: Query) -> Response {
-    let (me, config) = (&api.identity, &api.config);
-    let server = api.server.is_some();
-    let address = me.address.to_string();
-    let mut stats = json!({
-        "build": { "prerelease": "", "revision": "", "version": CONSUL_VERSION },
-        "consul": { "acl": "disabled", "server": server.to_string() },
-    });
-    stats["serf_lan"] = cluster::gossip_stats(&api);
-    if let Some(server) = &api.server {
-        let leader = server.leader();
-        let leads = leader
-            .as_ref()
-            .is_some_and(|leader| leader.id == me.node_id);
-        stats["consul"]["bootstrap"] = json!((config.server.bootstrap_expect == 1).to_string());
-        stats["consul"]["leader"] = json!(leads.to_string());
-        stats["consul"]["leader_addr"] = json!(leader.map(|leader| leader.address));
-        stats["raft"] = cluster::raft_stats(&api, server);
-    }
-    query.json(&json!({
-        "Config": {
-            "Datacenter": config.datacenter,
-            "NodeID": me.node_id,
-            "NodeName": me.name,
-            "Revision": format!("drover {}", me.version),
-            "Server": server,
-            "Version": CONSUL_VERSION,
-        },
-        "DebugConfig": {
-            "ACLsEnabled": false,
-            "AdvertiseAddrLAN": address,
-            "AdvertiseAddrWAN": address,
-            "BindAddr": config.bind_addr.to_string(),
-            "BootstrapExpect": config.server.bootstrap_expect,
-            "DNSDomain": format!("{}.", config.catalog.domain),
-            "DNSPort": config.catalog.dns_port,
-            "DataDir": config.data_dir,
-            "Datacenter": config.datacenter,
-            "DevMode": config.dev_mode,
-            "HTTPPort": config.catalog.http_port,
-            "LeaveOnTerm": config.leave_on_terminate,
-            "NodeID": me.node_id,
-            "NodeName": me.name,
-            "PrimaryDatacenter": config.datacenter,
-            "SerfPortLAN": config.ports.serf,
-            "ServerMode": server,
-            "ServerPort": config.ports.rpc,
-            // Clients that hold locks read the smallest TTL they may ask for.
-            "SessionTTLMin": "10s",
-            "Version": CONSUL_VERSION,
-        },
-        "Member": member(&cluster::me(&api)),
-        "Meta": { "consul-network-segment": "" },
-        "Stats": stats,
-    }))
 }
 
 /// The agents of the datacenter; with `?wan` the servers of all, under their full names.

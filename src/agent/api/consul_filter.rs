@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::errors::Failure;
+use super::filter_words::{Word, told, words};
 use super::query::Query;
 
 /// No expression is deeper.
@@ -177,72 +178,6 @@ fn contains(value: &Value, wanted: &str) -> bool {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
-enum Word {
-    Open,
-    Close,
-    Equals,
-    Differs,
-    Plain(String),
-    Quoted(String),
-}
-
-fn words(text: &str) -> Result<Vec<Word>, String> {
-    let mut words = Vec::new();
-    let mut rest = text.chars().peekable();
-    while let Some(&letter) = rest.peek() {
-        match letter {
-            _ if letter.is_whitespace() => {
-                rest.next();
-            }
-            '(' | ')' => {
-                rest.next();
-                words.push(if letter == '(' {
-                    Word::Open
-                } else {
-                    Word::Close
-                });
-            }
-            '=' | '!' => {
-                rest.next();
-                if rest.next() != Some('=') {
-                    return Err(format!("`{letter}` stands alone: == or != is meant"));
-                }
-                words.push(if letter == '=' {
-                    Word::Equals
-                } else {
-                    Word::Differs
-                });
-            }
-            '"' | '`' => {
-                rest.next();
-                let mut quoted = String::new();
-                loop {
-                    match rest.next() {
-                        Some(end) if end == letter => break,
-                        Some('\\') if letter == '"' => quoted.extend(rest.next()),
-                        Some(inner) => quoted.push(inner),
-                        None => return Err(format!("a quote {letter} isn't closed")),
-                    }
-                }
-                words.push(Word::Quoted(quoted));
-            }
-            _ => {
-                let mut plain = String::new();
-                while let Some(&next) = rest.peek() {
-                    if next.is_whitespace() || "()=!\"`".contains(next) {
-                        break;
-                    }
-                    plain.push(next);
-                    rest.next();
-                }
-                words.push(Word::Plain(plain));
-            }
-        }
-    }
-    Ok(words)
-}
-
 struct Parser {
     words: Vec<Word>,
     at: usize,
@@ -256,7 +191,7 @@ fn parse(text: &str) -> Result<Wanted, String> {
     let wanted = parser.any(0)?;
     match parser.words.get(parser.at) {
         None => Ok(wanted),
-        Some(word) => Err(format!("{word:?} is left over after the expression")),
+        word => Err(format!("{} is left over after the expression", told(word))),
     }
 }
 
@@ -315,7 +250,12 @@ impl Parser {
     fn test(&mut self) -> Result<Wanted, String> {
         let subject = match self.next() {
             Some(Word::Plain(text) | Word::Quoted(text)) => text,
-            other => return Err(format!("a field or a value is expected, not {other:?}")),
+            other => {
+                let found = told(other.as_ref());
+                return Err(format!(
+                    "a field or a value is expected, and there is {found}"
+                ));
+            }
         };
         let not = |negated: bool, wanted| {
             if negated {
@@ -339,8 +279,9 @@ impl Parser {
                     match self.next() {
                         Some(Word::Plain(operator)) => operator.to_ascii_lowercase(),
                         other => {
+                            let found = told(other.as_ref());
                             return Err(format!(
-                                "after `not` comes in, contains or matches, not {other:?}"
+                                "after `not` comes in, contains or matches, and there is {found}"
                             ));
                         }
                     }
@@ -365,16 +306,21 @@ impl Parser {
                     )),
                 }
             }
-            other => Err(format!(
-                "an operator is expected after `{subject}`, not {other:?}"
-            )),
+            other => {
+                let found = told(other.as_ref());
+                let text = format!("an operator is expected after `{subject}`, and there is");
+                Err(format!("{text} {found}"))
+            }
         }
     }
 
     fn value(&mut self) -> Result<String, String> {
         match self.next() {
             Some(Word::Plain(text) | Word::Quoted(text)) => Ok(text),
-            other => Err(format!("a value is expected, not {other:?}")),
+            other => {
+                let found = told(other.as_ref());
+                Err(format!("a value is expected, and there is {found}"))
+            }
         }
     }
 }
@@ -466,9 +412,21 @@ mod tests {
             "a == b c",
             "a is full",
             "not",
+            "a >= 1",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse(&"not ".repeat(100)).is_err());
+        let why = |text| parse(text).err().unwrap_or_default();
+        assert!(
+            why("a>1").starts_with("`>` is no operator"),
+            "{}",
+            why("a>1")
+        );
+        assert_eq!(
+            why("a"),
+            "an operator is expected after `a`, and there is nothing more"
+        );
+        assert_eq!(why("a == )"), "a value is expected, and there is `)`");
     }
 }

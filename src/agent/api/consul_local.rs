@@ -16,7 +16,7 @@ use crate::catalog::Local;
 use crate::checked_file::checksum;
 
 /// Without the agent's own services.
-fn offered(local: &Local) -> impl Iterator<Item = &ServiceInstance> {
+pub(super) fn offered(local: &Local) -> impl Iterator<Item = &ServiceInstance> {
     let all = local.services.values();
     all.filter(|service| !local.own.contains(&service.id))
 }

@@ -3,14 +3,14 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use tower_service::Service;
 
 use super::errors::Failure;
-use super::query::{Query, TEXT};
+use super::query::{NEAR_AGENT, Query, TEXT};
 use super::{Api, BODY_MAX};
 use crate::rpc::{self, ApiKind, HttpRequest, HttpResponse};
 use crate::wire;
@@ -130,14 +130,30 @@ async fn pass_on(api: &Api, kind: ApiKind, request: Request) -> Result<Response,
                 format!("the request's body: {error}"),
             )
         })?;
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let request = HttpRequest {
         api: kind,
         method: head.method.to_string(),
-        path: path.to_owned(),
+        path: as_if_asked_here(api, &head.uri),
         body: body.to_bytes().to_vec(),
     };
     ask(api, request).await.map(restore)
+}
+
+/// What is asked for, with this agent's name for itself: the server has another.
+fn as_if_asked_here(api: &Api, uri: &Uri) -> String {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let Some((path, query)) = path.split_once('?') else {
+        return path.to_owned();
+    };
+    let pairs = query.split('&').map(|pair| {
+        let is_own = pair.strip_prefix("near=") == Some(NEAR_AGENT);
+        if is_own {
+            format!("near={}", logic::percent::segment(&api.identity.name))
+        } else {
+            pair.to_owned()
+        }
+    });
+    format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
 }
 
 pub(super) fn meant_for_us(api: &Api, kind: ApiKind, query: &Query) -> Result<(), Failure> {

@@ -19,12 +19,15 @@ mod consul_health;
 mod consul_json;
 mod consul_kv;
 mod consul_local;
+mod consul_monitor;
 mod consul_register;
+mod consul_self;
 mod consul_session;
 mod consul_txn;
 mod deployments;
 mod errors;
 mod evaluations;
+mod filter_words;
 pub mod forward;
 mod history;
 mod job;
@@ -59,6 +62,7 @@ use crate::published::Subscriber;
 use crate::registry::Registry;
 use crate::rpc::{ApiKind, Rpc};
 use crate::server::{Propose, ProposeError, Server};
+use crate::wishes::Owner;
 use errors::Failure;
 
 /// No request's body is larger.
@@ -66,7 +70,7 @@ const BODY_MAX: usize = 8 << 20;
 
 /// The versions of the anchors whose APIs these are: clients choose their ways by them.
 const NOMAD_VERSION: &str = "0.8.7";
-const CONSUL_VERSION: &str = "1.8.7";
+pub(crate) const CONSUL_VERSION: &str = "1.8.7";
 
 /// What the handlers of both APIs share. Cheap to clone.
 #[derive(Clone)]
@@ -85,6 +89,7 @@ pub struct Api {
     pub registry: Addr<Registry>,
     /// Notified when the agent is asked to leave.
     pub leaving: Arc<Notify>,
+    pub owner: Owner,
 }
 
 /// Who this agent is.
@@ -251,7 +256,7 @@ pub fn consul(api: Api) -> Router {
         forward::to_server,
     ));
     let of_any_agent = Router::new()
-        .route("/v1/agent/self", get(consul_agent::own))
+        .route("/v1/agent/self", get(consul_self::own))
         .route("/v1/agent/services", get(consul_local::services))
         .route("/v1/agent/checks", get(consul_local::checks))
         .route("/v1/agent/service/{id}", get(consul_local::service))
@@ -266,6 +271,7 @@ pub fn consul(api: Api) -> Router {
         .merge(consul_register::routes())
         .merge(consul_about::routes())
         .route("/v1/session/create", put(consul_session::create))
+        .route("/v1/event/list", get(consul_event::list))
         .route("/v1/agent/join/{address}", put(consul_agent::join))
         .route(
             "/v1/agent/force-leave/{node}",
@@ -313,7 +319,6 @@ fn consul_of_servers() -> Router<Api> {
         )
         .route("/v1/internal/ui/services", get(consul_about::ui_services))
         .route("/v1/event/fire/{name}", put(consul_event::fire))
-        .route("/v1/event/list", get(consul_event::list))
         .route("/v1/coordinate/datacenters", get(consul_about::coordinates))
         .route("/v1/coordinate/nodes", get(consul_about::node_coordinates))
         .route(
@@ -357,9 +362,7 @@ const NOMAD_LATER: [(&str, &str); 12] = [
     ("/v1/system/reconcile/summaries", "reconciling summaries"),
 ];
 
-const CONSUL_LATER: [(&str, &str); 6] = [
-    ("/v1/agent/monitor", "following an agent's log"),
-    ("/v1/agent/reload", "reading the configuration again"),
+const CONSUL_LATER: [(&str, &str); 4] = [
     ("/v1/coordinate/update", "network coordinates"),
     ("/v1/operator/keyring", "changing the gossip key"),
     ("/v1/query", "prepared queries"),

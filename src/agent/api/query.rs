@@ -20,6 +20,9 @@ use super::errors::Failure;
 use crate::rpc::ApiKind;
 use crate::server::Server;
 
+/// What `?near` calls the node of the agent that is asked.
+pub(super) const NEAR_AGENT: &str = "_agent";
+
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// How long a blocking query may wait.
@@ -228,7 +231,10 @@ pub(super) async fn consul(
     let filter = Filter::of(query)?;
     consul_response(api, query, index, |store| {
         match wanted(&filter, view(store)) {
-            Ok(value) => query.json(&value),
+            Ok(mut value) => {
+                nearest_first(api, query, &mut value);
+                query.json(&value)
+            }
             Err(failure) => failure.into_response(),
         }
     })
@@ -240,6 +246,28 @@ fn wanted(filter: &Filter, found: Result<Value, Failure>) -> Result<Value, Failu
     match found? {
         Value::Array(rows) => filter.keep(rows).map(Value::Array),
         other => Ok(other),
+    }
+}
+
+/// With `?near=NODE` what is on that node comes first; `_agent` is the node of who is asked. How
+/// far the others are isn't known: they stay in their order.
+fn nearest_first(api: &Api, query: &Query, found: &mut Value) {
+    let Some(near) = query.get("near") else {
+        return;
+    };
+    let near = if near == NEAR_AGENT {
+        &api.identity.name
+    } else {
+        near
+    };
+    let is_elsewhere = |row: &Value| {
+        let node = row["Node"]
+            .as_str()
+            .or_else(|| row["Node"]["Node"].as_str());
+        !node.is_some_and(|node| node.eq_ignore_ascii_case(near))
+    };
+    if let Value::Array(rows) = found {
+        rows.sort_by_key(is_elsewhere);
     }
 }
 

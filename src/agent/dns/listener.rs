@@ -1,6 +1,6 @@
 //! The actor of the DNS port: a task for datagrams, a task a connection. They end with it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,6 +34,11 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 #[rtype(result = "SocketAddr")]
 pub struct DescribeAddress;
 
+/// The configuration was read again.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Reconfigure(pub CatalogConfig);
+
 pub struct DnsListener {
     address: SocketAddr,
     sockets: Option<(Box<dyn Datagrams>, Box<dyn Listener>)>,
@@ -45,35 +50,72 @@ pub struct DnsListener {
 /// What every task needs to answer.
 struct Answerer {
     world: World,
-    zone: Zone,
+    settings: RefCell<Rc<Settings>>,
     view: Subscriber<Arc<View>>,
-    recursors: Vec<SocketAddr>,
     /// Questions that are being passed on.
     passed_on: Rc<Cell<usize>>,
 }
 
+/// What answers are like, and who is asked about the rest of the world.
+struct Settings {
+    zone: Zone,
+    recursors: Vec<SocketAddr>,
+}
+
+impl Settings {
+    fn of(config: &CatalogConfig) -> Rc<Self> {
+        let recursors = config.recursors.iter().filter_map(|text| {
+            let parsed = recursors::address(text);
+            parsed
+                .inspect_err(|why| tracing::warn!("{why}: it isn't asked"))
+                .ok()
+        });
+        Rc::new(Self {
+            recursors: recursors.collect(),
+            zone: Zone {
+                domain: config.domain.trim_matches('.').to_lowercase(),
+                config: config.dns.clone(),
+            },
+        })
+    }
+}
+
 impl Answerer {
+    fn settings(&self) -> Rc<Settings> {
+        Rc::clone(&self.settings.borrow())
+    }
+
     fn reply(&self, question: &[u8], transport: Transport) -> Option<Reply> {
         let view = self.view.borrow().clone();
+        let settings = self.settings();
         let source = Source {
-            zone: &self.zone,
+            zone: &settings.zone,
             view: &view,
             now: self.world.clock.now(),
             below: &mut |below| self.world.random.below(below),
-            recursive: !self.recursors.is_empty(),
+            recursive: !settings.recursors.is_empty(),
         };
         wire::reply(question, transport, source)
     }
 
     /// Whether an answer is somebody else's to know, and somebody can be asked.
     fn is_to_be_passed_on(&self, reply: &Reply) -> bool {
-        let outside = matches!(reply, Reply::Outside(_)) && !self.recursors.is_empty();
+        let outside = matches!(reply, Reply::Outside(_)) && !self.settings().recursors.is_empty();
         outside && self.passed_on.get() < PASSED_ON_MAX
     }
 
     async fn pass_on(&self, question: &[u8], transport: Transport, reply: Reply) -> Vec<u8> {
         let place = Place::take(&self.passed_on);
-        let answer = recursors::ask(&self.world, &self.recursors, question, transport).await;
+        let settings = self.settings();
+        let within = logic::duration::to_std(settings.zone.config.recursor_timeout);
+        let answer = recursors::ask(
+            &self.world,
+            &settings.recursors,
+            within,
+            question,
+            transport,
+        )
+        .await;
         drop(place);
         answer.unwrap_or_else(|| wire::failed(reply.into_bytes()))
     }
@@ -89,26 +131,14 @@ impl DnsListener {
         let streams = world.network.listen(address).await?;
         let address = streams.local_addr();
         let datagrams = world.network.datagrams(address).await?;
-        let recursors = config.recursors.iter().filter_map(|text| {
-            let parsed = recursors::address(text);
-            parsed
-                .inspect_err(|why| tracing::warn!("{why}: it isn't asked"))
-                .ok()
-        });
-        let recursors = recursors.collect();
         tracing::info!(%address, domain = config.domain, "DNS listens");
-        let zone = Zone {
-            domain: config.domain.trim_matches('.').to_lowercase(),
-            service_ttl: config.service_ttl,
-        };
         Ok(Self {
             address,
             sockets: Some((datagrams, streams)),
             answerer: Rc::new(Answerer {
                 world: world.clone(),
-                zone,
+                settings: RefCell::new(Settings::of(config)),
                 view,
-                recursors,
                 passed_on: Rc::default(),
             }),
             lives: watch::Sender::new(()),
@@ -151,6 +181,14 @@ impl Handler<DescribeAddress> for DnsListener {
 
     fn handle(&mut self, _: DescribeAddress, _: &mut Context<Self>) -> Self::Result {
         MessageResult(self.address)
+    }
+}
+
+impl Handler<Reconfigure> for DnsListener {
+    type Result = ();
+
+    fn handle(&mut self, Reconfigure(config): Reconfigure, _: &mut Context<Self>) {
+        self.answerer.settings.replace(Settings::of(&config));
     }
 }
 

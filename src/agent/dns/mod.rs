@@ -1,8 +1,7 @@
 //! Serves the catalog over DNS, on UDP and TCP, for one domain; other questions are passed on to
 //! recursors, if there are any.
 //!
-//! Only instances that pass all their checks are ever answered, as Consul does if it is told
-//! `only_passing`.
+//! Only instances that pass all their checks are answered, unless the configuration says otherwise.
 
 pub(crate) mod fuzz;
 mod listener;
@@ -22,7 +21,7 @@ use ports::errors::NetworkError;
 
 use crate::published::Subscriber;
 
-pub use self::listener::{DescribeAddress, DnsListener};
+pub use self::listener::{DescribeAddress, DnsListener, Reconfigure};
 
 /// Binds the DNS port and begins to answer. Must be called where local tasks can be spawned.
 pub async fn start(

@@ -10,8 +10,6 @@ use tokio::time::timeout;
 
 use super::wire::Transport;
 
-/// How long one of them may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: usize = 4_096;
 const DNS_PORT: u16 = 53;
 
@@ -24,10 +22,11 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| format!("recursor \"{text}\" isn't an address: write IP or IP:PORT"))
 }
 
-/// The first answer; none if nobody answers.
+/// The first answer; none if nobody answers `within` its time.
 pub(super) async fn ask(
     world: &World,
     recursors: &[SocketAddr],
+    within: Duration,
     question: &[u8],
     transport: Transport,
 ) -> Option<Vec<u8>> {
@@ -38,7 +37,7 @@ pub(super) async fn ask(
                 Transport::Tcp => by_stream(world, *recursor, question).await,
             }
         };
-        match timeout(ANSWER_WITHIN, asking).await {
+        match timeout(within, asking).await {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => tracing::debug!(%recursor, error, "a recursor can't be asked"),
             Err(_) => tracing::debug!(%recursor, "a recursor doesn't answer"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 use logic::catalog::Contents;
+use logic::config::DnsConfig;
 use logic::dns::Zone;
 use logic::model::{CatalogNode, ServiceInstance};
 use logic::time::Time;
@@ -65,10 +66,26 @@ fn question(name: &str, kind: RecordType) -> Message {
     question
 }
 
+fn ttl(seconds: u32) -> DnsConfig {
+    DnsConfig {
+        service_ttl: BTreeMap::from([("*".to_owned(), seconds)]),
+        ..DnsConfig::default()
+    }
+}
+
 fn ask_bytes(bytes: &[u8], transport: Transport, instances: u8) -> Option<Vec<u8>> {
+    ask_with(&ttl(3), bytes, transport, instances)
+}
+
+fn ask_with(
+    config: &DnsConfig,
+    bytes: &[u8],
+    transport: Transport,
+    instances: u8,
+) -> Option<Vec<u8>> {
     let zone = Zone {
         domain: "consul".into(),
-        service_ttl: 3,
+        config: config.clone(),
     };
     let source = Source {
         zone: &zone,
@@ -84,6 +101,55 @@ fn ask(question: &Message, transport: Transport, instances: u8) -> Message {
     let bytes = question.to_vec().expect("a question");
     let reply = ask_bytes(&bytes, transport, instances).expect("a reply");
     Message::from_vec(&reply).expect("a message")
+}
+
+#[test]
+fn who_says_nothing_of_its_size_gets_so_many_answers() {
+    let mut config = DnsConfig {
+        udp_answer_limit: 2,
+        ..ttl(0)
+    };
+    let count = |config: &DnsConfig, question: &Message, transport| {
+        let bytes = question.to_vec().expect("a question");
+        let reply = ask_with(config, &bytes, transport, 4).expect("a reply");
+        let reply = Message::from_vec(&reply).expect("a message");
+        (
+            reply.answers.len(),
+            reply.additionals.len(),
+            reply.metadata.truncation,
+        )
+    };
+    let mut asked = question("web.service.consul.", RecordType::SRV);
+    let (udp, tcp) = (Transport::Udp, Transport::Tcp);
+    // The texts about nodes stay: whose they are isn't said by a name that was left out.
+    assert_eq!(count(&config, &asked, udp), (2, 6, false));
+    assert_eq!(count(&config, &asked, tcp), (4, 8, false));
+    config.enable_truncate = true;
+    assert_eq!(count(&config, &asked, udp), (2, 6, true));
+    let mut edns = Edns::new();
+    edns.set_max_payload(4096);
+    asked.set_edns(edns);
+    assert_eq!(count(&config, &asked, udp), (4, 8, false));
+}
+
+#[test]
+fn without_compression_names_are_whole() {
+    let asked = question("web.service.consul.", RecordType::SRV);
+    let bytes = asked.to_vec().expect("a question");
+    let packed = ask_bytes(&bytes, Transport::Tcp, 4).expect("a reply");
+    let config = DnsConfig {
+        disable_compression: true,
+        ..ttl(3)
+    };
+    let plain = ask_with(&config, &bytes, Transport::Tcp, 4).expect("a reply");
+    assert!(
+        plain.len() > packed.len() + 100,
+        "{} {}",
+        plain.len(),
+        packed.len()
+    );
+    let read = |bytes: &[u8]| show(&Message::from_vec(bytes).expect("a message").answers);
+    assert_eq!(read(&plain), read(&packed));
 }
 
 fn code(question: &Message) -> ResponseCode {

@@ -1,9 +1,13 @@
 //! DNS messages: bytes in, bytes out. What the answer is, `logic::dns` decides.
 
+use std::collections::BTreeSet;
+
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 use logic::catalog::View;
+use logic::config::DnsConfig;
 use logic::dns::{self, Answer, Code, Data, Owner, Zone};
 use logic::time::Time;
 
@@ -71,17 +75,46 @@ pub(super) fn reply(question: &[u8], transport: Transport, source: Source<'_>) -
     });
     reply.metadata.recursion_available = source.recursive;
     let mut outside = false;
+    let config = &source.zone.config;
     reply.metadata.response_code = answer(&question, &mut reply, source, &mut outside);
+    if transport == Transport::Udp && question.edns.is_none() {
+        reply.metadata.truncation = limit(&mut reply, config) && config.enable_truncate;
+    }
     let size = match transport {
         Transport::Udp => usize::from(question.max_payload()).clamp(UDP_BYTES_MIN, UDP_BYTES_MAX),
         Transport::Tcp => usize::from(u16::MAX),
     };
-    let bytes = fit(reply, size)?;
+    let bytes = fit(reply, size, config.disable_compression)?;
     Some(if outside {
         Reply::Outside(bytes)
     } else {
         Reply::Ours(bytes)
     })
+}
+
+/// Leaves out answers that are too many for who doesn't say how much it takes.
+fn limit(reply: &mut Message, config: &DnsConfig) -> bool {
+    let limit = config.udp_answer_limit;
+    if limit == 0 || reply.answers.len() <= limit {
+        return false;
+    }
+    reply.answers.truncate(limit);
+    let named: BTreeSet<Name> = reply.answers.iter().filter_map(target).collect();
+    // What is said of the others that an SRV record names isn't asked for any more.
+    let kept = reply.additionals.iter().filter(|record| {
+        let is_address = matches!(record.data, RData::A(_) | RData::AAAA(_));
+        !is_address || named.contains(&record.name)
+    });
+    reply.additionals = kept.cloned().collect();
+    true
+}
+
+/// The host that an SRV record names.
+fn target(record: &Record) -> Option<Name> {
+    match &record.data {
+        RData::SRV(srv) => Some(srv.target.clone()),
+        _ => None,
+    }
 }
 
 /// Tells the sender of something that looks like a question that it isn't one.
@@ -190,14 +223,15 @@ fn record(record: dns::Record, question: &Name) -> Option<Record> {
             primary,
             mailbox,
             serial,
+            times,
         } => RData::SOA(SOA::new(
             host(&primary)?,
             host(&mailbox)?,
             serial,
-            3600,
-            600,
-            86400,
-            0,
+            times.refresh.try_into().unwrap_or(i32::MAX),
+            times.retry.try_into().unwrap_or(i32::MAX),
+            times.expire.try_into().unwrap_or(i32::MAX),
+            times.min_ttl,
         )),
     };
     Some(Record::from_rdata(owner, record.ttl, data))
@@ -218,7 +252,8 @@ fn pieces(text: &str) -> Vec<&[u8]> {
 
 /// Encodes a reply in at most `size` bytes. Additional records go first, which nobody misses;
 /// then answers, which the `TC` flag tells, so that the client asks again over TCP.
-fn fit(mut reply: Message, size: usize) -> Option<Vec<u8>> {
+fn fit(mut reply: Message, size: usize, plain: bool) -> Option<Vec<u8>> {
+    let encode = |reply: &Message| encode(reply, plain);
     let whole = encode(&reply)?;
     if whole.len() <= size {
         return Some(whole);
@@ -243,9 +278,15 @@ fn fit(mut reply: Message, size: usize) -> Option<Vec<u8>> {
     Some(shortened)
 }
 
-fn encode(reply: &Message) -> Option<Vec<u8>> {
-    match reply.to_vec() {
-        Ok(bytes) => Some(bytes),
+/// `plain`: no name refers to one before it.
+fn encode(reply: &Message, plain: bool) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(UDP_BYTES_MIN);
+    let mut encoder = BinEncoder::new(&mut bytes);
+    if plain {
+        encoder.set_name_encoding(NameEncoding::Uncompressed);
+    }
+    match reply.emit(&mut encoder) {
+        Ok(()) => Some(bytes),
         Err(error) => {
             tracing::debug!(%error, "can't encode a DNS reply");
             None

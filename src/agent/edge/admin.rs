@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering::Relaxed;
 
 use arc_swap::ArcSwap;
 use axum::body::Bytes;
@@ -88,8 +88,7 @@ async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
         connections,
     } = &*shown.counters;
     let mut text = String::new();
-    let mut count = |name: &str, help: &str, value: &AtomicU64| {
-        let value = value.load(Ordering::Relaxed);
+    let mut count = |name: &str, help: &str, value: u64| {
         let name = format!("drover_edge_{name}_total");
         // Writing to a string can't fail.
         let _ = write!(
@@ -97,26 +96,26 @@ async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
             "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n"
         );
     };
-    count("requests", "Requests received.", requests);
+    count("requests", "Requests received.", requests.load(Relaxed));
     count(
         "connections",
         "TCP connections passed on to an upstream.",
-        connections,
+        connections.load(Relaxed),
     );
     count(
         "no_route",
         "Requests and connections that no route matched.",
-        no_route,
+        no_route.load(Relaxed),
     );
     count(
         "upstream_errors",
         "Requests and connections that no upstream took.",
-        upstream_errors,
+        upstream_errors.load(Relaxed),
     );
     count(
         "retries",
         "Times another upstream or connection was tried.",
-        retried,
+        retried.load(Relaxed),
     );
     (TEXT, text)
 }

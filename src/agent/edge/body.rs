@@ -24,6 +24,12 @@ pub(super) enum RequestBody {
     },
 }
 
+impl RequestBody {
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -169,8 +169,10 @@ impl Client {
 
     /// Runs a request's work until its deadline. It is part of the task that asks for orders,
     /// so it is polled again when that task is woken.
-    pub(super) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Late> {
-        let mut work = pin!(work);
+    pub(super) async fn in_time<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Late> {
         poll_fn(|context| match work.as_mut().poll(context) {
             Poll::Ready(done) => Poll::Ready(Ok(done)),
             Poll::Pending if self.late.get() => Poll::Ready(Err(Late)),
@@ -182,12 +184,11 @@ impl Client {
     /// Waits for an upstream until it answers or is lost. Polled like `in_time`.
     pub(super) async fn unless_lost<T>(
         &self,
-        upstream: Rc<str>,
-        work: impl Future<Output = T>,
+        upstream: &Rc<str>,
+        mut work: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, Lost> {
         self.lost.set(false);
-        self.upstream.replace(Some(upstream));
-        let mut work = pin!(work);
+        self.upstream.replace(Some(upstream.clone()));
         let ended = poll_fn(|context| match work.as_mut().poll(context) {
             Poll::Ready(done) => Poll::Ready(Ok(done)),
             Poll::Pending if self.lost.get() => Poll::Ready(Err(Lost)),

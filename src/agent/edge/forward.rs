@@ -6,18 +6,21 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, TE};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use hyper::upgrade::OnUpgrade;
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use logic::routes::{Route, Table, Target};
 
 use super::access_log::Entry;
+use super::asked::Asked;
 use super::body::{ReplyBody, RequestBody};
 use super::client::{Client, Late, Lost};
-use super::headers::{self, X_FORWARDED_PREFIX, X_FORWARDED_PROTO};
+use super::headers::{self, X_FORWARDED_PROTO};
 use super::pool::{Lease, Unreachable};
 use super::upgrade;
 use super::worker::Worker;
@@ -51,18 +54,10 @@ pub(super) struct Forwarder {
     pub(super) sender: Rc<headers::Sender>,
 }
 
-/// What a request was before it was changed for an upstream.
-struct Asked {
-    host: String,
-    uri: Uri,
-    host_header: HeaderValue,
-}
-
 impl Forwarder {
     pub(super) async fn serve(&self, request: Request<Incoming>) -> Result<Reply, Infallible> {
         self.client.requested(self.worker.now());
-        let counters = &self.worker.shared.counters;
-        counters.requests.fetch_add(1, Ordering::Relaxed);
+        self.worker.shared.counters.requests.add(self.worker.number);
         let format = self.worker.shared.settings.access_log;
         let entry = format.map(|format| Entry::new(&request, self.from, format));
         let mut reply = self.answer(request).await;
@@ -76,28 +71,31 @@ impl Forwarder {
         Ok(reply)
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Reply {
-        let asked = match Asked::read(&request) {
+    async fn answer(&self, mut request: Request<Incoming>) -> Reply {
+        let protocol = headers::upgrade(request.headers());
+        let upgraded = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
+        let (head, body) = request.into_parts();
+        let mut asked = match Asked::read(head, protocol) {
             Ok(asked) => asked,
             Err(reason) => return self.say(StatusCode::BAD_REQUEST, reason),
         };
-        let table = self.worker.shared.table.load_full();
-        let trace = Trace::of(&request);
-        let call = is_call(&request);
-        trace.tell_all(|| table.trace(&asked.host, asked.uri.path()));
-        let Some(mut route) = table.find(&asked.host, asked.uri.path()) else {
-            return self.no_route(&table, call);
+        asked.number(&self.sender, || self.worker.draw());
+        let table = self.worker.table();
+        let trace = Trace::of(asked.headers());
+        trace.tell_all(|| table.trace(asked.host(), asked.path()));
+        let Some(mut route) = table.find(asked.host(), asked.path()) else {
+            return self.no_route(&table, asked.is_call());
         };
         let mut others = None;
         loop {
-            let Some(target) = self.worker.choose(route, call) else {
+            let Some(target) = self.worker.choose(route, asked.is_call()) else {
                 return self.say(
                     StatusCode::BAD_GATEWAY,
                     "the upstreams of this route answer gRPC calls only, over HTTP/2",
                 );
             };
             let admits = || {
-                let forwarded_for = headers::forwarded_for(request.headers());
+                let forwarded_for = headers::forwarded_for(asked.headers());
                 target.admits(self.from.ip(), forwarded_for)
             };
             if target.access.is_some() && !admits() {
@@ -109,50 +107,29 @@ impl Forwarder {
                 vec![format!("Routing to service {service} on {to}")]
             });
             if target.redirect.is_none() {
-                return self.forward(request, &asked, route, target).await;
+                return self.forward(&asked, body, upgraded, route, target).await;
             }
-            if let Some(reply) = self.redirect(target, &asked, request.headers()) {
+            if let Some(reply) = self.redirect(target, &asked) {
                 return reply;
             }
             // It would lead to where the request came from: the route after it is meant.
             let others =
-                others.get_or_insert_with(|| table.matching(&asked.host, asked.uri.path()).skip(1));
+                others.get_or_insert_with(|| table.matching(asked.host(), asked.path()).skip(1));
             match others.next() {
                 Some(other) => route = other,
-                None => return self.no_route(&table, call),
+                None => return self.no_route(&table, asked.is_call()),
             }
         }
     }
 
     async fn forward(
         &self,
-        mut request: Request<Incoming>,
         asked: &Asked,
+        body: Incoming,
+        upgraded: Option<OnUpgrade>,
         route: &Route,
         target: &Target,
     ) -> Reply {
-        let protocol = headers::upgrade(request.headers());
-        let upgraded = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
-        let (mut head, body) = request.into_parts();
-        let trailers = target.protocol.takes_calls();
-        headers::strip_hop_by_hop(&mut head.headers);
-        if head.version == Version::HTTP_2 {
-            headers::from_http2(&mut head.headers, &asked.host_header);
-        }
-        if trailers {
-            head.headers
-                .insert(TE, HeaderValue::from_static("trailers"));
-        }
-        if let Some(protocol) = protocol {
-            headers::ask_upgrade(&mut head.headers, protocol);
-        }
-        self.sender.introduce(&mut head);
-        self.sender.number(&mut head.headers, || self.worker.draw());
-        head.version = if trailers {
-            Version::HTTP_2
-        } else {
-            Version::HTTP_11
-        };
         let body = if body.is_end_stream() {
             RequestBody::Empty
         } else {
@@ -162,8 +139,7 @@ impl Forwarder {
                 worker: self.worker.clone(),
             }
         };
-        let request = Request::from_parts(head, body);
-        let exchange = self.exchange(request, asked, route, target);
+        let exchange = pin!(self.exchange(asked, body, route, target));
         let exchanged = self.client.in_time(exchange).await;
         match exchanged.unwrap_or_else(|Late| Err(Failure::Late)) {
             Ok((response, lease)) => self.hand_back(response, lease, upgraded),
@@ -174,25 +150,26 @@ impl Forwarder {
     /// Gets an answer from the target, or from another one of the route if that can do no harm.
     async fn exchange(
         &self,
-        mut request: Request<RequestBody>,
         asked: &Asked,
+        mut body: RequestBody,
         route: &Route,
         first: &Target,
     ) -> Result<(Response<Incoming>, Lease), Failure> {
+        let repeatable = body.is_empty() && asked.is_idempotent();
         let mut stale = 0;
         let mut target = first;
         loop {
             let (mut lease, chosen) = self.connect(route, target, stale < STALE_MAX).await?;
             target = chosen;
-            asked.address_to(&mut request, target);
-            let again = repeatable(&request);
-            let answer = lease.sender.send(request);
-            let mut error = match self.client.unless_lost(lease.address.clone(), answer).await {
+            let request = asked.request_to(target, body, &self.sender);
+            let answer = pin!(lease.sender.send(request));
+            let mut error = match self.client.unless_lost(&lease.address, answer).await {
                 Ok(Ok(response)) => return Ok((response, lease)),
                 Ok(Err(error)) => error,
                 Err(Lost) => {
                     let other = self.worker.instead_of(route, target);
-                    (request, target) = again.zip(other).ok_or(Failure::Lost)?;
+                    target = other.filter(|_| repeatable).ok_or(Failure::Lost)?;
+                    body = RequestBody::Empty;
                     self.worker.retried();
                     continue;
                 }
@@ -200,10 +177,10 @@ impl Forwarder {
             // Only an idle connection can have been closed before the request got there.
             let used = lease.used;
             drop(lease);
-            request = match (error.take_message(), again) {
-                (Some(unsent), _) if used => unsent,
-                (None, Some(again)) if used => again,
-                (Some(_) | None, _) => return Err(Failure::Broken(error.into_error())),
+            body = match error.take_message() {
+                Some(unsent) if used => unsent.into_body(),
+                None if used && repeatable => RequestBody::Empty,
+                Some(_) | None => return Err(Failure::Broken(error.into_error())),
             };
             self.worker.retried();
             stale += 1;
@@ -245,13 +222,14 @@ impl Forwarder {
         &self,
         mut response: Response<Incoming>,
         lease: Lease,
-        upgraded: Option<hyper::upgrade::OnUpgrade>,
+        upgraded: Option<OnUpgrade>,
     ) -> Reply {
-        let protocol = headers::upgrade(response.headers());
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let protocol = headers::upgrade(response.headers()).filter(|_| switches);
         headers::strip_hop_by_hop(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         let (client, worker) = (self.client.clone(), self.worker.clone());
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        if !switches {
             return response.map(|body| ReplyBody::upstream(body, lease, client, worker));
         }
         let (Some(protocol), Some(upgraded)) = (protocol, upgraded) else {
@@ -266,13 +244,13 @@ impl Forwarder {
     }
 
     /// None if the request has been redirected already.
-    fn redirect(&self, target: &Target, asked: &Asked, headers: &HeaderMap) -> Option<Reply> {
-        let (path, query) = (asked.uri.path(), asked.uri.query());
+    fn redirect(&self, target: &Target, asked: &Asked) -> Option<Reply> {
+        let (path, query) = (asked.path(), asked.query());
         // A proxy before us may have taken TLS off.
-        let scheme = headers.get(X_FORWARDED_PROTO);
+        let scheme = asked.headers().get(X_FORWARDED_PROTO);
         let scheme = scheme.and_then(|scheme| scheme.to_str().ok());
         let scheme = scheme.unwrap_or(self.sender.scheme());
-        let (status, url) = target.redirect_for(scheme, &asked.host, path, query)?;
+        let (status, url) = target.redirect_for(scheme, asked.host(), path, query)?;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
         let location = HeaderValue::from_str(&url).ok()?;
         let mut reply = self.say(status, "");
@@ -343,7 +321,7 @@ impl Forwarder {
                 String::new(),
             ),
         };
-        tracing::debug!(host = asked.host, service = target.service, why, "{said}");
+        tracing::debug!(host = asked.host(), service = target.service, why, "{said}");
         if target.protocol.takes_calls() {
             return self.refuse_call(GRPC_UNAVAILABLE, said);
         }
@@ -372,8 +350,8 @@ impl Forwarder {
 struct Trace(Option<String>);
 
 impl Trace {
-    fn of(request: &Request<Incoming>) -> Self {
-        let id = request.headers().get(TRACE);
+    fn of(headers: &HeaderMap) -> Self {
+        let id = headers.get(TRACE);
         let id = id.and_then(|id| id.to_str().ok());
         Self(id.filter(|id| !id.is_empty()).map(|id| {
             // As fabio cuts it.
@@ -390,105 +368,4 @@ impl Trace {
             }
         }
     }
-}
-
-impl Asked {
-    fn read(request: &Request<Incoming>) -> Result<Self, &'static str> {
-        if request.method() == Method::CONNECT {
-            return Err("this proxy opens no tunnels");
-        }
-        let mut hosts = request.headers().get_all(HOST).iter();
-        let host = hosts.next();
-        if hosts.next().is_some() {
-            return Err("more than one Host header");
-        }
-        let uri = request.uri();
-        // The authority in a request line overrides the header: RFC 9112 section 3.2.2.
-        let host_header = match (uri.authority(), host) {
-            (Some(authority), _) => HeaderValue::from_str(authority.as_str())
-                .map_err(|_| "the request line names no host")?,
-            (None, Some(host)) => host.clone(),
-            (None, None) if request.version() < Version::HTTP_11 => HeaderValue::from_static(""),
-            (None, None) => return Err("no Host header"),
-        };
-        let host = host_header.to_str();
-        let host = host.map_err(|_| "the Host header isn't text")?.to_owned();
-        Ok(Self {
-            host,
-            uri: uri.clone(),
-            host_header,
-        })
-    }
-
-    /// Makes the request one for this target: its path and `Host`.
-    fn address_to(&self, request: &mut Request<RequestBody>, target: &Target) {
-        let path = target.rewrite(self.uri.path());
-        if target.protocol.takes_calls() {
-            // HTTP/2 wants the whole address.
-            let scheme = if target.tls.is_some() {
-                "https"
-            } else {
-                "http"
-            };
-            let query = self
-                .uri
-                .query()
-                .map_or_else(String::new, |q| format!("?{q}"));
-            let authority = match target.host_header.as_str() {
-                "" => self.host.as_str(),
-                "dst" => target.address.as_str(),
-                name => name,
-            };
-            if let Ok(uri) = Uri::try_from(format!("{scheme}://{authority}{path}{query}")) {
-                *request.uri_mut() = uri;
-            }
-            request.headers_mut().remove(HOST);
-            return;
-        }
-        if path != self.uri.path() || self.uri.authority().is_some() {
-            let query = self
-                .uri
-                .query()
-                .map_or_else(String::new, |query| format!("?{query}"));
-            if let Ok(uri) = Uri::try_from(format!("{path}{query}")) {
-                *request.uri_mut() = uri;
-            }
-        }
-        let host = match target.host_header.as_str() {
-            "" => None,
-            "dst" => HeaderValue::from_str(&target.address).ok(),
-            name => HeaderValue::from_str(name).ok(),
-        };
-        let headers = request.headers_mut();
-        let host = host.unwrap_or_else(|| self.host_header.clone());
-        headers.insert(HOST, host);
-        if !target.strip.is_empty()
-            && let Ok(prefix) = HeaderValue::from_str(&target.strip)
-        {
-            headers.insert(X_FORWARDED_PREFIX, prefix);
-        }
-    }
-}
-
-/// Whether it is a gRPC call.
-fn is_call(request: &Request<Incoming>) -> bool {
-    if request.version() != Version::HTTP_2 {
-        return false;
-    }
-    let kind = request.headers().get(CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-/// The same request once more, if asking twice is as good as asking once.
-fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let bodyless = matches!(request.body(), RequestBody::Empty);
-    if !bodyless || !request.method().is_idempotent() {
-        return None;
-    }
-    let (mut head, ()) = Request::new(()).into_parts();
-    head.method = request.method().clone();
-    head.uri = request.uri().clone();
-    head.version = request.version();
-    head.headers = request.headers().clone();
-    Some(Request::from_parts(head, RequestBody::Empty))
 }

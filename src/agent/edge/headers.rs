@@ -4,15 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, STRICT_TRANSPORT_SECURITY, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    STRICT_TRANSPORT_SECURITY, UPGRADE,
 };
-use hyper::http::request;
+use hyper::http::request::Parts;
 use hyper::{HeaderMap, Version};
 use logic::config::ProxyOptions;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -20,16 +17,23 @@ pub(super) const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-for
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// How many headers a request may get on its way, beside its host.
+pub(super) const ADDED: usize = 9;
+
+/// Whether a header concerns only the connection that its message came over.
+fn is_for_one_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
 /// What a client may not have removed by naming it in `Connection`: what we or the upstream
 /// decide by.
@@ -45,20 +49,33 @@ const PROTECTED: [HeaderName; 9] = [
     X_REAL_IP,
 ];
 
+/// The headers that a message says are for one hop too.
+fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).into_iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+    names.filter(|name| !PROTECTED.contains(name)).collect()
+}
+
 /// Removes what concerns only the connection a message came over, also what it calls so itself.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let mut listed = Vec::new();
-    for value in headers.get_all(CONNECTION) {
-        let names = value.as_bytes().split(|byte| *byte == b',');
-        listed.extend(names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()));
+    if !headers.keys().any(is_for_one_hop) {
+        return;
     }
-    for name in listed {
-        if !PROTECTED.contains(&name) {
-            headers.remove(name);
-        }
-    }
-    for name in &HOP_BY_HOP {
+    let listed = listed(headers).into_iter();
+    let known = headers.keys().filter(|name| is_for_one_hop(name)).cloned();
+    for name in listed.chain(known.collect::<Vec<_>>()) {
         headers.remove(name);
+    }
+}
+
+/// Copies all but the host and what concerns only the connection a message came over.
+pub(super) fn copy_end_to_end(from: &HeaderMap, to: &mut HeaderMap) {
+    let listed = listed(from);
+    for (name, value) in from {
+        if *name != HOST && !is_for_one_hop(name) && !listed.contains(name) {
+            to.append(name.clone(), value.clone());
+        }
     }
 }
 
@@ -87,9 +104,8 @@ pub(super) fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = IpAddr>
     items.filter_map(|item| std::str::from_utf8(item).ok()?.trim().parse().ok())
 }
 
-/// Makes the headers of an HTTP/2 request ones that HTTP/1.1 knows: a host, and one cookie header.
-pub(super) fn from_http2(headers: &mut HeaderMap, host: &HeaderValue) {
-    headers.entry(HOST).or_insert_with(|| host.clone());
+/// HTTP/2 may send cookies one by one; HTTP/1.1 knows one cookie header.
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_some() {
         let mut cookies = Vec::new();
         for cookie in headers.get_all(COOKIE) {
@@ -190,36 +206,34 @@ impl Sender {
     }
 
     /// Adds the `X-Forwarded-*` headers and their relatives; what a proxy before us said stays.
-    pub(super) fn introduce(&self, head: &mut request::Parts) {
-        let version = head.version;
-        let headers = &mut head.headers;
-        let chain = match headers.get(X_FORWARDED_FOR) {
-            Some(_) => chain(headers, &self.address),
+    pub(super) fn introduce(&self, head: &Parts, host: &HeaderValue, headers: &mut HeaderMap) {
+        let (version, known) = (head.version, &head.headers);
+        let chain = match known.get(X_FORWARDED_FOR) {
+            Some(_) => chain(known, &self.address),
             None => self.address.clone(),
         };
         headers.insert(X_FORWARDED_FOR, chain);
-        headers
-            .entry(X_REAL_IP)
-            .or_insert_with(|| self.address.clone());
-        let known = headers.get(FORWARDED).cloned();
-        let known = known.as_ref().and_then(|value| value.to_str().ok());
-        let proto = headers.get(X_FORWARDED_PROTO).cloned();
+        let address = || self.address.clone();
+        headers.entry(X_REAL_IP).or_insert_with(address);
+        let forwarded = known.get(FORWARDED).and_then(|value| value.to_str().ok());
+        let proto = known.get(X_FORWARDED_PROTO);
         if proto.is_none() {
-            let told = known.and_then(proto_of).map(|proto| text(proto.to_owned()));
+            let told = forwarded.and_then(proto_of);
+            let told = told.map(|proto| text(proto.to_owned()));
             let told = told.unwrap_or(HeaderValue::from_static(self.scheme()));
             headers.insert(X_FORWARDED_PROTO, told);
         }
-        if let Some(host) = headers.get(HOST).cloned() {
-            if !headers.contains_key(X_FORWARDED_PORT) {
-                headers.insert(X_FORWARDED_PORT, port(&host, self.tls));
-            }
-            headers.entry(X_FORWARDED_HOST).or_insert(host);
+        if !host.is_empty() {
+            let port = || port(host, self.tls);
+            headers.entry(X_FORWARDED_PORT).or_insert_with(port);
+            let host = || host.clone();
+            headers.entry(X_FORWARDED_HOST).or_insert_with(host);
         }
         // What a proxy before us said of the one, it meant for the other too.
-        let proto = proto.as_ref().and_then(|proto| proto.to_str().ok());
+        let proto = proto.and_then(|proto| proto.to_str().ok());
         let proto = proto.unwrap_or(self.scheme());
-        let told = match known {
-            Some(known) => text(self.hop.told(known, version)),
+        let told = match forwarded {
+            Some(forwarded) => text(self.hop.told(forwarded, version)),
             None if proto == self.scheme() && version == Version::HTTP_11 => {
                 self.forwarded_11.clone()
             }
@@ -229,10 +243,8 @@ impl Sender {
             None => {
                 let address = self.address.to_str().unwrap_or("unknown");
                 let start = address.parse().map_or_else(|_| address.to_owned(), node);
-                text(
-                    self.hop
-                        .told(&format!("for={start}; proto={proto}"), version),
-                )
+                let start = format!("for={start}; proto={proto}");
+                text(self.hop.told(&start, version))
             }
         };
         headers.insert(FORWARDED, told);
@@ -333,11 +345,14 @@ mod tests {
     ) -> HeaderMap {
         let mut request = hyper::Request::new(());
         *request.headers_mut() = headers(lines);
-        let (mut head, ()) = request.into_parts();
+        let (head, ()) = request.into_parts();
         let client = "10.1.2.3:4567".parse().expect("an address");
         let by = "10.0.0.1".parse().ok();
-        Sender::new(client, by, tls, options).introduce(&mut head);
-        head.headers
+        let mut headers = HeaderMap::new();
+        copy_end_to_end(&head.headers, &mut headers);
+        let host = head.headers[HOST].clone();
+        Sender::new(client, by, tls, options).introduce(&head, &host, &mut headers);
+        headers
     }
 
     #[test]
@@ -353,9 +368,13 @@ mod tests {
             ("host", "a"),
             ("x-other", "2"),
         ]);
+        let mut copied = HeaderMap::new();
+        copy_end_to_end(&headers, &mut copied);
         strip_hop_by_hop(&mut headers);
         let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["host", "x-other"]);
+        let names: Vec<_> = copied.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["x-other"]);
     }
 
     #[test]

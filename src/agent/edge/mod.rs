@@ -6,6 +6,7 @@
 
 pub mod access_log;
 mod admin;
+mod asked;
 mod body;
 mod certificates;
 mod client;
@@ -14,6 +15,7 @@ mod forward;
 pub(crate) mod fuzz;
 mod headers;
 mod http2;
+mod joined;
 #[cfg(test)]
 pub(crate) mod loopback;
 mod pages;
@@ -33,7 +35,7 @@ mod worker;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -59,12 +61,32 @@ use crate::published::{Subscriber, publish};
 /// What the proxy counts, since the agent started.
 #[derive(Debug, Default)]
 pub struct Counters {
-    pub requests: AtomicU64,
+    pub requests: Spread,
     pub no_route: AtomicU64,
     pub upstream_errors: AtomicU64,
     pub retried: AtomicU64,
     /// Connections that were passed on as they are.
     pub connections: AtomicU64,
+}
+
+/// A counter that each worker has a part of: cores that count in one place wait for each other.
+#[derive(Debug, Default)]
+pub struct Spread([Part; 16]);
+
+/// As far from the next one as what cores hand each other at a time.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Part(AtomicU64);
+
+impl Spread {
+    fn add(&self, worker: usize) {
+        let part = &self.0[worker % self.0.len()];
+        part.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn load(&self, ordering: Ordering) -> u64 {
+        self.0.iter().map(|part| part.0.load(ordering)).sum()
+    }
 }
 
 /// How the proxy passes on, and how patient it is.

@@ -31,6 +31,18 @@ th, td { padding: .45em .7em; text-align: left; border-bottom: 1px solid var(--l
 th { color: var(--soft); font-weight: 600; white-space: nowrap }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 code, pre { font: 13px/1.5 ui-monospace, monospace }
+td.at { min-width: 13.5em } code { overflow-wrap: anywhere }
+a { color: var(--accent) } a:hover { text-decoration: underline }
+ul { padding-left: 1.2em } li { margin: .3em 0 }
+@media (max-width: 46em) {
+  thead { position: absolute; left: -999em }
+  table, tbody, tr, td { display: block }
+  tr[hidden] { display: none }
+  tr { padding: .6em 0; border-bottom: 1px solid var(--line) }
+  td, td.number { display: grid; grid-template-columns: 7em 1fr; gap: .6em; padding: .1em 0;
+    border: 0; text-align: left; white-space: normal }
+  td::before { content: attr(data-l); color: var(--soft) } td:empty { display: none }
+}
 .soft { color: var(--soft) } .warn { color: var(--warn) }
 ";
 
@@ -132,8 +144,10 @@ fn put_row(page: &mut String, row: &Row) {
     // Writing to a string can't fail.
     let _ = writeln!(
         page,
-        "<tr><td>{service}</td><td>{source}</td><td>{destination}</td><td>{options}</td>\
-         <td class=\"number\">{weight:.2}%</td></tr>",
+        "<tr><td data-l=\"Service\">{service}</td><td data-l=\"Source\">{source}</td>\
+         <td class=\"at\" data-l=\"Destination\">{destination}</td>\
+         <td data-l=\"Options\">{options}</td>\
+         <td class=\"number\" data-l=\"Weight\">{weight:.2}%</td></tr>",
     );
 }
 

@@ -84,7 +84,7 @@ pub(super) async fn by_server_name_if_routed(
         let mut hello = Incoming::default();
         let read = timeout(HELLO_TIMEOUT, server_name(&mut client, &mut hello));
         let name = read.await.ok()?.ok();
-        let table = worker.shared.table.load_full();
+        let table = worker.table();
         let route = name.as_ref().and_then(|name| table.find_server_name(name));
         if let Some(name) = name.filter(|_| route.is_some_and(Route::takes_connections)) {
             watched.passes();
@@ -135,7 +135,7 @@ async fn server_name(
 /// Connects to an upstream of a route, another one if the first can't be reached.
 async fn lead(worker: &Rc<Worker>, wanted: &Wanted, from: SocketAddr) -> Option<Box<dyn Stream>> {
     let counters = &worker.shared.counters;
-    let table = worker.shared.table.load_full();
+    let table = worker.table();
     let route = match wanted {
         Wanted::Port(port) => table.find_port(*port),
         Wanted::Server(name) => table.find_server_name(name),

@@ -20,6 +20,7 @@ use tokio::time::error::Elapsed;
 
 use super::body::RequestBody;
 use super::http2::Local;
+use super::joined::Joined;
 use super::tls::{TlsClient, TlsFailure};
 
 const IDLE_PER_UPSTREAM_MAX: usize = 256;
@@ -290,7 +291,7 @@ impl Pool {
 async fn begin_one(
     stream: Box<dyn Stream>,
 ) -> Result<http1::SendRequest<RequestBody>, hyper::Error> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = http1::handshake(Joined::new(stream)).await?;
     tokio::task::spawn_local(async move {
         // How it ended, the request in flight is told.
         let _ = connection.with_upgrades().await;

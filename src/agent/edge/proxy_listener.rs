@@ -77,7 +77,7 @@ impl ProxyListener {
             tls: means.tls,
         });
         let random = world.random.clone();
-        let task = Arc::new(move |_| {
+        let task = Arc::new(move |number| {
             let (shared, stopped) = (shared.clone(), stopped.clone());
             let (bound, serving_now) = (bound.clone(), serving_now.clone());
             let seed = random.next_u64();
@@ -86,7 +86,7 @@ impl ProxyListener {
                     Ok(listener) => {
                         // The receiver is gone only if another worker failed; then we stop too.
                         let _ = bound.send(Ok(())).await;
-                        Rc::new(Worker::new(shared, seed))
+                        Rc::new(Worker::new(shared, number, seed))
                             .run(listener, stopped)
                             .await;
                     }

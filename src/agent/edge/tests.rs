@@ -929,7 +929,7 @@ fn the_admin_port_shows_the_routes_and_the_counters() {
         let (_, body) = get("/api/routes?raw").await;
         assert_eq!(body, format!("route add web <b>/ http://{backend}/\n"));
         let (_, body) = get("/routes").await;
-        assert!(body.contains("<td>&lt;b&gt;/</td>"), "{body}");
+        assert!(body.contains("\"Source\">&lt;b&gt;/</td>"), "{body}");
         let (head, body) = get("/health").await;
         assert_eq!((status(&head), body.as_str()), ("200", "OK\n"));
         let (head, _) = get("/").await;

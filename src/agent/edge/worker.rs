@@ -18,7 +18,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use logic::config::{EdgeProtocol, Strategy};
 use logic::routes::{Route, Table, Target};
 use ports::{Accepted, Clock, Listener, Network, Stream};
@@ -29,6 +28,7 @@ use super::certificates::Certificates;
 use super::client::{Client, Limits, Order};
 use super::forward::Forwarder;
 use super::headers::{Sender, TlsFacts};
+use super::joined::Joined;
 use super::pool::{Pool, Unreachable};
 use super::route_table::Lost;
 use super::tls::TlsClient;
@@ -64,7 +64,11 @@ pub(super) struct Shared {
 
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
+    /// Which of the port's workers it is.
+    pub(super) number: usize,
     pub(super) pool: Pool,
+    /// The newest table it has seen.
+    table: RefCell<Rc<Seen>>,
     draws: Cell<u64>,
     clients: RefCell<BTreeMap<u64, Rc<Client>>>,
     admitted: Cell<u64>,
@@ -73,12 +77,25 @@ pub(super) struct Worker {
     tried: RefCell<BTreeSet<Rc<str>>>,
 }
 
+/// A table as one worker holds it: the uses of an `Rc` are counted where no other core does.
+pub(super) struct Seen(Arc<Table>);
+
+impl Deref for Seen {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.0
+    }
+}
+
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, seed: u64) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, number: usize, seed: u64) -> Self {
         let connect_within = shared.settings.options.connect_within;
         let pool = Pool::new(shared.network.clone(), shared.tls.clone(), connect_within);
         Self {
+            table: RefCell::new(Rc::new(Seen(shared.table.load_full()))),
             shared,
+            number,
             pool,
             draws: Cell::new(seed),
             clients: RefCell::new(BTreeMap::new()),
@@ -86,6 +103,15 @@ impl Worker {
             left: Notify::new(),
             tried: RefCell::new(BTreeSet::new()),
         }
+    }
+
+    pub(super) fn table(&self) -> Rc<Seen> {
+        let newest = self.shared.table.load();
+        let mut table = self.table.borrow_mut();
+        if !Arc::ptr_eq(&table.0, &newest) {
+            *table = Rc::new(Seen(Arc::clone(&newest)));
+        }
+        Rc::clone(&table)
     }
 
     /// Seconds since the worker began.
@@ -334,7 +360,7 @@ impl Worker {
             .max_buf_size(HEAD_BYTES_MAX)
             .header_read_timeout(None)
             .auto_date_header(false);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let connection = builder.serve_connection(Joined::new(stream), service);
         let mut connection = pin!(connection.with_upgrades());
         let mut finishing = false;
         poll_fn(|context| {

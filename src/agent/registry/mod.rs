@@ -47,6 +47,8 @@ pub enum Change {
         status: &'static str,
         output: String,
     },
+    /// What the configuration registers, read again.
+    Configured(Box<Registrations>),
     /// Puts a service, or the node, out of service for a reason, or back.
     Maintain {
         service: Option<String>,
@@ -173,6 +175,10 @@ impl Registry {
             Change::NoService(id) => self.machine.deregister_service(&id),
             Change::Check(check) => self.machine.register_check(*check, known, now),
             Change::NoCheck(id) => self.machine.deregister_check(&id),
+            Change::Configured(wanted) => {
+                self.machine.reconfigure(*wanted, now);
+                Ok(())
+            }
             Change::Say { id, status, output } => self.machine.say(&id, status, output, now),
             Change::Maintain { service, reason } => {
                 self.machine

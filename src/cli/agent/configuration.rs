@@ -32,8 +32,10 @@ pub(crate) struct AgentArgs {
     /// The node's name instead of the host's
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+    /// The datacenter, which jobs name and DNS has in names [default: dc1]
     #[arg(long, value_name = "NAME")]
     dc: Option<String>,
+    /// The region [default: global]
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
     /// Be a server: hold the cluster's state and schedule
@@ -89,6 +91,7 @@ pub(crate) struct AgentArgs {
     /// Where a client keeps what it must know after a restart
     #[arg(long, value_name = "PATH")]
     state_dir: Option<String>,
+    /// How much is logged [default: info]
     #[arg(long, value_name = "LEVEL",
         value_parser = ["trace", "debug", "info", "warn", "error"], ignore_case = true)]
     log_level: Option<String>,

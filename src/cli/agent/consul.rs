@@ -43,6 +43,7 @@ pub(crate) struct ConsulAgentArgs {
     /// The node's name instead of the host's
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+    /// The datacenter, which DNS has in names [default: dc1]
     #[arg(long, value_name = "NAME")]
     datacenter: Option<String>,
     /// The address of the HTTP API and of DNS [default: 127.0.0.1]
@@ -99,6 +100,7 @@ pub(crate) struct ConsulAgentArgs {
     /// A folder of such files, *.hcl and *.json
     #[arg(long, value_name = "DIR")]
     config_dir: Vec<PathBuf>,
+    /// How much is logged [default: info]
     #[arg(long, value_name = "LEVEL",
         value_parser = ["trace", "debug", "info", "warn", "err", "error"], ignore_case = true)]
     log_level: Option<String>,
@@ -117,10 +119,10 @@ pub(in crate::cli) fn read_consul_files(
         for file in files_at(path)? {
             let read = std::fs::read_to_string(&file);
             let text = read.with_context(|| unreadable(&file))?;
-            let told = jobspec::consul_config::apply(config, &text)
-                .map_err(|why| anyhow!("{}: {why}", file.display()))?;
-            let name = file.display();
-            warnings.extend(told.into_iter().map(|what| format!("{name}: {what}")));
+            let name = file.display().to_string();
+            let told =
+                jobspec::consul_config::apply(config, &name, &text).map_err(|why| anyhow!(why))?;
+            warnings.extend(told.iter().map(ToString::to_string));
         }
     }
     Ok(warnings)

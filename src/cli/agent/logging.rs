@@ -4,48 +4,117 @@ use std::io::{IsTerminal, Result as IoResult, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agent::edge::access_log;
+use agent::wishes::Follow;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry, registry, reload};
+
+use super::followers::Followers;
 
 /// The crates whose logs are about Drover; the others' are only shown if something is wrong.
 const OWN: [&str; 4] = ["drover", "agent", "host", "jobspec"];
 
 /// Logs to standard output, once the log is released: not before the agent has introduced itself.
 /// The access log's lines go there as they are, or in JSON like the others.
-pub(in crate::cli) fn to_stdout(level: &str, json: bool) -> HeldLog {
-    let log = HeldLog::default();
-    let (writer, lines) = (log.clone(), log.clone());
-    let with_access = |shown| {
-        EnvFilter::new(format!(
-            "{},{}={shown}",
-            directives(level),
-            access_log::TARGET
-        ))
+pub(in crate::cli) fn to_stdout(level: &str, json: bool) -> Log {
+    let held = HeldLog::default();
+    let (writer, lines) = (held.clone(), held.clone());
+    let shown = if json { "info" } else { "off" };
+    let filter = move |level: &str| {
+        let directives = directives(level);
+        EnvFilter::new(format!("{directives},{}={shown}", access_log::TARGET))
     };
+    let (chosen, handle) = reload::Layer::new(filter(level));
+    let (plain, in_json) = (Followers::default(), Followers::default());
+    let mut layers: Layers = vec![follow_plain(&plain), follow_in_json(&in_json)];
     if json {
         let logs = fmt::layer().json().with_writer(move || writer.clone());
-        registry()
-            .with(logs.with_filter(with_access("info")))
-            .init();
-        return log;
+        layers.push(logs.with_filter(chosen).boxed());
+    } else {
+        let logs = fmt::layer()
+            .compact()
+            .with_ansi(std::io::stdout().is_terminal())
+            .with_writer(move || writer.clone());
+        layers.push(logs.with_filter(chosen).boxed());
+        let lines = fmt::layer()
+            .event_format(AsIs)
+            .with_writer(move || lines.clone())
+            .with_filter(filter_fn(|about| about.target() == access_log::TARGET));
+        layers.push(lines.boxed());
     }
-    let colours = std::io::stdout().is_terminal();
-    let logs = fmt::layer()
-        .compact()
-        .with_ansi(colours)
-        .with_writer(move || writer.clone())
-        .with_filter(with_access("off"));
-    let lines = fmt::layer()
-        .event_format(AsIs)
-        .with_writer(move || lines.clone())
-        .with_filter(filter_fn(|about| about.target() == access_log::TARGET));
-    registry().with(logs).with(lines).init();
-    log
+    registry().with(layers).init();
+    // It fails only once the log is gone.
+    let level = Level(Box::new(move |level| {
+        handle.reload(filter(level)).ok();
+    }));
+    Log {
+        held,
+        level,
+        plain,
+        in_json,
+    }
+}
+
+type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
+
+/// Lines for those who follow the log, as people read them.
+fn follow_plain(followers: &Followers) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let lines = fmt::layer().compact().with_ansi(false);
+    lines
+        .with_writer(followers.clone())
+        .with_filter(wanted_by(followers))
+        .boxed()
+}
+
+fn follow_in_json(followers: &Followers) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let lines = fmt::layer().json().with_writer(followers.clone());
+    lines.with_filter(wanted_by(followers)).boxed()
+}
+
+/// Lets through what somebody wants. Requests' lines are no part of it.
+fn wanted_by(followers: &Followers) -> reload::Layer<EnvFilter, Registry> {
+    let (wanted, handle) = reload::Layer::new(EnvFilter::new("off"));
+    followers.adjust_by(move |level| {
+        let wanted = level.map_or_else(
+            || "off".to_owned(),
+            |level| format!("{},{}=off", directives(level), access_log::TARGET),
+        );
+        // Fails only once the log is gone.
+        handle.reload(EnvFilter::new(wanted)).ok();
+    });
+    wanted
+}
+
+/// A log, what sets how much is in it, and those who follow it.
+pub(in crate::cli) struct Log {
+    pub(super) held: HeldLog,
+    pub(super) level: Level,
+    plain: Followers,
+    in_json: Followers,
+}
+
+impl Log {
+    pub(super) fn follow(&self, follow: &Follow) {
+        let followers = if follow.json {
+            &self.in_json
+        } else {
+            &self.plain
+        };
+        followers.add(follow);
+    }
+}
+
+/// Sets how much is logged.
+pub(super) struct Level(Box<dyn Fn(&str)>);
+
+impl Level {
+    pub(super) fn set(&self, level: &str) {
+        (self.0)(level);
+    }
 }
 
 /// Lines that are whole already.

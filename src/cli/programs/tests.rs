@@ -123,6 +123,11 @@ fn consuls_commands_are_understood() {
         ("kv export", "Kv(Export(Export"),
         ("kv import @x", "Kv(Import(Import"),
         ("keygen", "Keygen(Keygen"),
+        ("lock -n 2 -verbose -shell=false a date -u", "Lock(Lock"),
+        ("watch -type key -key a sh -c -type=x", "Watch(Watch"),
+        ("event -name=deploy 1 2", "Event(Event"),
+        ("reload", "Reload(Reload"),
+        ("monitor -log-level=debug -log-json", "Monitor(LogMonitor"),
     ] {
         let arguments = typed.split_whitespace().map(OsString::from).collect();
         let meant = match parsed::<Consul>(Program::Consul, arguments) {
@@ -171,8 +176,8 @@ fn commands_to_come_are_told_from_mistakes() {
         Some("`nomad job dispatch` isn't supported yet".to_owned())
     );
     assert_eq!(
-        later(Program::Consul, "lock a date"),
-        Some("`consul lock` isn't supported yet".to_owned())
+        later(Program::Consul, "rtt a b"),
+        Some("`consul rtt` isn't supported yet".to_owned())
     );
     assert_eq!(later(Program::Nomad, "job run plan"), None);
     assert_eq!(later(Program::Drover, "bogus"), None);

@@ -68,7 +68,8 @@ impl Client {
         }
         if self.endpoint.contains("://") && !self.endpoint.starts_with("unix://") {
             return Err(ContainersError::Refused(format!(
-                "docker.endpoint {}: only unix:// sockets are supported",
+                "the Docker endpoint {} (docker.endpoint, or DOCKER_HOST): only unix:// sockets are \
+                 supported",
                 self.endpoint
             )));
         }

@@ -82,6 +82,16 @@ plugin "docker" {
 catalog {
   domain = "cluster."
   service_ttl = "5s"
+  recursors = ["10.0.0.53"]
+  dns_config {
+    node_ttl = "2s"
+    udp_answer_limit = 3
+    use_cache = true
+    service_ttl = { "db*" = "9s" }
+    soa {
+      min_ttl = 4
+    }
+  }
 }
 edge {
   ports = [80, 8080]
@@ -115,8 +125,20 @@ fn every_setting_finds_its_place() {
     assert_eq!(config.client.reserved.cpu, 500);
     assert_eq!(config.client.reserved.ports, "22,8000-8100");
     assert_eq!(
-        (config.catalog.domain.as_str(), config.catalog.service_ttl),
+        (
+            config.catalog.domain.as_str(),
+            config.catalog.dns.ttl_of("web")
+        ),
         ("cluster", 5)
+    );
+    let dns = &config.catalog.dns;
+    assert_eq!(
+        (dns.node_ttl, dns.udp_answer_limit, dns.soa.min_ttl),
+        (2, 3, 4)
+    );
+    assert_eq!(
+        (dns.ttl_of("db-1"), config.catalog.recursors.as_slice()),
+        (9, &["10.0.0.53".to_owned()][..])
     );
     let listeners = [80, 8080].map(EdgeListener::http);
     assert_eq!(config.edge.listeners, listeners);
@@ -504,5 +526,29 @@ fn beside_a_consul_there_is_a_catalog_only_if_asked_for() {
         (vec!["consul {}", asked], true),
     ] {
         assert_eq!(loaded(&files).catalog.enabled, catalog, "{files:?}");
+    }
+}
+
+#[test]
+fn mistakes_in_dns_config_are_placed() {
+    for (inner, said) in [
+        (
+            "nod_ttl = \"5s\"",
+            "a:3:3: `nod_ttl` isn't known in dns_config\n  hint: did you mean `node_ttl`?",
+        ),
+        (
+            "soa {\n min_tll = 1\n }",
+            "a:4:2: `min_tll` isn't known in soa\n  hint: did you mean `min_ttl`?",
+        ),
+        (
+            "node_ttl = \"soon\"",
+            "a:2:3: dns_config: node_ttl must be a duration such as \"10s\", and is \"soon\"",
+        ),
+    ] {
+        let text = format!("catalog {{\n  dns_config {{\n  {inner}\n  }}\n}}\n");
+        let files = [("a".to_owned(), text.into_bytes())];
+        let refused = load_agent_config(AgentConfig::default(), &files);
+        let told = refused.expect_err(inner).to_string();
+        assert_eq!(told, said, "{inner}");
     }
 }

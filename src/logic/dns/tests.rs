@@ -63,10 +63,21 @@ fn view() -> View {
     })
 }
 
+fn ttl(seconds: u32) -> DnsConfig {
+    DnsConfig {
+        service_ttl: BTreeMap::from([("*".to_owned(), seconds)]),
+        ..DnsConfig::default()
+    }
+}
+
 fn ask(name: &str, asked: RecordType) -> Answer {
+    ask_with(DnsConfig::default(), name, asked)
+}
+
+fn ask_with(config: DnsConfig, name: &str, asked: RecordType) -> Answer {
     let zone = Zone {
         domain: "consul".into(),
-        service_ttl: 0,
+        config,
     };
     let labels: Vec<String> = name.split('.').map(str::to_owned).collect();
     let now = Time::from_secs(1_795_525_975);
@@ -92,6 +103,7 @@ fn show(records: &[Record]) -> Vec<String> {
                 primary,
                 mailbox,
                 serial,
+                times: _,
             } => format!("SOA {primary} {mailbox} {serial}"),
         };
         format!("{owner} {data}")
@@ -245,10 +257,91 @@ fn names_outside_the_domain_are_refused() {
 }
 
 #[test]
+fn what_warns_is_named_if_that_is_wanted() {
+    let name = "dead.service.consul";
+    assert_eq!(ask(name, RecordType::A).code, Code::NoSuchName);
+    let config = DnsConfig {
+        only_passing: false,
+        ..DnsConfig::default()
+    };
+    let answer = ask_with(config.clone(), name, RecordType::A);
+    assert_eq!(show(&answer.answers), ["? A 172.16.66.102"]);
+    let answer = ask_with(config, "half-dead.service.consul", RecordType::A);
+    assert_eq!(
+        show(&answer.answers),
+        ["? A 172.16.66.103"],
+        "not what fails"
+    );
+}
+
+#[test]
+fn only_so_many_addresses_are_named() {
+    let config = DnsConfig {
+        a_record_limit: 1,
+        ..DnsConfig::default()
+    };
+    for asked in [RecordType::A, RecordType::Any] {
+        let answer = ask_with(config.clone(), "httpbackend.service.consul", asked);
+        assert_eq!(show(&answer.answers), ["? A 172.16.66.103"]);
+    }
+    let answer = ask_with(config, "httpbackend.service.consul", RecordType::Srv);
+    assert_eq!(answer.answers.len(), 2, "ports aren't addresses");
+}
+
+#[test]
+fn records_live_as_long_as_is_said() {
+    let soa = SoaConfig {
+        refresh: 1,
+        retry: 2,
+        expire: 3,
+        min_ttl: 4,
+    };
+    let config = DnsConfig {
+        node_ttl: 5,
+        soa: soa.clone(),
+        ..ttl(6)
+    };
+    let ask = |name, asked| ask_with(config.clone(), name, asked);
+    let ttls = |records: &[Record]| records.iter().map(|one| one.ttl).collect::<Vec<_>>();
+    let node = ask("consul-2.node.consul", RecordType::A);
+    assert_eq!(
+        (ttls(&node.answers), ttls(&node.additionals)),
+        (vec![5], vec![5])
+    );
+    let address = ask("7f000001.addr.consul", RecordType::A);
+    assert_eq!(ttls(&address.answers), [5]);
+    let service = ask("six.service.consul", RecordType::Srv);
+    assert_eq!(
+        (ttls(&service.answers), ttls(&service.additionals)),
+        (vec![6], vec![6, 5])
+    );
+    let nothing = ask("nothing.service.consul", RecordType::A);
+    assert_eq!(ttls(&nothing.authorities), [4]);
+    let Data::Soa { times, .. } = &nothing.authorities[0].data else {
+        panic!("an SOA is there: {nothing:?}");
+    };
+    assert_eq!(*times, soa);
+}
+
+#[test]
+fn metadata_comes_along_only_if_that_is_wanted() {
+    let config = DnsConfig {
+        node_meta_txt: false,
+        ..DnsConfig::default()
+    };
+    let ask = |name, asked| ask_with(config.clone(), name, asked);
+    assert_eq!(ask("consul-2.node.consul", RecordType::A).additionals, []);
+    let ports = ask("httpbackend.service.consul", RecordType::Srv);
+    assert_eq!(ports.additionals.len(), 2, "addresses only");
+    let asked_for = ask("consul-2.node.consul", RecordType::Txt);
+    assert_eq!(show(&asked_for.answers), ["? TXT consul-network-segment="]);
+}
+
+#[test]
 fn the_order_is_drawn() {
     let zone = Zone {
         domain: "consul".into(),
-        service_ttl: 7,
+        config: ttl(7),
     };
     let labels = ["httpbackend", "service", "consul"].map(str::to_owned);
     let view = view();
@@ -275,7 +368,7 @@ fn an_address_tells_who_is_there() {
         let labels: Vec<String> = labels.split('.').map(str::to_owned).collect();
         let zone = Zone {
             domain: "consul".into(),
-            service_ttl: 0,
+            config: DnsConfig::default(),
         };
         let found = answer(&zone, &view(), &labels, asked, Time(0), &mut |_| 0);
         let names = found.answers.into_iter().map(|record| match record.data {

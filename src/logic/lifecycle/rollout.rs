@@ -47,7 +47,8 @@ impl Watch {
         let of_service = alloc.job.as_ref()?.r#type == JOB_SERVICE;
         let known = alloc.deployment_healthy() || alloc.deployment_unhealthy();
         let by_hand = update.health_check == HEALTH_MANUAL;
-        if alloc.deployment_id.is_empty() || known || by_hand || !of_service {
+        let unasked = known || by_hand || !of_service || alloc.server_terminal();
+        if alloc.deployment_id.is_empty() || unasked {
             return None;
         }
         Some(Self {
@@ -119,7 +120,9 @@ mod tests {
 
     use super::*;
     use crate::duration::SECOND;
-    use crate::model::{AllocDeploymentStatus, Job, TASK_PENDING, TaskGroup, UpdateStrategy};
+    use crate::model::{
+        AllocDeploymentStatus, DESIRED_STOP, Job, TASK_PENDING, TaskGroup, UpdateStrategy,
+    };
 
     fn alloc(health_check: &str) -> Allocation {
         let update = UpdateStrategy {
@@ -230,7 +233,11 @@ mod tests {
             deployment_id: String::new(),
             ..alloc("checks")
         };
-        for alloc in [known, alone] {
+        let stopped = Allocation {
+            desired_status: DESIRED_STOP.into(),
+            ..alloc("checks")
+        };
+        for alloc in [known, alone, stopped] {
             assert_eq!(Watch::begin(&alloc, at(0)), None);
         }
     }

@@ -235,3 +235,57 @@ fn urls_are_taken_apart() {
         assert_eq!(parse_url(text), taken, "{text}");
     }
 }
+
+#[test]
+fn a_configuration_is_taken_anew() {
+    let with = |services: &[&str], ttl: i64| Registrations {
+        services: services
+            .iter()
+            .map(|id| ((*id).to_owned(), service(id)))
+            .collect(),
+        checks: services
+            .iter()
+            .map(|id| {
+                let own = RegisteredCheck {
+                    status: CHECK_CRITICAL.to_owned(),
+                    ..check(&format!("of-{id}"), id, CheckWay::Ttl(ttl))
+                };
+                (own.id.clone(), own)
+            })
+            .collect(),
+    };
+    let mut registry = registry();
+    registry.reconfigure(with(&["a", "b"], TTL), at(0));
+    let pass = |registry: &mut Registry, id: &str, now| {
+        registry
+            .say(id, CHECK_PASSING, "fine".into(), at(now))
+            .unwrap();
+    };
+    pass(&mut registry, "of-a", 1);
+    pass(&mut registry, "of-b", 1);
+    registry.deregister_service("b").unwrap();
+    // As before for `a`; `b` is there again, as at the beginning; `c` is new.
+    registry.reconfigure(with(&["a", "b", "c"], TTL), at(2));
+    let found = statuses(&registry);
+    assert_eq!(
+        found,
+        [
+            is("of-a", CHECK_PASSING),
+            is("of-b", CHECK_CRITICAL),
+            is("of-c", CHECK_CRITICAL),
+            is("ttl", CHECK_CRITICAL)
+        ]
+    );
+    // A check that is another one keeps what it said last.
+    registry.reconfigure(with(&["a"], 2 * TTL), at(3));
+    assert_eq!(
+        statuses(&registry),
+        [is("of-a", CHECK_PASSING), is("ttl", CHECK_CRITICAL)]
+    );
+    registry.tick(at(9));
+    assert_eq!(statuses(&registry)[0], is("of-a", CHECK_PASSING));
+    // What was registered by hand isn't the configuration's to take away, nor what is kept.
+    registry.reconfigure(Registrations::default(), at(10));
+    assert_eq!(statuses(&registry), [is("ttl", CHECK_CRITICAL)]);
+    assert!(registry.kept().services.contains_key("web"));
+}

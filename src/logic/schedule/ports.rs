@@ -67,7 +67,7 @@ pub(super) fn reserved(
             let released = releasing.is_some_and(|ports| ports.contains(&port.value));
             let holders = usage.ports.get(&port.value).copied().unwrap_or(0);
             let taken_by = if node.used_ports.contains(&port.value) {
-                "a program outside of Drover"
+                "a program that is no allocation's, perhaps the agent's own edge"
             } else if holders > u32::from(released) {
                 "another allocation"
             } else if !taken.insert(port.value) {

@@ -484,8 +484,7 @@ impl Rolling<'_> {
             .collect();
         let further = (self.look.group.desired_count()..).filter(|index| !used.contains(index));
         let further = further.map(|index| format!("{job}.{group}[{index}]"));
-        let names: Vec<String> = beside.chain(further).take(missing).collect();
-        for name in names {
+        for name in beside.chain(further).take(missing).collect::<Vec<_>>() {
             self.out.changes.canary += 1;
             self.out.places.push(Place {
                 canary: true,

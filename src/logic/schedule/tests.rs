@@ -462,7 +462,7 @@ fn a_port_asked_for_by_number_is_given_once_per_node() {
     let reason = &waiting.failed_tg_allocs["g"].reasons["n3"];
     assert_eq!(
         reason,
-        "port 8080 (\"http\") is taken by a program outside of Drover"
+        "port 8080 (\"http\") is taken by a program that is no allocation's, perhaps the agent's own edge"
     );
     cluster.join(|_| {});
     cluster.settle();

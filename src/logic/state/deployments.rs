@@ -185,7 +185,7 @@ impl Store {
         for id in alloc_ids {
             if let Some(alloc) = self.allocs.get(id) {
                 let unhealthy = moved.entry(alloc.deployment_id.clone()).or_default();
-                if alloc.deployment_unhealthy() {
+                if alloc.deployment_unhealthy() && !alloc.server_terminal() {
                     unhealthy.insert(alloc.task_group.clone());
                 }
             }

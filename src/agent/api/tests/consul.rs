@@ -8,6 +8,7 @@ use logic::model::{CHECK_CRITICAL, CHECK_WARNING};
 use serde_json::json;
 
 use super::fixture::{Agent, NODE, NODE_ID, answer, check_web, get, request};
+use super::passing_on::{RPC, open};
 
 fn count(value: &serde_json::Value) -> usize {
     value.as_array().unwrap().len()
@@ -87,12 +88,51 @@ async fn tags_and_node_meta_select() {
         ("tag=urlprefix-web.example/", 1),
         ("tag=urlprefix-web.example/&tag=other", 0),
         ("node-meta=rack:7", 0),
-        ("near=_agent", 1),
         ("dc=dc1", 1),
     ] {
         for path in ["/v1/health/service/web", "/v1/catalog/service/web"] {
             let found_here = get(&agent.consul, &format!("{path}?{query}")).await.json();
             assert_eq!(count(&found_here), found, "{path}?{query}");
+        }
+    }
+}
+
+/// The nodes of an answer's rows, in their order.
+fn nodes(rows: &serde_json::Value) -> Vec<String> {
+    let rows = rows.as_array().unwrap().iter();
+    let name = |row: &serde_json::Value| {
+        let node = row["Node"]
+            .as_str()
+            .or_else(|| row["Node"]["Node"].as_str());
+        node.unwrap().to_owned()
+    };
+    rows.map(name).collect()
+}
+
+#[actix::test]
+async fn what_is_near_comes_first() {
+    let (server, _) = Agent::with_web().await;
+    server.with_second_node("a-node").await;
+    open(&server).await;
+    let other = Agent::beside(&server, &[RPC]).named("a-node");
+    for path in [
+        "/v1/health/service/web",
+        "/v1/health/checks/web",
+        "/v1/catalog/service/web",
+        "/v1/catalog/nodes",
+    ] {
+        for (agent, near, first) in [
+            (&server, "", "a-node"),
+            (&server, "?near=DXNODE2", NODE),
+            (&server, "?near=_agent", NODE),
+            (&server, "?near=a-node", "a-node"),
+            (&server, "?near=nobody", "a-node"),
+            (&other, "?near=_agent", "a-node"),
+            (&other, "?stale&near=dxnode2&wait=1s", NODE),
+        ] {
+            let found = get(&agent.consul, &format!("{path}{near}")).await.json();
+            let found = nodes(&found);
+            assert_eq!((found.len(), found[0].as_str()), (2, first), "{path}{near}");
         }
     }
 }

@@ -20,7 +20,7 @@ fn runs_since_long(alloc_id: &str) -> Command {
 }
 
 /// An allocation is well, and so is its service.
-async fn comes_up(agent: &Agent, alloc_id: &str) {
+pub(super) async fn comes_up(agent: &Agent, alloc_id: &str) {
     let service = ServiceInstance {
         id: format!("_nomad-task-{alloc_id}-web-web-http"),
         service: "web".to_owned(),

@@ -30,6 +30,7 @@ use crate::published::{Publisher, publish};
 use crate::registry::Loaded;
 use crate::rpc::Rpc;
 use crate::server;
+use crate::wishes::Owner;
 
 pub(super) const NODE_ID: &str = "275d3d25-5779-5535-7576-b07d2a4ce473";
 pub(super) const NODE: &str = "dxnode2";
@@ -154,6 +155,7 @@ impl Agent {
             registry: loaded.start(Prober::new(&machine.world), catalog, local.clone()),
             local,
             leaving: Arc::default(),
+            owner: Owner::default(),
             rpc: Rpc::new(machine.world.clone(), servers),
             world: machine.world.clone(),
             gossip: Gossip::alone(member()),
@@ -219,6 +221,43 @@ impl Agent {
         self.nomad = nomad(self.api.clone());
         self.consul = consul(self.api.clone());
         self
+    }
+
+    /// The same agent under another name.
+    pub(super) fn named(mut self, name: &str) -> Self {
+        let identity = Identity {
+            name: name.to_owned(),
+            ..(*self.api.identity).clone()
+        };
+        self.api.identity = Arc::new(identity);
+        self.nomad = nomad(self.api.clone());
+        self.consul = consul(self.api.clone());
+        self
+    }
+
+    /// A second node that offers `web` too, before the first by its name.
+    pub(super) async fn with_second_node(&self, name: &str) {
+        let node = CatalogNode {
+            node: name.to_owned(),
+            address: "10.0.0.1".to_owned(),
+            datacenter: "dc1".to_owned(),
+            ..CatalogNode::default()
+        };
+        self.propose(Command::RegisterCatalogNode { node }).await;
+        let change = CatalogChange {
+            node: name.to_owned(),
+            services: vec![ServiceInstance {
+                id: "web-2".to_owned(),
+                ..web_service(8000)
+            }],
+            checks: vec![Check {
+                check_id: "web-2-alive".to_owned(),
+                service_id: "web-2".to_owned(),
+                ..web_check(CHECK_PASSING)
+            }],
+            ..CatalogChange::default()
+        };
+        self.propose(Command::ChangeCatalog { change }).await;
     }
 
     /// A server with a node on which `web` runs, with a passing service.

@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::fixture::{Agent, NODE, answer, get, put, request};
+use super::passing_on::{RPC, open};
 
 /// Something that can't be kept: the disk of these tests takes nothing.
 const NOT_KEPT: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
@@ -158,4 +159,92 @@ async fn events_are_heard_in_their_order() {
     let firing = put(&agent.consul, "/v1/event/fire/last", &json!(null));
     let (more, _) = tokio::join!(get(&agent.consul, &path), firing);
     assert_eq!(more.json().as_array().unwrap().len(), 4);
+}
+
+#[actix::test]
+async fn who_has_started_the_agent_is_asked_for_its_log_and_its_files() {
+    let agent = Agent::server().await;
+    for (method, path) in [("PUT", "/v1/agent/reload"), ("GET", "/v1/agent/monitor")] {
+        let nobody = answer(&agent.consul, request(method, path, "")).await;
+        assert_eq!(nobody.status, StatusCode::NOT_IMPLEMENTED, "{path}");
+    }
+    let mut reloads = agent.api.owner.reloads.listen();
+    let mut follows = agent.api.owner.follows.listen();
+    let reload = || put(&agent.consul, "/v1/agent/reload", &json!(null));
+    let (reloaded, ()) = tokio::join!(reload(), async {
+        let told = reloads.recv().await.unwrap();
+        told.send(Ok(())).unwrap();
+    });
+    assert_eq!(
+        (reloaded.status, reloaded.text.as_str()),
+        (StatusCode::OK, "")
+    );
+    let path = "/v1/agent/monitor?loglevel=loud";
+    assert_eq!(
+        get(&agent.consul, path).await.status,
+        StatusCode::BAD_REQUEST
+    );
+    let path = "/v1/agent/monitor?loglevel=DEBUG&logjson";
+    let (log, ()) = tokio::join!(get(&agent.consul, path), async {
+        let follow = follows.recv().await.unwrap();
+        assert_eq!((follow.level.as_str(), follow.json), ("debug", true));
+        follow.lines.send("one\n".into()).await.unwrap();
+        follow.lines.send("two\n".into()).await.unwrap();
+    });
+    assert_eq!(log.text, "one\ntwo\n");
+}
+
+#[actix::test]
+async fn a_configuration_with_a_mistake_is_told() {
+    let agent = Agent::server().await;
+    let mut reloads = agent.api.owner.reloads.listen();
+    let (reloaded, ()) = tokio::join!(
+        put(&agent.consul, "/v1/agent/reload", &json!(null)),
+        async {
+            let told = reloads.recv().await.unwrap();
+            told.send(Err("x.hcl: no".to_owned())).unwrap();
+        }
+    );
+    let told = (reloaded.status, reloaded.text.as_str());
+    assert_eq!(told, (StatusCode::INTERNAL_SERVER_ERROR, "x.hcl: no"));
+}
+
+#[actix::test]
+async fn an_event_is_seen_where_it_is_meant_for() {
+    let (server, _) = Agent::with_web().await;
+    open(&server).await;
+    let other = Agent::beside(&server, &[RPC]).named("other");
+    for query in [
+        "",
+        "?node=^dx",
+        "?node=^oth",
+        "?service=^web$",
+        "?service=web&tag=^urlprefix",
+        "?service=web&tag=^v2",
+        "?service=db",
+    ] {
+        let path = format!("/v1/event/fire/it{query}");
+        let fired = answer(&server.consul, request("PUT", &path, "")).await;
+        assert_eq!(fired.status, StatusCode::OK, "{}", fired.text);
+    }
+    let seen = async |agent: &Agent| {
+        let events = get(&agent.consul, "/v1/event/list?name=it").await;
+        assert!(events.index() > 1);
+        let events = events.json();
+        let filters = events.as_array().unwrap().iter().map(|event| {
+            let filter = |name: &str| event[name].as_str().unwrap().to_owned();
+            filter("NodeFilter") + &filter("ServiceFilter") + &filter("TagFilter")
+        });
+        filters.collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&server).await, ["", "^dx", "^web$", "web^urlprefix"]);
+    assert_eq!(seen(&other).await, ["", "^oth", "^web$", "web^urlprefix"]);
+    let path = "/v1/event/fire/it?node=%28";
+    let refused = answer(&server.consul, request("PUT", path, "")).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(
+        refused.text.starts_with("Invalid node filter `(`"),
+        "{}",
+        refused.text
+    );
 }

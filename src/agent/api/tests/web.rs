@@ -11,12 +11,14 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 use logic::catalog::View;
 use logic::model::{
-    Allocation, CHECK_CRITICAL, CLIENT_FAILED, CLIENT_RUNNING, KvChange, Plan, Resources,
+    Allocation, CHECK_CRITICAL, CHECK_WARNING, CLIENT_FAILED, CLIENT_RUNNING, KvChange, Plan,
+    Resources,
 };
-use logic::state::Command;
+use logic::state::{Command, Store};
 use serde_json::{Value, json};
 use tower_service::Service;
 
+use super::drain::comes_up;
 use super::fixture::{Agent, Answer, NODE, NODE_ID, answer, check_web, get, put, request, web_job};
 use super::passing_on::{RPC, open};
 
@@ -306,6 +308,8 @@ async fn a_rollout_is_shown_with_how_far_it_is_and_how_it_ended() {
         says(&page, "Deployment is running");
         says(&page, "web 0/1 healthy 1 0 none in 10m");
     }
+    let sentence = "Version 0 is being rolled out: 0 of 1 healthy";
+    says(&page(&agent, "/ui/jobs").await, sentence);
     let id = agent.now().deployments_of_job("rolled")[0].id.clone();
     let failed = put(
         &agent.nomad,
@@ -320,6 +324,63 @@ async fn a_rollout_is_shown_with_how_far_it_is_and_how_it_ended() {
         &page(&agent, "/ui/jobs/web/deployments").await,
         "None: a job with an update block",
     );
+}
+
+#[actix::test]
+async fn the_overview_is_a_screenful_and_tells_warnings_from_failures() {
+    let (agent, alloc) = Agent::with_web().await;
+    let mut catalog = agent.now().catalog("dc1");
+    let (service, check) = (catalog.services[0].clone(), catalog.checks.clone());
+    let check = check.iter().find(|check| check.service_id == service.id);
+    let check = check.unwrap().clone();
+    let mut offer = |name: &str, status: &str, alloc: &str| {
+        let (mut service, mut check) = (service.clone(), check.clone());
+        (service.id, service.service) = (format!("{name}-1"), name.to_owned());
+        service.alloc_id = alloc.to_owned();
+        check.check_id = format!("{name}-check");
+        (check.service_id, check.service_name) = (service.id.clone(), name.to_owned());
+        check.status = status.to_owned();
+        catalog.services.push(service);
+        catalog.checks.push(check);
+    };
+    for number in 0..20 {
+        offer(&format!("sick-{number}"), CHECK_CRITICAL, "");
+    }
+    offer("warned", CHECK_WARNING, "");
+    offer("gone", CHECK_CRITICAL, &alloc);
+    agent.view.send_replace(Arc::new(View::new(catalog)));
+
+    let overview = page(&agent, "/ui/").await;
+    says(
+        &overview,
+        "warned : 1 of 1 instance of this service has a warning",
+    );
+    says(
+        &overview,
+        "sick-0 : 1 of 1 instance of this service fails its checks",
+    );
+    says(&overview, "21 critical");
+    let services = page(&agent, "/ui/services").await;
+    says(&services, "sick-0 critical");
+    let (first, others) = overview.text.split_once("<details").unwrap();
+    assert_eq!(first.matches("of this service").count(), 12);
+    assert!(words(others).contains("more"), "{}", words(others));
+
+    let stop = put(
+        &agent.nomad,
+        &format!("/v1/allocation/{alloc}/stop"),
+        &json!({}),
+    )
+    .await;
+    assert_eq!(stop.status, StatusCode::OK, "{}", stop.text);
+    let next = |store: &Store| store.alloc(&alloc).unwrap().next_allocation.clone();
+    let store = agent.until(|store| !next(store).is_empty()).await;
+    comes_up(&agent, &next(&store)).await;
+    agent
+        .until(|store| store.alloc(&alloc).unwrap().server_terminal())
+        .await;
+    let overview = page(&agent, "/ui/").await;
+    assert!(!overview.text.contains(">gone<"), "its job tells");
 }
 
 /// Puts as many allocations of `web` on the node, all running but the last.

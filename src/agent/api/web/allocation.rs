@@ -1,14 +1,16 @@
 //! One allocation: how its tasks fare, what happened to them, their checks, ports and resources.
 
 use logic::catalog::Instance;
-use logic::model::{AllocMetric, Allocation, Resources, TASK_RUNNING, Task, TaskEvent, TaskState};
+use logic::model::{
+    AllocMetric, Allocation, CLIENT_LOST, Resources, TASK_RUNNING, Task, TaskEvent, TaskState,
+};
 use logic::time::Time;
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::elements::{
-    Tone, ago, amount, columns, command, copy, facts, gauge, id_link, link, megabytes, short,
-    state, status, text,
+    Tone, ago, ago_at, amount, columns, command, copy, facts, gauge, id_link, link, megabytes,
+    short, state, status, text,
 };
 use super::job::quoted;
 use super::jobs::alloc_state;
@@ -132,7 +134,9 @@ fn tasks(seen: &Seen, alloc: &Allocation) -> Markup {
                 }
             }
             @let mut states = alloc.task_states.values();
-            @if seen.usage.is_none() && states.any(|state| state.state == TASK_RUNNING) {
+            @if alloc.client_status == CLIENT_LOST {
+                p.dim { "This is what the client said before it was lost." }
+            } @else if seen.usage.is_none() && states.any(|state| state.state == TASK_RUNNING) {
                 p.dim { "The client doesn't tell how much is used; what is reserved is shown." }
             }
         }
@@ -162,7 +166,13 @@ fn task_row(
     html! {
         tr data-key={ "t-" (name) } {
             td data-l="Task" { strong { (name) } }
-            td data-l="State" { (task_state(state)) }
+            td data-l="State" {
+                @if alloc.client_status == CLIENT_LOST {
+                    (status(Tone::Idle, state.map_or("pending", |state| &state.state)))
+                } @else {
+                    (task_state(state))
+                }
+            }
             td data-l="Driver" { (task.map_or("", |task| &task.driver)) }
             td.number data-l="Restarts" { (state.map_or(0, |state| state.restarts)) }
             td data-l="Started" {
@@ -249,7 +259,7 @@ fn ports(seen: &Seen, alloc: &Allocation) -> Markup {
                                             (task)
                                         }
                                     }
-                                    td data-l="Address" { code { (at) } (copy(&at, "the address")) }
+                                    td data-l="Address" { code.at { (at) } (copy(&at, "the address")) }
                                     td data-l="In the task" {
                                         @if port.to == 0 { "the same" } @else { (port.to) }
                                     }
@@ -324,7 +334,7 @@ fn events(seen: &Seen, alloc: &Allocation) -> Markup {
                         tbody {
                             @for (task, event) in events {
                                 tr data-key={ "v-" (task) "-" (event.time) "-" (event.r#type) } {
-                                    td data-l="When" { (ago(Time(event.time), seen.now)) }
+                                    td data-l="When" { (ago_at(Time(event.time), seen.now)) }
                                     @if many { td data-l="Task" { (task) } }
                                     td data-l="Event" { (status(event_tone(event), &event.r#type)) }
                                     td data-l="What happened" { (event.display_message) }

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::allocation::number;
 use super::elements::{
-    Tone, ago, amount, columns, command, copy, count, facts, gauge, link, megabytes, pager, pairs,
-    short, state, status, text, window,
+    Tone, ago, ago_at, amount, columns, command, copy, count, facts, gauge, link, megabytes, pager,
+    pairs, short, state, status, text, window,
 };
 use super::jobs::alloc_table;
 use super::overview::gauges;
@@ -79,7 +79,7 @@ fn row(seen: &Seen, node: &Node) -> Markup {
             td data-l="Class" {
                 @if node.node_class.is_empty() { span.dim { "none" } } @else { (node.node_class) }
             }
-            td data-l="Address" { code { (node.address) } }
+            td data-l="Address" { code.at { (node.address) } }
             td.number data-l="Allocations" { (living) }
             td data-l="CPU reserved" { (gauge(used.cpu, there.cpu, &mhz)) }
             td data-l="Memory reserved" { (gauge(used.memory_mb, there.memory_mb, &mb)) }
@@ -140,13 +140,12 @@ fn head(seen: &Seen, node: &Node) -> Markup {
 }
 
 fn why(seen: &Seen, node: &Node) -> Markup {
-    let found: Vec<_> = troubles::of_client(&seen.store, node).into_iter().collect();
+    let found: Vec<_> = troubles::of_client(seen, node).into_iter().collect();
     html! {
         @if !found.is_empty() {
             section.attention {
                 h2 { "Needs attention" }
-                (troubles::list(&found, false))
-                @if !node.status_description.is_empty() { p.dim { (node.status_description) } }
+                (troubles::list(&found, false, seen.now))
             }
         }
     }
@@ -193,9 +192,10 @@ fn allocations(seen: &Seen, asked: &Asked, node: &Node) -> Markup {
         )
     });
     let shown = &allocs[window(asked, allocs.len())];
+    let living = allocs.iter().filter(|alloc| !alloc.terminal()).count();
     html! {
         section aria-labelledby="allocs" {
-            h2 #allocs { "Allocations " span.dim { (allocs.len()) } }
+            h2 #allocs { "Allocations " span.dim { (living) " of " (allocs.len()) " live" } }
             @if allocs.is_empty() { p.dim { "None." } }
             @else { (alloc_table(seen, shown, false)) }
             (pager(asked, allocs.len(), &[]))
@@ -241,7 +241,7 @@ fn events(seen: &Seen, node: &Node) -> Markup {
                             @for event in node.events.iter().rev() {
                                 tr {
                                     td data-l="When" {
-                                        (ago(event.timestamp, seen.now))
+                                        (ago_at(event.timestamp, seen.now))
                                     }
                                     td data-l="Subsystem" { (event.subsystem) }
                                     td data-l="What happened" { (event.message) }

@@ -44,6 +44,21 @@ pub(super) fn latest(seen: &Seen, job: &Job) -> Markup {
     }
 }
 
+/// How far the newest version is, while it is being rolled out and nobody has to do anything.
+pub(super) fn under_way(seen: &Seen, job: &Job) -> Option<String> {
+    let deployment = seen.store.deployment_of(job)?;
+    if !deployment.running() || deployment.requires_promotion() {
+        return None;
+    }
+    let states = || deployment.task_groups.values();
+    let healthy: u64 = states().map(|state| state.healthy_allocs).sum();
+    let wanted: u64 = states().map(|state| state.desired_total).sum();
+    let version = deployment.job_version;
+    Some(format!(
+        "Version {version} is being rolled out: {healthy} of {wanted} healthy"
+    ))
+}
+
 fn tone(deployment: &Deployment) -> Tone {
     match deployment.status.as_str() {
         "running" if deployment.requires_promotion() => Tone::Warn,
@@ -90,7 +105,10 @@ fn group_row(seen: &Seen, of: &Deployment, group: &str, state: &DeploymentState)
     let rest = state
         .desired_total
         .saturating_sub(state.healthy_allocs + state.unhealthy_allocs);
-    let placed = state.placed_canaries.as_ref().map_or(0, Vec::len);
+    // One that was lost or stopped has a successor.
+    let living = |id: &&String| seen.store.alloc(id).is_some_and(|one| !one.terminal());
+    let canaries = state.placed_canaries.iter().flatten();
+    let placed = canaries.filter(living).count();
     let due = of.active() && state.lacks_health() && !state.require_progress_by.is_never();
     html! {
         tr data-key={ "dg-" (group) } {

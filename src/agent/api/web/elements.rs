@@ -64,6 +64,13 @@ pub(super) fn id_link(place: &Place, id: &str) -> Markup {
     html! { a.id href=(place.href()) title=(id) { (short(id)) } }
 }
 
+/// A path or the like, which may be broken after each slash.
+pub(super) fn breakable(text: &str) -> Markup {
+    html! {
+        @for part in text.split_inclusive('/') { (part) @if part.ends_with('/') { wbr; } }
+    }
+}
+
 /// A button that copies a text; the script shows it.
 pub(super) fn copy(text: &str, what: &str) -> Markup {
     let label = format!("Copy {what}");
@@ -84,6 +91,17 @@ pub(super) fn ago(at: Time, now: Time) -> Markup {
     }
     let exact = at.rfc3339_seconds();
     html! { time datetime=(exact) title=(exact) { (how_long_ago(at, now)) } }
+}
+
+/// The same with the instant itself, for who reads it beside other logs.
+pub(super) fn ago_at(at: Time, now: Time) -> Markup {
+    let exact = at.rfc3339_seconds();
+    html! {
+        (ago(at, now))
+        @if let (false, Some((date, time))) = (at.is_never(), exact.split_once('T')) {
+            " " span.dim.nowrap { span.date { (date) " " } (time) }
+        }
+    }
 }
 
 pub(super) fn how_long_ago(at: Time, now: Time) -> String {

@@ -82,7 +82,10 @@ pub(super) fn head(seen: &Seen, job: &Job, here: &Place) -> Markup {
 /// Why not all of it runs; nothing if all does.
 fn why(seen: &Seen, job: &Job) -> Markup {
     let found = troubles::of_job(&seen.store, job);
-    let heading = if found.iter().any(|trouble| trouble.tone == Tone::Bad) {
+    let failing = |trouble: &troubles::Trouble| {
+        trouble.tone == Tone::Bad && matches!(trouble.place, Place::Job(_))
+    };
+    let heading = if found.iter().any(failing) {
         "Why it isn't all running"
     } else {
         "Needs attention"
@@ -91,7 +94,7 @@ fn why(seen: &Seen, job: &Job) -> Markup {
         @if !found.is_empty() {
             section.attention aria-labelledby="why" {
                 h2 #why { (heading) }
-                (troubles::list(&found, false))
+                (troubles::list(&found, false, seen.now))
             }
         }
     }
@@ -111,7 +114,7 @@ fn groups(seen: &Seen, job: &Job) -> Markup {
                     ]))
                     tbody {
                         @for group in &job.task_groups {
-                            (group_row(job, group, summary.get(&group.name).unwrap_or(&none)))
+                            (group_row(seen, job, group, summary.get(&group.name).unwrap_or(&none)))
                         }
                     }
                 }
@@ -120,8 +123,14 @@ fn groups(seen: &Seen, job: &Job) -> Markup {
     }
 }
 
-fn group_row(job: &Job, group: &TaskGroup, counts: &GroupSummary) -> Markup {
+fn group_row(seen: &Seen, job: &Job, group: &TaskGroup, counts: &GroupSummary) -> Markup {
     let takes = group.resources();
+    // Those that were replaced are history.
+    let ended = if troubles::ails(&seen.store, job, &group.name) {
+        Tone::Bad
+    } else {
+        Tone::Idle
+    };
     let wanted = match (job.stop, job.r#type == JOB_SYSTEM) {
         (true, _) => "0".to_owned(),
         (false, true) => "every client".to_owned(),
@@ -139,8 +148,8 @@ fn group_row(job: &Job, group: &TaskGroup, counts: &GroupSummary) -> Markup {
             td data-l="Running" { (number(Tone::Ok, counts.running)) }
             td data-l="Starting" { (number(Tone::Busy, counts.starting)) }
             td data-l="Queued" { (number(Tone::Bad, counts.queued)) }
-            td data-l="Failed" { (number(Tone::Bad, counts.failed)) }
-            td data-l="Lost" { (number(Tone::Bad, counts.lost + counts.unknown)) }
+            td data-l="Failed" { (number(ended, counts.failed)) }
+            td data-l="Lost" { (number(ended, counts.lost + counts.unknown)) }
             td data-l="Complete" { (number(Tone::Idle, counts.complete)) }
             td data-l="Each takes" {
                 (amount(takes.cpu)) " MHz, " (megabytes(takes.memory_mb)) ", "
@@ -328,12 +337,18 @@ pub(super) fn evaluation(seen: &Seen, id: &str) -> Page {
             place: Place::Job(eval.job_id.clone()),
             subject: eval.job_id.clone(),
             says: troubles::placement(group, metric),
+            since: None,
             reasons: troubles::reasons(&seen.store, metric),
         })
         .collect();
     let why = html! {
-        @if found.is_empty() { p.dim { "It found a place for everything it was asked to place." } }
-        @else { section.attention { h2 { "Without a place" } (troubles::list(&found, false)) } }
+        @if !found.is_empty() { section.attention { h2 { "Without a place" } (troubles::list(&found, false, seen.now)) } }
+        @else if eval.status == "complete" {
+            p.dim { "It found a place for everything it was asked to place." }
+        }
+        @else if eval.wait_until > seen.now {
+            p.dim { "The scheduler looks at it " (ago(eval.wait_until, seen.now)) "." }
+        }
     };
     Page::new(format!("Evaluation {}", super::elements::short(&eval.id)))
         .with("head", head)

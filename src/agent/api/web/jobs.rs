@@ -7,6 +7,7 @@ use logic::state::GroupSummary;
 use logic::time::Time;
 use maud::{Markup, html};
 
+use super::deployments;
 use super::elements::{
     Tone, ago, bar, columns, command, count, id_link, link, pager, short, state, status, window,
 };
@@ -106,6 +107,9 @@ fn row(seen: &Seen, job: &Job) -> Markup {
                 strong { (link(&Place::Job(job.id.clone()), &job.id)) }
                 @for trouble in troubles.iter().take(2) {
                     p class={ "why " (trouble.tone.class()) } { (trouble.says) }
+                }
+                @if let Some(rolled_out) = deployments::under_way(seen, job) {
+                    p.why.busy { (rolled_out) }
                 }
             }
             td data-l="Status" { (job_state(job, &troubles)) }
@@ -293,10 +297,16 @@ pub(super) fn eval_table(seen: &Seen, evals: &[&Arc<logic::model::Evaluation>]) 
                             td data-l="Triggered by" { (eval.triggered_by) }
                             td data-l="Status" { (state(&eval.status)) }
                             td data-l="Placement" {
-                                @if eval.failed_tg_allocs.is_empty() { span.dim { "all placed" } }
-                                @else {
+                                @if !eval.failed_tg_allocs.is_empty() {
                                     (status(Tone::Bad, &format!("{unplaced} without a place")))
                                 }
+                                @else if eval.status == "complete" {
+                                    span.dim { "all placed" }
+                                }
+                                @else if eval.wait_until > seen.now {
+                                    span.dim { "due " (ago(eval.wait_until, seen.now)) }
+                                }
+                                @else { span.dim { "none" } }
                             }
                             td data-l="Created" { (ago(Time(eval.create_time), seen.now)) }
                         }

@@ -11,10 +11,11 @@ mod jobs;
 mod keys;
 mod live;
 mod measure;
+mod offered;
 mod output;
 mod overview;
 mod page;
-mod place;
+pub(super) mod place;
 mod routes;
 mod search;
 mod seen;
@@ -41,7 +42,7 @@ use crate::server::Server;
 use live::Streams;
 use page::{Page, Rendered};
 use place::{Found, Place};
-use seen::{Asked, Seen};
+use seen::{Asked, Doors, Seen};
 
 /// Nothing is fetched from elsewhere, nothing runs that isn't in our own script, and nobody frames
 /// the page.
@@ -236,6 +237,7 @@ fn of_agent(api: &Api) -> Seen {
         now: api.world.clock.now(),
         region: api.config.region.clone(),
         datacenter: api.config.datacenter.clone(),
+        doors: Doors::of(&api.config),
         tag_prefix: api.config.edge.tag_prefix.clone(),
         members: cluster::by_name(api),
         peers: Vec::new(),

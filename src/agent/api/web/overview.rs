@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use logic::membership::MemberStatus;
-use logic::model::{Allocation, JOB_DEAD, JOB_PENDING, JOB_RUNNING};
+use logic::model::{Allocation, CHECK_CRITICAL, CHECK_PASSING, JOB_DEAD, JOB_PENDING, JOB_RUNNING};
 use logic::time::Time;
 use maud::{Markup, html};
 
@@ -19,6 +19,8 @@ use super::troubles::{self, Trouble};
 
 /// Changes shown.
 const RECENT: usize = 12;
+/// Troubles told at once; the others are opened.
+const TROUBLES: usize = 12;
 
 pub(super) fn page(seen: &Seen) -> Page {
     let troubles = troubles::all(seen);
@@ -41,7 +43,14 @@ fn attention(seen: &Seen, troubles: &[Trouble]) -> Markup {
         @if !troubles.is_empty() {
             section.attention aria-labelledby="attention" {
                 h2 #attention { "Needs attention" }
-                (troubles::list(troubles, true))
+                @let (first, others) = troubles.split_at(troubles.len().min(TROUBLES));
+                (troubles::list(first, true, seen.now))
+                @if !others.is_empty() {
+                    details.more {
+                        summary { "and " (grouped(others.len())) " more" }
+                        (troubles::list(others, true, seen.now))
+                    }
+                }
             }
         } @else if jobs == 0 {
             section.empty {
@@ -93,7 +102,8 @@ fn counts(seen: &Seen) -> Markup {
     let ready = store.nodes().filter(|node| node.ready()).count();
     let (servers, heard) = servers(seen);
     let instances = || seen.view.services.values().flatten();
-    let passing = instances().filter(|one| one.passing()).count();
+    let like = |status: &str| instances().filter(|one| one.status() == status).count();
+    let (passing, critical) = (like(CHECK_PASSING), like(CHECK_CRITICAL));
     html! {
         section.tiles aria-label="Counts" {
             (counted(&Place::Jobs, "Jobs", store.jobs().count(), &[
@@ -117,7 +127,8 @@ fn counts(seen: &Seen) -> Markup {
             ]))
             (counted(&Place::Services, "Service instances", instances().count(), &[
                 (Tone::Ok, passing, "passing"),
-                (Tone::Bad, instances().count() - passing, "failing"),
+                (Tone::Warn, instances().count() - passing - critical, "warning"),
+                (Tone::Bad, critical, "critical"),
             ]))
         }
     }

@@ -7,7 +7,7 @@ use logic::routes::{Route, Table, Target};
 use maud::{Markup, html};
 
 use super::allocation::bracketed;
-use super::elements::{Tone, columns, count, id_link, link, pager, status, window};
+use super::elements::{Tone, breakable, columns, count, id_link, link, pager, status, window};
 use super::page::Page;
 use super::place::Place;
 use super::seen::{Asked, Seen};
@@ -66,7 +66,7 @@ fn row(seen: &Seen, route: &Route, target: &Target, behind: &Behind<'_>) -> Mark
     let source = format!("{}{}", route.host, route.path);
     html! {
         tr data-key={ "r-" (source) "-" (target.destination()) } {
-            td data-l="Source" { code { @if source.is_empty() { "/" } @else { (source) } } }
+            td.wide data-l="Source" { code { @if source.is_empty() { "/" } @else { (breakable(&source)) } } }
             td.wide data-l="Goes to" { code { (target.destination()) } }
             td.number data-l="Share" { (format!("{:.1}%", target.weight * 100.0)) }
             td data-l="Service" { (of_service(&target.service)) }
@@ -79,9 +79,9 @@ fn row(seen: &Seen, route: &Route, target: &Target, behind: &Behind<'_>) -> Mark
                     None => { span.dim { "none of this cluster" } }
                 }
             }
-            td data-l="Options" {
+            td.some data-l="Options" {
                 @if target.shown_options().is_empty() { span.dim { "none" } }
-                @else { code { (target.shown_options()) } }
+                @else { code { (breakable(target.shown_options())) } }
             }
         }
     }

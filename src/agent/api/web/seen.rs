@@ -2,9 +2,11 @@
 //! functions of it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use logic::catalog::View;
+use logic::config::AgentConfig;
 use logic::membership::Known;
 use logic::model::{Allocation, Evaluation, Job, Node};
 use logic::state::{Store, Topic};
@@ -15,6 +17,30 @@ use super::super::query::Query;
 use super::place::Place;
 use crate::server::Peer;
 
+/// Where this agent's own catalog is asked from its own host.
+#[derive(Clone)]
+pub(super) struct Doors {
+    pub(super) http: SocketAddr,
+    pub(super) dns: SocketAddr,
+    pub(super) domain: String,
+}
+
+impl Doors {
+    pub(super) fn of(config: &AgentConfig) -> Self {
+        let near = match config.bind_addr {
+            ip if !ip.is_unspecified() => ip,
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        let catalog = &config.catalog;
+        Self {
+            http: SocketAddr::new(near, catalog.http_port),
+            dns: SocketAddr::new(near, catalog.dns_port),
+            domain: catalog.domain.clone(),
+        }
+    }
+}
+
 /// Everything that a page may tell of.
 #[derive(Clone)]
 pub(super) struct Seen {
@@ -24,6 +50,7 @@ pub(super) struct Seen {
     pub(super) now: Time,
     pub(super) region: String,
     pub(super) datacenter: String,
+    pub(super) doors: Doors,
     /// What marks a tag as a route.
     pub(super) tag_prefix: String,
     /// Everybody that gossip knows, by name.

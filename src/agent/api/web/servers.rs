@@ -28,7 +28,7 @@ fn head(seen: &Seen) -> Markup {
     html! {
         div.title { h1 { "Servers" } span.dim { (count(seen.peers.len(), "server", "servers")) } }
         @if !found.is_empty() {
-            section.attention { h2 { "Needs attention" } (troubles::list(&found, true)) }
+            section.attention { h2 { "Needs attention" } (troubles::list(&found, true, seen.now)) }
         }
         p {
             @match leader {

@@ -9,11 +9,16 @@ use maud::{Markup, html};
 
 use super::allocation::bracketed;
 use super::elements::{
-    Tone, bar, columns, command, copy, count, id_link, link, pager, state, window,
+    Tone, bar, breakable, columns, command, copy, count, id_link, link, pager, state, status,
+    window,
 };
+use super::job::quoted;
 use super::page::{Page, crumbs};
 use super::place::Place;
-use super::seen::{Asked, Seen};
+use super::seen::{Asked, Doors, Seen};
+
+/// Tags of a service in the list; its own page has all.
+const TAGS_LISTED: usize = 5;
 
 pub(super) fn page(seen: &Seen, asked: &Asked) -> Page {
     let services: Vec<_> = seen.view.services.iter().collect();
@@ -38,16 +43,28 @@ pub(super) fn page(seen: &Seen, asked: &Asked) -> Page {
 }
 
 fn number(instances: &[Instance], status: &str) -> i64 {
-    let those = instances.iter().filter(|one| one.status() == status);
-    i64::try_from(those.count()).unwrap_or(i64::MAX)
+    whole(
+        instances
+            .iter()
+            .filter(|one| one.status() == status)
+            .count(),
+    )
 }
 
-/// The health of the worst instance.
-fn worst(instances: &[Instance]) -> &'static str {
-    [CHECK_CRITICAL, CHECK_WARNING]
+/// The health of the worst instance, which is bad only if no other one passes.
+fn worst(instances: &[Instance]) -> Markup {
+    let word = [CHECK_CRITICAL, CHECK_WARNING]
         .into_iter()
         .find(|status| number(instances, status) > 0)
-        .unwrap_or(CHECK_PASSING)
+        .unwrap_or(CHECK_PASSING);
+    if word == CHECK_CRITICAL && number(instances, CHECK_CRITICAL) < whole(instances.len()) {
+        return status(Tone::Warn, "partly critical");
+    }
+    state(word)
+}
+
+fn whole(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn row(name: &str, instances: &[Instance]) -> Markup {
@@ -55,7 +72,7 @@ fn row(name: &str, instances: &[Instance]) -> Markup {
     html! {
         tr data-key={ "s-" (name) } {
             td data-l="Service" { strong { (link(&Place::Service(name.to_owned()), name)) } }
-            td data-l="Health" { (state(worst(instances))) }
+            td data-l="Health" { (worst(instances)) }
             td data-l="Instances" {
                 span.amount {
                     (bar(&[
@@ -66,15 +83,19 @@ fn row(name: &str, instances: &[Instance]) -> Markup {
                     span { (passing) "/" (instances.len()) " passing" }
                 }
             }
-            td data-l="Tags" { (tags(instances)) }
+            td data-l="Tags" { (tags(instances, TAGS_LISTED)) }
         }
     }
 }
 
-fn tags(instances: &[Instance]) -> Markup {
+fn tags(instances: &[Instance], most: usize) -> Markup {
     let tags: BTreeSet<&String> = instances.iter().flat_map(|one| &one.service.tags).collect();
+    let others = tags.len().saturating_sub(most);
     html! {
-        span.tags { @for tag in tags { code { (tag) } } }
+        span.tags {
+            @for tag in tags.iter().take(most) { code { (breakable(tag)) } }
+            @if others > 0 { span.dim { "and " (others) " more" } }
+        }
     }
 }
 
@@ -104,7 +125,7 @@ pub(super) fn one(seen: &Seen, asked: &Asked, name: &str) -> Page {
 fn head(seen: &Seen, name: &str, instances: &[Instance]) -> Markup {
     html! {
         (crumbs(&[("Services", Place::Services)]))
-        div.title { h1 { (name) } (state(worst(instances))) (copy(name, "the service's name")) }
+        div.title { h1 { (name) } (worst(instances)) (copy(name, "the service's name")) }
         @let verb = if instances.len() == 1 { " passes." } else { " pass." };
         p {
             (number(instances, CHECK_PASSING)) " of "
@@ -117,7 +138,7 @@ fn head(seen: &Seen, name: &str, instances: &[Instance]) -> Markup {
                 } "."
             }
         }
-        p { (tags(instances)) }
+        p { (tags(instances, usize::MAX)) }
     }
 }
 
@@ -187,19 +208,17 @@ pub(super) fn checks_table(instance: &Instance) -> Markup {
 }
 
 fn commands(seen: &Seen, name: &str) -> Markup {
-    let url = format!(
-        "http://127.0.0.1:8500/v1/health/service/{}",
-        percent::segment(name)
-    );
-    let dns = format!("{name}.service.{}.consul", seen.datacenter);
+    let Doors { http, dns, domain } = &seen.doors;
+    let url = format!("http://{http}/v1/health/service/{}", percent::segment(name));
+    let (at, port) = (dns.ip(), dns.port());
+    let name = format!("{name}.service.{}.{domain}", seen.datacenter);
+    let dig = format!("dig @{at} -p {port} SRV {}", quoted(&name));
     html! {
         section aria-labelledby="commands" {
             h2 #commands { "At a terminal" }
             ul.commands {
-                li {
-                    (command(&format!("dig @127.0.0.1 -p 8600 SRV {}", super::job::quoted(&dns))))
-                }
-                li { (command(&format!("curl {}", super::job::quoted(&url)))) }
+                li { (command(&dig)) }
+                li { (command(&format!("curl {}", quoted(&url)))) }
             }
         }
     }

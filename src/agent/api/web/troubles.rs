@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use logic::membership::MemberStatus;
 use logic::model::{
-    AllocMetric, Allocation, CHECK_PASSING, CLIENT_FAILED, CLIENT_LOST, CLIENT_PENDING,
-    CLIENT_UNKNOWN, EVAL_BLOCKED, Evaluation, Job, Node, TaskEvent, TaskState,
+    AllocMetric, Allocation, CLIENT_FAILED, CLIENT_LOST, CLIENT_PENDING, CLIENT_UNKNOWN,
+    Deployment, EVAL_BLOCKED, Evaluation, Job, Node, TaskEvent, TaskState,
 };
 use logic::state::Store;
+use logic::time::Time;
 use maud::{Markup, html};
 
-use super::elements::{Tone, count, link, status};
+use super::elements::{Tone, ago, count, grouped, link, status};
+use super::offered;
 use super::place::Place;
 use super::seen::Seen;
 
 /// Nodes whose reason is told when there are many.
-const NODES_SHOWN: usize = 8;
+pub(super) const NODES_SHOWN: usize = 8;
 
 /// Something that isn't as somebody asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(super) struct Trouble {
     pub(super) subject: String,
     /// What it is, in one sentence with numbers.
     pub(super) says: String,
+    /// Since when, where that is known.
+    pub(super) since: Option<Time>,
     pub(super) reasons: Vec<Reason>,
 }
 
@@ -42,7 +46,7 @@ pub(super) struct Reason {
 }
 
 impl Reason {
-    fn new(place: Option<Place>, about: &str, says: impl Into<String>) -> Self {
+    pub(super) fn new(place: Option<Place>, about: &str, says: impl Into<String>) -> Self {
         Self {
             place,
             about: about.to_owned(),
@@ -56,10 +60,10 @@ impl Reason {
 pub(super) fn all(seen: &Seen) -> Vec<Trouble> {
     let store = &seen.store;
     let mut found = of_servers(seen);
-    found.extend(store.nodes().filter_map(|node| of_client(store, node)));
+    found.extend(store.nodes().filter_map(|node| of_client(seen, node)));
     found.extend(store.jobs().flat_map(|job| of_job(store, job)));
-    found.extend(of_services(seen));
-    found.extend(of_routes(seen));
+    found.extend(offered::of_services(seen));
+    found.extend(offered::of_routes(seen));
     found.sort_by_key(|trouble| trouble.tone);
     found
 }
@@ -70,6 +74,7 @@ pub(super) fn of_servers(seen: &Seen) -> Vec<Trouble> {
         place: Place::Servers,
         subject: subject.to_owned(),
         says,
+        since: None,
         reasons: Vec::new(),
     };
     let mut found = Vec::new();
@@ -91,7 +96,7 @@ pub(super) fn of_servers(seen: &Seen) -> Vec<Trouble> {
     found
 }
 
-pub(super) fn of_client(store: &Store, node: &Node) -> Option<Trouble> {
+pub(super) fn of_client(seen: &Seen, node: &Node) -> Option<Trouble> {
     if !node.away() {
         let broken: Vec<_> = node
             .drivers
@@ -104,26 +109,34 @@ pub(super) fn of_client(store: &Store, node: &Node) -> Option<Trouble> {
             place: Place::Client(node.id.clone()),
             subject: node.name.clone(),
             says: format!("{} can't be used", count(broken.len(), "driver", "drivers")),
+            since: None,
             reasons: broken,
         });
     }
-    let allocs = store.allocs_on_node(&node.id);
+    let allocs = seen.store.allocs_on_node(&node.id);
     let touched = allocs
         .filter(|alloc| !alloc.server_terminal() && !alloc.client_terminal())
         .count();
-    let says = match touched {
-        0 => format!("This client is {}", node.status),
+    let why = match node.status_description.as_str() {
+        "" => String::new(),
+        why => format!(": {why}"),
+    };
+    let fate = match touched {
+        0 => String::new(),
+        1 => ". Nobody knows how its allocation fares".to_owned(),
         _ => format!(
-            "This client is {}: nobody knows how its {} fare",
-            node.status,
-            count(touched, "allocation", "allocations")
+            ". Nobody knows how its {} allocations fare",
+            grouped(touched)
         ),
     };
+    let says = format!("This client is {}{why}{fate}", node.status);
+    let since = Time::from_secs(node.status_updated_at);
     Some(Trouble {
         tone: Tone::Bad,
         place: Place::Client(node.id.clone()),
         subject: node.name.clone(),
         says,
+        since: Some(since),
         reasons: Vec::new(),
     })
 }
@@ -140,6 +153,7 @@ pub(super) fn of_job(store: &Store, job: &Job) -> Vec<Trouble> {
             place: Place::Job(job.id.clone()),
             subject: job.id.clone(),
             says: placement(&group, &metric),
+            since: None,
             reasons: reasons(store, &metric),
         });
     }
@@ -163,8 +177,33 @@ fn of_deployment(store: &Store, job: &Job) -> Option<Trouble> {
         place: Place::JobDeployments(job.id.clone()),
         subject: job.id.clone(),
         says: format!("Version {version}: {says}"),
-        reasons: Vec::new(),
+        since: Some(Time(deployment.modify_time)),
+        reasons: unhealthy(store, deployment),
     })
+}
+
+/// What went wrong with the allocations that failed a deployment; the newest first.
+fn unhealthy(store: &Store, deployment: &Deployment) -> Vec<Reason> {
+    let sick = |alloc: &&Arc<Allocation>| {
+        alloc.deployment_id == deployment.id && alloc.deployment_unhealthy()
+    };
+    let mut allocs: Vec<_> = store
+        .allocs_of_job(&deployment.job_id)
+        .filter(sick)
+        .collect();
+    allocs.sort_by_key(|alloc| std::cmp::Reverse((alloc.modify_index, alloc.id.clone())));
+    let reason = |alloc: &&Arc<Allocation>| {
+        let told = last_word(alloc).map(|event| event.display_message.as_str());
+        let says = match told.filter(|told| !told.is_empty()) {
+            Some(told) => format!("unhealthy: {told}"),
+            None => "unhealthy".to_owned(),
+        };
+        Reason {
+            logs: telling_logs(alloc),
+            ..Reason::new(Some(Place::Allocation(alloc.id.clone())), &alloc.name, says)
+        }
+    };
+    allocs.iter().take(NODES_SHOWN).map(reason).collect()
 }
 
 /// By group: why its allocations wait for room. Only while they do.
@@ -291,16 +330,26 @@ pub(super) fn last_word(alloc: &Allocation) -> Option<&TaskEvent> {
     told.or_else(|| events.max_by_key(|event| event.time))
 }
 
+/// Allocations of a job that don't run as they should. One that was replaced is history.
+fn sick<'a>(store: &'a Store, job: &Job) -> impl Iterator<Item = (&'a Allocation, Tone, String)> {
+    store.allocs_of_job(&job.id).filter_map(|alloc| {
+        let (tone, says) = ailment(alloc)?;
+        let replaced = !alloc.next_allocation.is_empty();
+        (!replaced).then_some((alloc.as_ref(), tone, says))
+    })
+}
+
+/// Whether something of a group doesn't run as it should.
+pub(super) fn ails(store: &Store, job: &Job, group: &str) -> bool {
+    !job.stop && sick(store, job).any(|(alloc, ..)| alloc.task_group == group)
+}
+
 /// One trouble for each group with allocations that don't run as they should.
 fn ailing(store: &Store, job: &Job) -> Vec<Trouble> {
     let mut groups: BTreeMap<&str, Vec<(&Allocation, Tone, String)>> = BTreeMap::new();
-    for alloc in store.allocs_of_job(&job.id) {
-        // One that was replaced is history.
-        let replaced = !alloc.next_allocation.is_empty();
-        if let (Some((tone, says)), false) = (ailment(alloc), replaced) {
-            let group = groups.entry(&alloc.task_group).or_default();
-            group.push((alloc, tone, says));
-        }
+    for (alloc, tone, says) in sick(store, job) {
+        let group = groups.entry(&alloc.task_group).or_default();
+        group.push((alloc, tone, says));
     }
     let trouble = |(group, mut ailing): (&str, Vec<(&Allocation, Tone, String)>)| {
         ailing.sort_by_key(|(alloc, ..)| std::cmp::Reverse(alloc.modify_index));
@@ -326,49 +375,11 @@ fn ailing(store: &Store, job: &Job) -> Vec<Trouble> {
             place: Place::Job(job.id.clone()),
             subject: job.id.clone(),
             says: format!("{} of {of} of group {group} {verb} run", ailing.len()),
+            since: None,
             reasons: ailing.iter().take(NODES_SHOWN).map(reason).collect(),
         })
     };
     groups.into_iter().filter_map(trouble).collect()
-}
-
-fn of_services(seen: &Seen) -> Vec<Trouble> {
-    let mut found = Vec::new();
-    for (name, instances) in &seen.view.services {
-        let sick: Vec<_> = instances.iter().filter(|one| !one.passing()).collect();
-        if sick.is_empty() {
-            continue;
-        }
-        let reason = |one: &&logic::catalog::Instance| {
-            let checks = one
-                .checks
-                .iter()
-                .filter(|check| check.status != CHECK_PASSING);
-            let said: Vec<String> = checks
-                .map(|check| format!("{}: {}", check.name, first_line(&check.output)))
-                .collect();
-            let place = alloc_place(seen, &one.service.alloc_id);
-            Reason::new(place, &one.node.node, said.join("; "))
-        };
-        let all_sick = sick.len() == instances.len();
-        found.push(Trouble {
-            tone: if all_sick { Tone::Bad } else { Tone::Warn },
-            place: Place::Service(name.clone()),
-            subject: name.clone(),
-            says: format!(
-                "{} of {} of this service {} checks",
-                sick.len(),
-                count(instances.len(), "instance", "instances"),
-                if sick.len() == 1 {
-                    "fails its"
-                } else {
-                    "fail their"
-                }
-            ),
-            reasons: sick.iter().take(NODES_SHOWN).map(reason).collect(),
-        });
-    }
-    found
 }
 
 pub(super) fn alloc_place(seen: &Seen, alloc_id: &str) -> Option<Place> {
@@ -382,22 +393,8 @@ pub(super) fn first_line(text: &str) -> &str {
         .unwrap_or("no word")
 }
 
-fn of_routes(seen: &Seen) -> Vec<Trouble> {
-    let table = logic::routes::Table::new(&seen.view, &seen.tag_prefix);
-    let rejected = table.rejected().iter();
-    rejected
-        .map(|rejected| Trouble {
-            tone: Tone::Warn,
-            place: Place::Service(rejected.service.clone()),
-            subject: rejected.service.clone(),
-            says: format!("The tag {} is no route: {}", rejected.tag, rejected.reason),
-            reasons: Vec::new(),
-        })
-        .collect()
-}
-
 /// Troubles as a list; with `subjects` each says whose it is.
-pub(super) fn list(troubles: &[Trouble], subjects: bool) -> Markup {
+pub(super) fn list(troubles: &[Trouble], subjects: bool, now: Time) -> Markup {
     html! {
         ul.troubles {
             @for trouble in troubles {
@@ -410,6 +407,9 @@ pub(super) fn list(troubles: &[Trouble], subjects: bool) -> Markup {
                             (status(trouble.tone, word(trouble.tone))) " "
                         }
                         (trouble.says)
+                        @if let Some(since) = trouble.since {
+                            span.dim { " · " (ago(since, now)) }
+                        }
                     }
                     @if !trouble.reasons.is_empty() {
                         ul.reasons {

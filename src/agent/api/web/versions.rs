@@ -5,7 +5,7 @@ use logic::model::Job;
 use logic::time::Time;
 use maud::{Markup, html};
 
-use super::elements::{Tone, ago, copy, status};
+use super::elements::{Tone, ago, command, status};
 use super::job::quoted;
 use super::seen::Seen;
 
@@ -40,10 +40,7 @@ pub(super) fn list(seen: &Seen, job: &Job) -> Markup {
                 }
             }
             @let seen_at_terminal = format!("drover job history -p {}", quoted(&job.id));
-            p.dim {
-                "At a terminal: " code { (seen_at_terminal) } " "
-                (copy(&seen_at_terminal, "the command"))
-            }
+            ul.commands { li { (command(&seen_at_terminal)) } }
         }
     }
 }
@@ -104,10 +101,34 @@ fn fields(found: &mut Vec<Change>, path: &str, fields: &[FieldDiff]) {
         found.push(Change {
             kind: field.r#type,
             path: format!("{path}{}", field.name),
-            old: field.old.clone(),
-            new: field.new.clone(),
+            old: readable(&field.name, &field.old),
+            new: readable(&field.name, &field.new),
         });
     }
+}
+
+/// Fields that are durations, which the API has in nanoseconds.
+const DURATIONS: [&str; 14] = [
+    "Delay",
+    "HealthyDeadline",
+    "Interval",
+    "KillTimeout",
+    "LostAfter",
+    "MaxClientDisconnect",
+    "MaxDelay",
+    "MinHealthyTime",
+    "ProgressDeadline",
+    "ReplaceAfter",
+    "ShutdownDelay",
+    "Splay",
+    "Stagger",
+    "Timeout",
+];
+
+/// A value as people write it.
+fn readable(name: &str, value: &str) -> String {
+    let nanos = value.parse().ok().filter(|_| DURATIONS.contains(&name));
+    nanos.map_or_else(|| value.to_owned(), logic::duration::format)
 }
 
 fn objects(found: &mut Vec<Change>, path: &str, parts: &[ObjectDiff]) {
@@ -145,6 +166,17 @@ mod tests {
             id: "web".into(),
             task_groups: vec![group],
             ..Job::default()
+        }
+    }
+
+    #[test]
+    fn durations_are_told_as_people_write_them() {
+        for (name, value, told) in [
+            ("MinHealthyTime", "1000000000", "1s"),
+            ("ProgressDeadline", "", ""),
+            ("Count", "1000000000", "1000000000"),
+        ] {
+            assert_eq!(readable(name, value), told, "{name}");
         }
     }
 
