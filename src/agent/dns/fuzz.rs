@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hickory_proto::op::{Message, MessageType};
 use logic::catalog::{Contents, View};
+use logic::config::DnsConfig;
 use logic::dns::Zone;
 use logic::model::{CatalogNode, ServiceInstance};
 use logic::time::Time;
@@ -43,7 +44,7 @@ pub fn messages(data: &[u8]) {
 fn ask(question: &[u8], transport: Transport, view: &View, recursive: bool) -> Option<Reply> {
     let zone = Zone {
         domain: "consul".to_owned(),
-        service_ttl: 3,
+        config: DnsConfig::default(),
     };
     let source = Source {
         zone: &zone,
