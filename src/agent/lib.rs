@@ -12,6 +12,7 @@ pub mod dns;
 pub mod edge;
 pub mod error;
 mod exchange;
+pub mod fuzz;
 pub mod gossip;
 pub mod http_listener;
 mod own_services;

@@ -3,6 +3,7 @@
 //!
 //! Only instances that pass all their checks are answered, unless the configuration says otherwise.
 
+pub(crate) mod fuzz;
 mod listener;
 mod recursors;
 #[cfg(test)]

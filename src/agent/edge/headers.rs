@@ -99,8 +99,9 @@ pub(super) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 /// Everyone that earlier proxies say a request is for.
 pub(super) fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = IpAddr> + '_ {
     let values = headers.get_all(X_FORWARDED_FOR).into_iter();
-    let texts = values.filter_map(|value| value.to_str().ok());
-    texts.flat_map(|text| text.split(',').filter_map(|item| item.trim().parse().ok()))
+    // Byte by byte: what a client writes before it doesn't hide what a proxy has added.
+    let items = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    items.filter_map(|item| std::str::from_utf8(item).ok()?.trim().parse().ok())
 }
 
 /// HTTP/2 may send cookies one by one; HTTP/1.1 knows one cookie header.

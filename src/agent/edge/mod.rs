@@ -12,6 +12,7 @@ mod certificates;
 mod client;
 mod consul;
 mod forward;
+pub(crate) mod fuzz;
 mod headers;
 mod http2;
 mod joined;

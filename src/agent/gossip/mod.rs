@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use self::actor::{ForceLeave, Gossiper, Greet, IsStranger, Leave, Parts, Stop};
 use self::address::{Target, resolve};
 use self::membership::Membership;
+pub(crate) use self::packet::fuzz_packet;
 use crate::error::StartError;
 use crate::published::{Publisher, Subscriber, publish};
 use crate::seal::Seal;

@@ -108,6 +108,15 @@ pub(super) enum Refused {
     Stranger,
 }
 
+/// Any bytes as a datagram.
+pub(crate) fn fuzz_packet(data: &[u8]) {
+    crate::fuzz::body::<Packet>(data);
+    match Packet::read(data, &Seal::None) {
+        Ok(_) => assert_eq!(data[0], CLEAR),
+        Err(why) => assert!(!why.to_string().is_empty()),
+    }
+}
+
 impl Packet {
     pub(super) fn datagram(&self, seal: &Seal, random: &Random) -> Result<Vec<u8>, wire::Error> {
         let body = wire::encode(self)?;
