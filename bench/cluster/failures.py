@@ -257,8 +257,11 @@ def adopt(cluster, run, measured):
 
 
 def lasting(host):
-    """All that runs there for longer than a moment."""
-    return set(host.processes("")) - set(host.processes("sleep 0.02"))
+    """All that runs there for longer than a moment: what a shell is about to replace by a program
+    of another name looks like the shell."""
+    first = set(host.processes("")) - set(host.processes("sleep 0.02"))
+    time.sleep(0.1)
+    return first & set(host.processes(""))
 
 
 def counters(host):
