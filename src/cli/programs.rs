@@ -1,6 +1,6 @@
 //! Which program is meant, by the name it was called with, and which of its commands.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -176,6 +176,13 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         program = Program::called(anchor);
         arguments.remove(0);
     }
+    // There is one for each task, and what is read of the command line first stays in its memory.
+    if let (Program::Drover, [name, spec]) = (program, &arguments[..])
+        && name == "executor"
+        && !spec.as_encoded_bytes().starts_with(b"-")
+    {
+        return supervise(spec);
+    }
     let plans = program != Program::Consul && help::plans(&arguments);
     let outcome = match arguments.first().and_then(|first| first.to_str()) {
         None if arguments.is_empty() && program != Program::Fabio => {
@@ -204,6 +211,11 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Exit::Failed if plans => Exit::NoPlan,
         exit => exit,
     }
+}
+
+fn supervise(spec: &OsStr) -> Exit {
+    let code = host::executor::run(&spec.to_string_lossy());
+    Exit::Executor(u8::try_from(code).unwrap_or(1))
 }
 
 fn dispatch(program: Program, arguments: Vec<OsString>) -> Outcome {
@@ -294,10 +306,7 @@ impl Command {
             Self::Agent(args) => agent::run(&args, program),
             Self::Quickstart(args) => quickstart::run(&args),
             Self::ExampleBackend(args) => example_backend::run(&args),
-            Self::Executor { spec } => {
-                let code = host::executor::run(&spec);
-                Ok(Exit::Executor(u8::try_from(code).unwrap_or(1)))
-            }
+            Self::Executor { spec } => Ok(supervise(spec.as_ref())),
             Self::Version => {
                 terminal::print(&program.version());
                 Ok(Exit::Done)
