@@ -26,10 +26,7 @@ pub(super) async fn story(user: User) -> Result<()> {
     let starts = web::starts(&user, &kept)?;
     let mut others = user.size.client_names();
     others.retain(|host| *host != node);
-    let visitors: Vec<_> = others
-        .iter()
-        .map(|host| Visitor::start(&user, host))
-        .collect();
+    let visitors = Visitor::on_each(&user, &others);
     user.say(&format!("{node} is to be emptied"));
     let minutes = 60_000_000_000_i64 * 10;
     let asked = json!({ "DrainSpec": { "Deadline": minutes, "IgnoreSystemJobs": false } });

@@ -19,12 +19,7 @@ pub(super) async fn story(user: User) -> Result<()> {
     user.ready().await?;
     let placed = web::run(&user, 1).await?;
     let first = placed.into_iter().next().context("none runs")?;
-    let visitors: Vec<_> = user
-        .size
-        .client_names()
-        .iter()
-        .map(|host| Visitor::start(&user, host))
-        .collect();
+    let visitors = Visitor::on_each(&user, &user.size.client_names());
 
     user.say("the instance is to be stopped");
     let path = format!("/v1/allocation/{}/stop", first.id);

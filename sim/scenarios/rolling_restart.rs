@@ -14,11 +14,7 @@ pub(super) async fn story(user: User) -> Result<()> {
     user.ready().await?;
     let placed = web::run(&user, 3).await?;
     let starts = web::starts(&user, &placed)?;
-    let visitors = user.size.client_names();
-    let visitors: Vec<_> = visitors
-        .iter()
-        .map(|host| Visitor::start(&user, host))
-        .collect();
+    let visitors = Visitor::on_each(&user, &user.size.client_names());
     let load = Load::start(&user, 2);
     for server in user.size.server_names() {
         let host = server.clone();

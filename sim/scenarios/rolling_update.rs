@@ -33,12 +33,7 @@ pub(super) async fn story(user: User) -> Result<()> {
     web::deploy(&user, COUNT, GOOD, UPDATE).await?;
     succeeded(&user, 0, STEP_WITHIN).await?;
     known_everywhere(&user).await?;
-    let visitors: Vec<_> = user
-        .size
-        .client_names()
-        .iter()
-        .map(|host| Visitor::start(&user, host))
-        .collect();
+    let visitors = Visitor::on_each(&user, &user.size.client_names());
 
     user.say("a better version");
     web::deploy(&user, COUNT, BETTER, UPDATE).await?;

@@ -179,6 +179,11 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
+    /// One on each of these hosts.
+    pub(super) fn on_each(user: &User, hosts: &[String]) -> Vec<Self> {
+        hosts.iter().map(|host| Self::start(user, host)).collect()
+    }
+
     /// Every request has to be answered well.
     pub(super) fn start(user: &User, host: &str) -> Self {
         let over = Rc::<Cell<bool>>::default();

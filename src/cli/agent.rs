@@ -65,9 +65,9 @@ async fn serve(
     log: Log,
     reading: Reading<'_>,
 ) -> anyhow::Result<Exit> {
-    let mut reloading = Reloading {
+    let reloading = Reloading {
         reading,
-        read: config.clone(),
+        started: config.clone(),
         log: &log,
     };
     let mut signals = Signals::listen().context("can't listen for signals")?;
@@ -99,7 +99,7 @@ async fn serve(
         .release(introduction.as_bytes())
         .unwrap_or_default();
     let agent = started?;
-    let received = until_told_to_end(&agent, &mut reloading, &mut signals).await;
+    let received = until_told_to_end(&agent, &reloading, &mut signals).await;
     Ok(end(agent, &config, received, &mut signals).await)
 }
 
@@ -124,7 +124,7 @@ pub(super) async fn settle() {
 
 async fn until_told_to_end(
     agent: &Agent,
-    reloading: &mut Reloading<'_>,
+    reloading: &Reloading<'_>,
     signals: &mut Signals,
 ) -> Received {
     let mut asked = agent.owner.reloads.listen();
@@ -133,7 +133,7 @@ async fn until_told_to_end(
         tokio::select! {
             biased;
             received = signals.next() => {
-                if received != Received::Hangup || reloading.read.dev_mode {
+                if received != Received::Hangup || reloading.started.dev_mode {
                     return received;
                 }
                 // What was wrong is in the log.

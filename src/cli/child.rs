@@ -3,11 +3,12 @@
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 
 /// How long a program may take to end once it is asked to.
 const END_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A program as it was typed: for a shell to read, or word by word.
 pub(super) fn command(words: &[String], shell: bool) -> Option<Command> {
@@ -25,26 +26,32 @@ pub(super) fn command(words: &[String], shell: bool) -> Option<Command> {
     Some(command)
 }
 
-/// Asks a program to end, and ends it if it doesn't.
+/// Asks a program and all that it has started to end, and ends what doesn't.
 pub(super) async fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
-    signal(child, Signal::TERM);
-    if let Ok(ended) = tokio::time::timeout(END_WITHIN, child.wait()).await {
+    let group = child.id().and_then(|id| i32::try_from(id).ok());
+    let Some(group) = group.and_then(Pid::from_raw) else {
+        return child.wait().await;
+    };
+    // Signals fail only if the group is gone, which is what they are for.
+    let _ = kill_process_group(group, Signal::TERM);
+    let ending = async {
+        let ended = child.wait().await;
+        while test_kill_process_group(group).is_ok() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        ended
+    };
+    if let Ok(ended) = tokio::time::timeout(END_WITHIN, ending).await {
         return ended;
     }
-    signal(child, Signal::KILL);
+    let _ = kill_process_group(group, Signal::KILL);
     child.wait().await
-}
-
-fn signal(child: &Child, signal: Signal) {
-    let pid = child.id().and_then(|id| i32::try_from(id).ok());
-    if let Some(pid) = pid.and_then(Pid::from_raw) {
-        // Fails only if the group is gone, which is what the signal is for.
-        let _ = kill_process_group(pid, signal);
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     fn words(text: &str) -> Vec<String> {
@@ -53,10 +60,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_ends_with_what_it_has_started() {
-        let mut sleeping = command(&words("sleep 600 | cat"), true).expect("a command");
-        let mut child = sleeping.spawn().expect("a shell");
+        let line = "(trap '' TERM; echo up; sleep 600) & wait";
+        let mut sleeping = command(&[line.to_owned()], true).expect("a command");
+        let mut child = sleeping.stdout(Stdio::piped()).spawn().expect("a shell");
+        let mut out = child.stdout.take().expect("its output");
+        let mut up = [0; 3];
+        out.read_exact(&mut up)
+            .await
+            .expect("it says that it is up");
         let status = end(&mut child).await.expect("it can be ended");
         assert!(!status.success());
+        let mut rest = Vec::new();
+        // Its output ends with the last that has it.
+        let read = tokio::time::timeout(END_WITHIN, out.read_to_end(&mut rest)).await;
+        assert!(matches!(read, Ok(Ok(0))), "{read:?}");
     }
 
     #[test]

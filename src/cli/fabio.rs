@@ -9,7 +9,7 @@ use logic::fabio::{self, Fabio, Typed};
 
 use super::agent::logging;
 use super::agent::settle;
-use super::agent::signals::{Received, Signals};
+use super::agent::signals::{self, Received};
 use super::exit::{Exit, Failure, Outcome};
 use super::version::Program;
 use super::{help, terminal};
@@ -60,9 +60,7 @@ fn read_file(path: &str) -> Result<String, Failure> {
 
 async fn serve(fabio: &Fabio) -> Outcome {
     let failed = |what: &str, why: String| Failure::new(format!("{what}: {why}"));
-    let signals = Signals::listen();
-    let mut signals =
-        signals.map_err(|error| failed("can't listen for signals", error.to_string()))?;
+    let mut signals = signals::listen()?;
     // Only the network, the clock and the machine are used: nothing is kept on disk.
     let world = host::world(&AgentConfig {
         dev_mode: true,

@@ -199,10 +199,22 @@ impl Client {
         };
         let body = collected(response).await;
         let body = body.map_err(|why| self.unreachable(&Method::GET, path, &why))?;
+        let no_catalog = "the answer has no X-Consul-Index: no catalog is there";
         Ok(Watched {
-            index: index.unwrap_or(1),
+            index: index.ok_or_else(|| self.unreachable(&Method::GET, path, &no_catalog))?,
             body: is_there.then_some(body),
         })
+    }
+
+    /// Sends a change of keys; tells whether it happened.
+    pub(super) async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        value: Vec<u8>,
+    ) -> Result<bool, RequestError> {
+        let answer = self.bytes(method, path, value).await?;
+        Ok(answer.trim_ascii() == b"true")
     }
 
     async fn send(

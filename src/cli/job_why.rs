@@ -130,16 +130,18 @@ impl Facts {
         let group = self.job.group(name);
         let wanted = group.map_or(0, logic::model::TaskGroup::desired_count);
         let waiting = usize::try_from(metric.coalesced_failures + 1).unwrap_or(usize::MAX);
-        let head = if self.job.r#type == JOB_SYSTEM && metric.nodes_exhausted == 0 {
-            format!("Task Group \"{name}\": there is no node that it may run on")
-        } else if wanted == 0 || self.job.r#type == JOB_SYSTEM {
-            let what = counted(waiting, "allocation");
-            format!("Task Group \"{name}\": no place for {what}")
+        let of_system = self.job.r#type == JOB_SYSTEM;
+        let what = if of_system && metric.nodes_exhausted == 0 {
+            "there is no node that it may run on".to_owned()
+        } else if wanted == 0 || of_system {
+            format!("no place for {}", counted(waiting, "allocation"))
         } else {
-            let what = format!("{waiting} of {}", counted(wanted, "allocation"));
-            format!("Task Group \"{name}\": no place for {what}")
+            format!(
+                "no place for {waiting} of {}",
+                counted(wanted, "allocation")
+            )
         };
-        let mut lines = vec![style.bold(&head)];
+        let mut lines = vec![style.bold(&format!("Task Group \"{name}\": {what}"))];
         lines.extend(placement::reasons(metric, "  ", true));
         lines.join("\n")
     }

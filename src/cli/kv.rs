@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use hyper::Method;
+use logic::percent;
 
 use super::api::KvPair;
 use super::connection::CatalogConnection;
@@ -152,9 +153,8 @@ pub(super) struct Delete {
 }
 
 /// A key's path in the API. Keys never begin with a slash, but people write one.
-fn path(key: &str) -> String {
-    let parts: Vec<String> = key.split('/').map(escaped).collect();
-    format!("/v1/kv/{}", parts.join("/"))
+pub(super) fn path(key: &str) -> String {
+    format!("/v1/kv/{}", percent::path(key))
 }
 
 fn without_slash(key: &str) -> &str {
@@ -177,17 +177,6 @@ fn found<T>(answer: Result<Vec<T>, RequestError>) -> Result<Vec<T>, Failure> {
             answer.map_err(|error| Failure::from(error).during("Error querying Consul agent"))
         }
     }
-}
-
-/// Sends a change; tells whether it happened.
-async fn change(
-    client: &Client,
-    method: Method,
-    path: &str,
-    value: Vec<u8>,
-) -> Result<bool, RequestError> {
-    let answer = client.bytes(method, path, value).await?;
-    Ok(answer.trim_ascii() == b"true")
 }
 
 fn decoded(pair: &KvPair) -> Result<Vec<u8>, Failure> {
@@ -294,7 +283,7 @@ impl Put {
         let key = &self.key;
         let path = format!("{}?flags={}{}", path(key), self.flags, terms.parameter);
         let client = self.connection.client()?;
-        match change(&client, Method::PUT, &path, data).await {
+        match client.change(Method::PUT, &path, data).await {
             Ok(true) => {}
             Ok(false) => return Err(terms.unmet),
             Err(error) => return Err(Failure::from(error).during(terms.doing)),
@@ -406,7 +395,7 @@ impl Delete {
         };
         let client = self.connection.client()?;
         let path = path(key) + &query;
-        match change(&client, Method::DELETE, &path, Vec::new()).await {
+        match client.change(Method::DELETE, &path, Vec::new()).await {
             Ok(true) => {}
             Ok(false) => return Err(Failure::new("CAS failed").during(doing)),
             Err(error) => return Err(Failure::from(error).during(doing)),

@@ -3,7 +3,7 @@
 use clap::Args;
 use http_body_util::BodyExt;
 
-use super::agent::signals::Signals;
+use super::agent::signals;
 use super::connection::CatalogConnection;
 use super::exit::{Exit, Failure, Outcome};
 use super::http::escaped;
@@ -29,8 +29,7 @@ pub(super) struct LogMonitor {
 impl LogMonitor {
     pub(super) async fn run(self) -> Outcome {
         let client = self.connection.client()?;
-        let mut signals = Signals::listen()
-            .map_err(|error| Failure::new(format!("can't listen for signals: {error}")))?;
+        let mut signals = signals::listen()?;
         let json = if self.log_json { "&logjson=true" } else { "" };
         let level = escaped(&self.log_level);
         let path = format!("/v1/agent/monitor?loglevel={level}{json}");

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
+use logic::percent;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Child;
 
-use super::agent::signals::Signals;
+use super::agent::signals;
 use super::child;
 use super::connection::CatalogConnection;
 use super::exit::{Exit, Failure, Outcome};
@@ -87,10 +88,7 @@ impl Watch {
 
     /// What is asked for.
     fn path(&self) -> Result<String, Failure> {
-        let key = |key: &str| {
-            let key = key.trim_start_matches('/');
-            key.split('/').map(escaped).collect::<Vec<_>>().join("/")
-        };
+        let key = |key: &str| percent::path(key.trim_start_matches('/'));
         Ok(match self.r#type {
             Kind::Key => format!("/v1/kv/{}", key(self.needed("key", self.key.as_ref())?)),
             Kind::Keyprefix => {
@@ -148,8 +146,7 @@ impl Watch {
             terminal::print(&super::format::json(&told));
             return Ok(Exit::Done);
         }
-        let mut signals = Signals::listen()
-            .map_err(|error| Failure::new(format!("can't listen for signals: {error}")))?;
+        let mut signals = signals::listen()?;
         let mut handler = None;
         let ended = tokio::select! {
             biased;

@@ -1,7 +1,6 @@
 //! The `catalog` block of an agent's configuration: its API and DNS.
 
 use logic::config::CatalogConfig;
-use logic::duration::SECOND;
 
 use crate::agent::port;
 use crate::decode::{Decoder, Fields};
@@ -21,7 +20,7 @@ pub(crate) fn catalog(
     catalog.domain = catalog.domain.trim_matches('.').to_owned();
     decoder.strings(fields, "recursors", &mut catalog.recursors);
     if let Some(nanos) = decoder.period(fields, "service_ttl") {
-        let seconds = u32::try_from(nanos / SECOND).unwrap_or(u32::MAX);
+        let seconds = consul_dns::in_seconds(nanos);
         catalog.dns.service_ttl.insert("*".to_owned(), seconds);
     }
     dns_config(decoder, fields, catalog);

@@ -47,7 +47,7 @@ fn seconds(fields: &Fields, name: &str) -> Result<Option<u32>, Wrong> {
     Ok(fields.nanos(name)?.map(in_seconds))
 }
 
-fn in_seconds(nanos: i64) -> u32 {
+pub(crate) fn in_seconds(nanos: i64) -> u32 {
     u32::try_from(nanos / SECOND).unwrap_or(u32::MAX)
 }
 

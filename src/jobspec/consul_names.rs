@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use serde_json::{Map, Value};
 
 use crate::consul_file::{File, Places};
+use crate::fields::plain;
 use crate::problem::{Findings, Problem, Source, closest};
 
 /// One block's keys.
@@ -215,12 +216,6 @@ const CHECK: Names = Names {
     ],
     inner: &[],
 };
-
-/// Case and underscores tell no names apart, as where they are read.
-fn plain(name: &str) -> String {
-    let letters = name.chars().filter(|letter| !matches!(letter, '_' | '-'));
-    letters.flat_map(char::to_lowercase).collect()
-}
 
 fn is_among(names: &[&str], name: &str) -> bool {
     names.iter().any(|known| plain(known) == plain(name))

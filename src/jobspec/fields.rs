@@ -17,7 +17,8 @@ pub struct Fields {
 /// Why an object can't be used.
 pub type Wrong = String;
 
-fn plain(name: &str) -> String {
+/// Case and underscores tell no names apart.
+pub(crate) fn plain(name: &str) -> String {
     let letters = name.chars().filter(|letter| !matches!(letter, '_' | '-'));
     letters.flat_map(char::to_lowercase).collect()
 }

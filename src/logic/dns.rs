@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::catalog::{Instance, View};
 use crate::config::{DnsConfig, SoaConfig};
-use crate::model::{CHECK_CRITICAL, CatalogNode};
+use crate::model::{CHECK_CRITICAL, CHECK_PASSING, CatalogNode};
 use crate::time::Time;
 
 #[cfg(test)]
@@ -290,9 +290,10 @@ impl<'a> Answering<'a> {
             let mut tags = instance.service.tags.iter();
             tag.is_none_or(|wanted| tags.any(|tag| tag.eq_ignore_ascii_case(wanted)))
         };
-        let well = |instance: &&Instance| {
-            let status = instance.status();
-            instance.passing() || !self.zone.config.only_passing && status != CHECK_CRITICAL
+        let well = |instance: &&Instance| match instance.status() {
+            CHECK_PASSING => true,
+            CHECK_CRITICAL => false,
+            _ => !self.zone.config.only_passing,
         };
         let mut found: Vec<&'a Instance> = instances.iter().filter(well).filter(tagged).collect();
         let Some(first) = found.first() else {

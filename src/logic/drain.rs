@@ -158,10 +158,8 @@ fn is_registered(store: &Store, alloc: &Allocation, policy: &MigrateStrategy) ->
     if !group.services.is_empty() {
         missing.insert("");
     }
-    for service in store.services_on(&alloc.node_name) {
-        if service.alloc_id == alloc.id {
-            missing.remove(task_of(alloc, service));
-        }
+    for service in store.services_of(alloc) {
+        missing.remove(task_of(alloc, service));
     }
     missing.is_empty()
 }

@@ -2,11 +2,11 @@
 //! to by a real fabio and by our own edge.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use super::programs::{Real, find};
-use crate::program::{Agent, eventually, processes_in, repository, request, run, signal, text};
+use crate::program::{Agent, eventually, processes_in, repository, request, run, text};
 
 const SITE: &str = "beside.localhost";
 const NAME: &str = "beside.service.dc1.consul.";
@@ -77,9 +77,9 @@ impl Drop for Nomad {
     fn drop(&mut self) {
         for (pid, _) in processes_in(self.folder.path()) {
             // One that has ended meanwhile is none to be ended.
-            if Path::new(&format!("/proc/{pid}")).exists() {
-                signal(pid, "KILL");
-            }
+            let mut kill = Command::new("kill");
+            kill.args(["-KILL", &pid.to_string()]).stderr(Stdio::null());
+            kill.status().ok();
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Child, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::agent::ConsulAgent;
 use crate::program::{ended, eventually, signal};
@@ -15,7 +15,7 @@ impl Locking {
     /// What it runs says that it runs, and then waits.
     fn start(agent: &ConsulAgent, flags: &[&str], mark: &str) -> Self {
         let file = agent.folder().join(mark);
-        let program = format!("touch {}; sleep 600; true", file.display());
+        let program = format!("echo $$ > {}; sleep 600; true", file.display());
         let words = [&["lock"], flags, &["jobs/nightly", &program]].concat();
         let mut command = agent.command(&words);
         let command = command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -105,9 +105,14 @@ fn only_one_runs_at_a_time(agent: &ConsulAgent) {
 fn a_program_ends_when_its_lock_is_lost(agent: &ConsulAgent) {
     let mut losing = Locking::start(agent, &["-monitor-retry=0"], "losing");
     wait_for(agent, "losing");
+    let pid = eventually("its program tells its id", || {
+        let told = fs::read_to_string(agent.folder().join("losing")).ok()?;
+        told.trim().parse::<u32>().ok()
+    });
     let session = holder(agent).expect("it is held");
     agent.put(&format!("/v1/session/destroy/{session}"), &Value::Null);
     assert_eq!(ended(&mut losing.0).code(), Some(1));
+    assert!(!fs::exists(format!("/proc/{pid}")).expect("readable"));
 }
 
 #[test]
@@ -131,6 +136,16 @@ fn as_many_run_as_there_are_places() {
         "{err}"
     );
     assert!(!runs(&agent, "three"));
+    agent.ask("PUT", "/v1/kv/jobs/other/.lock", "of somebody else");
+    let (code, _, err) = agent.run(&["lock", "-n=2", "jobs/other", "true"]);
+    assert_eq!(
+        (code, err.contains("isn't a semaphore's")),
+        (Some(1), true),
+        "{err}"
+    );
+    let left = agent.get("/v1/kv/jobs/other/?keys").json();
+    assert_eq!(left, json!(["jobs/other/.lock"]));
+    agent.ask("DELETE", "/v1/kv/jobs/other/.lock", "");
     drop(first);
     wait_for(&agent, "three");
     drop((second, third));

@@ -79,10 +79,20 @@ fn a_running_agent_takes_what_its_files_say_now() {
         "all is as it was"
     );
     write("service {\n  name = \"newest\"\n}\n");
+    a_signal_does_the_same(&agent);
+    let told = agent.log().matches(later).count();
+    assert_eq!(told, 1, "what is wanted now is what runs");
+}
+
+fn a_signal_does_the_same(agent: &ConsulAgent) {
     signal(agent.pid(), "HUP");
-    eventually("a signal does the same", || {
-        let gone = service(&agent, "new") == json!([]);
-        (gone && service(&agent, "newest") != json!([])).then_some(())
+    eventually("it takes what its file says", || {
+        let gone = service(agent, "new") == json!([]);
+        (gone && service(agent, "newest") != json!([])).then_some(())
+    });
+    eventually("it says so", || {
+        let text = "the configuration was read again";
+        (agent.log().matches(text).count() == 2).then_some(())
     });
 }
 

@@ -94,7 +94,7 @@ fn client_config(config: &AgentConfig) -> Value {
 
 /// Numbers for `agent-info`; all of them are strings.
 fn stats(api: &Api) -> Value {
-    let mut stats = json!({ "serf": cluster::gossip_stats(api) });
+    let mut stats = json!({ "serf": cluster::gossip_stats(api, |_| true) });
     if api.config.client.enabled {
         stats["client"] = json!({
             "node_id": api.identity.node_id,

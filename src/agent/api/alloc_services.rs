@@ -72,9 +72,8 @@ fn own<'s>(
     let Some(alloc) = store.alloc(id) else {
         return Err(allocations::missing("alloc", id));
     };
-    let all = store.services_on(&alloc.node_name).map(AsRef::as_ref);
-    let own = all.filter(|service: &&ServiceInstance| service.alloc_id == id);
-    Ok((alloc, own.collect()))
+    let own = store.services_of(alloc).map(AsRef::as_ref).collect();
+    Ok((alloc, own))
 }
 
 fn row(alloc: &Allocation, service: &ServiceInstance, check: &Check) -> Value {

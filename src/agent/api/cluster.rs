@@ -92,9 +92,10 @@ pub(super) fn datacenters(api: &Api) -> Vec<String> {
     })
 }
 
-/// How many agents gossip knows in which state.
-pub(super) fn gossip_stats(api: &Api) -> Value {
-    let known = by_name(api);
+/// How many of these agents gossip knows in which state.
+pub(super) fn gossip_stats(api: &Api, wanted: impl Fn(&Member) -> bool) -> Value {
+    let mut known = by_name(api);
+    known.retain(|known| wanted(&known.member));
     let count = |status| {
         let those = known.iter().filter(|known| known.status == status);
         those.count().to_string()

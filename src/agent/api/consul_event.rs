@@ -127,10 +127,10 @@ pub(super) async fn list(
         return listed_by_a_server(&api, &uri).await;
     }
     let name = query.get("name");
-    let listener = Listener::of(&api);
     // Another agent sees to it itself what is for it.
     let all = query.has(EVERYBODYS);
     query::consul(&api, &query, index, |store| {
+        let listener = Listener::of(&api);
         let events = store.events();
         let wanted = events.filter(|event| name.is_none_or(|name| event.name == name));
         let rows = wanted.map(|event| shown(event));

@@ -4,11 +4,11 @@ use axum::extract::State;
 use axum::response::Response;
 use logic::config::DnsConfig;
 use logic::duration;
-use logic::membership::MemberStatus;
 use serde_json::{Value, json};
 
 use super::consul_about::nowhere;
 use super::consul_agent::member;
+use super::consul_local;
 use super::query::Query;
 use super::{Api, CONSUL_VERSION, cluster, consul_kv};
 
@@ -34,8 +34,7 @@ pub(super) async fn own(State(api): State<Api>, query: Query) -> Response {
 /// Numbers for `info`; all of them are strings.
 fn stats(api: &Api) -> Value {
     let local = api.local.borrow().clone();
-    let services = local.services.keys();
-    let others = services.filter(|id| !local.own.contains(*id)).count();
+    let services = consul_local::offered(&local).count();
     let ttls = local.checks.values().filter(|check| check.r#type == "ttl");
     let facts = api.world.machine.fingerprint();
     let attribute = |name: &str| facts.attributes.get(name).cloned().unwrap_or_default();
@@ -45,7 +44,7 @@ fn stats(api: &Api) -> Value {
             "check_monitors": "0",
             "check_ttls": ttls.count().to_string(),
             "checks": local.checks.len().to_string(),
-            "services": others.to_string(),
+            "services": services.to_string(),
         },
         "build": { "prerelease": "", "revision": "", "version": CONSUL_VERSION },
         "consul": {
@@ -59,7 +58,7 @@ fn stats(api: &Api) -> Value {
             "os": attribute("kernel.name"),
             "version": format!("drover{}", api.identity.version),
         },
-        "serf_lan": cluster::gossip_stats(api),
+        "serf_lan": cluster::gossip_stats(api, |_| true),
     });
     if let Some(server) = &api.server {
         let leader = server.leader();
@@ -72,24 +71,9 @@ fn stats(api: &Api) -> Value {
         stats["consul"]["leader_addr"] = json!(leader.map(|leader| leader.address));
         stats["raft"] = cluster::raft_stats(api, server);
         // There is one gossip, that of everybody.
-        stats["serf_wan"] = servers_in_gossip(api);
+        stats["serf_wan"] = cluster::gossip_stats(api, |member| member.server);
     }
     stats
-}
-
-fn servers_in_gossip(api: &Api) -> Value {
-    let known = cluster::by_name(api);
-    let servers: Vec<_> = known.iter().filter(|known| known.member.server).collect();
-    let count = |status| {
-        let those = servers.iter().filter(|known| known.status == status);
-        those.count().to_string()
-    };
-    json!({
-        "members": servers.len().to_string(),
-        "failed": count(MemberStatus::Failed),
-        "left": count(MemberStatus::Left),
-        "encrypted": (!api.config.encrypt.is_empty()).to_string(),
-    })
 }
 
 /// The settings that clients read, and those that this agent has.

@@ -99,20 +99,20 @@ fn limit(reply: &mut Message, config: &DnsConfig) -> bool {
         return false;
     }
     reply.answers.truncate(limit);
-    let named: BTreeSet<Name> = reply.answers.iter().filter_map(target).collect();
+    let named: BTreeSet<&Name> = reply.answers.iter().filter_map(target).collect();
     // What is said of the others that an SRV record names isn't asked for any more.
-    let kept = reply.additionals.iter().filter(|record| {
+    reply.additionals.retain(|record| {
         let is_address = matches!(record.data, RData::A(_) | RData::AAAA(_));
         !is_address || named.contains(&record.name)
     });
-    reply.additionals = kept.cloned().collect();
     true
 }
 
-/// The host that an SRV record names.
-fn target(record: &Record) -> Option<Name> {
+/// The host that an SRV record names, or the name server.
+fn target(record: &Record) -> Option<&Name> {
     match &record.data {
-        RData::SRV(srv) => Some(srv.target.clone()),
+        RData::SRV(srv) => Some(&srv.target),
+        RData::NS(server) => Some(&server.0),
         _ => None,
     }
 }

@@ -10,15 +10,15 @@ use super::logging::Log;
 
 pub(super) struct Reloading<'a> {
     pub(super) reading: Reading<'a>,
-    /// The configuration as it was read last.
-    pub(super) read: AgentConfig,
+    /// The configuration that the agent was started with, as it was read.
+    pub(super) started: AgentConfig,
     pub(super) log: &'a Log,
 }
 
 impl Reloading<'_> {
     /// Takes what can be taken now, and tells what can't. With a mistake in the configuration
     /// everything stays as it is.
-    pub(super) async fn reload(&mut self, agent: &Agent) -> Result<(), String> {
+    pub(super) async fn reload(&self, agent: &Agent) -> Result<(), String> {
         let reloaded = self.try_reload(agent).await;
         match &reloaded {
             Ok(()) => tracing::info!("the configuration was read again"),
@@ -27,18 +27,17 @@ impl Reloading<'_> {
         reloaded
     }
 
-    async fn try_reload(&mut self, agent: &Agent) -> Result<(), String> {
+    async fn try_reload(&self, agent: &Agent) -> Result<(), String> {
         let Configured { config, warnings } =
             (self.reading)().map_err(|error| format!("{error:#}"))?;
         for warning in &warnings {
             tracing::warn!("{}", one_line(warning));
         }
-        for what in needs_restart(&self.read, &config) {
+        for what in needs_restart(&self.started, &config) {
             tracing::warn!("{what}: what differs has no effect before the agent is started again");
         }
         agent.settled.take(&config).await?;
         self.log.level.set(&config.log_level);
-        self.read = config;
         Ok(())
     }
 }

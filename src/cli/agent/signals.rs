@@ -4,6 +4,8 @@ use std::fmt;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::exit::Failure;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Received {
     Interrupt,
@@ -28,6 +30,11 @@ pub(in crate::cli) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+}
+
+/// For commands that end by signals.
+pub(in crate::cli) fn listen() -> Result<Signals, Failure> {
+    Signals::listen().map_err(|error| Failure::new(format!("can't listen for signals: {error}")))
 }
 
 impl Signals {

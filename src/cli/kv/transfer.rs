@@ -10,7 +10,7 @@ use serde_json::ser::PrettyFormatter;
 use super::super::connection::CatalogConnection;
 use super::super::exit::{Exit, Failure, Outcome};
 use super::super::terminal;
-use super::{change, pairs, path, read_data, without_slash};
+use super::{pairs, path, read_data, without_slash};
 
 /// Print keys and values as JSON, for `import`
 #[derive(Args, Debug)]
@@ -87,7 +87,7 @@ impl Import {
             let key = &pair.key;
             let doing = format!("Error! Failed writing data for key {key}");
             let path = format!("{}?flags={}", path(key), pair.flags);
-            let written = change(&client, Method::PUT, &path, value).await;
+            let written = client.change(Method::PUT, &path, value).await;
             written.map_err(|error| Failure::from(error).during(doing))?;
             terminal::print(&format!("Imported: {key}"));
         }

@@ -11,6 +11,7 @@ use super::holders::{Attempt, Holders};
 use crate::cli::api::KvPair;
 use crate::cli::exit::Failure;
 use crate::cli::http::{Client, RequestError, Watched, decode, escaped};
+use crate::cli::kv::path;
 
 /// What marks a key as a lock's.
 const LOCK: u64 = 0x2ddc_cbc0_58a5_0c18;
@@ -60,7 +61,7 @@ impl Held {
         }
         let asked = format!("acquire={}&flags={SEMAPHORE}", escaped(&self.session));
         let path = format!("{}?{asked}", path(&self.contender()));
-        if !self.change(Method::PUT, &path, Vec::new()).await? {
+        if !self.client.change(Method::PUT, &path, Vec::new()).await? {
             return Err(Failure::new("failed to make contender entry"));
         }
         self.acquire_place().await
@@ -85,7 +86,7 @@ impl Held {
             }
             let asked = format!("acquire={}&flags={LOCK}", escaped(&self.session));
             let path = format!("{}?{asked}", path(&self.key()));
-            if self.change(Method::PUT, &path, Vec::new()).await? {
+            if self.client.change(Method::PUT, &path, Vec::new()).await? {
                 return Ok(());
             }
             index = 0;
@@ -177,7 +178,9 @@ impl Held {
             return Ok(());
         }
         let release = format!("{lock}?{asked}");
-        self.change(Method::PUT, &release, Vec::new()).await?;
+        self.client
+            .change(Method::PUT, &release, Vec::new())
+            .await?;
         let seen = self.client.watch(&lock, 0).await?;
         if let Some(pair) = pairs(&seen)?.into_iter().next()
             && pair.session.is_empty()
@@ -208,35 +211,22 @@ impl Held {
             }
         }
         let contender = path(&self.contender());
-        self.change(Method::DELETE, &contender, Vec::new()).await?;
+        self.client
+            .change(Method::DELETE, &contender, Vec::new())
+            .await?;
         Ok(())
     }
 
     async fn delete(&self, index: u64) -> Result<bool, RequestError> {
         let path = format!("{}?cas={index}", path(&self.key()));
-        self.change(Method::DELETE, &path, Vec::new()).await
+        self.client.change(Method::DELETE, &path, Vec::new()).await
     }
 
     async fn write(&self, holders: &Holders, index: u64) -> Result<bool, Failure> {
         let value = serde_json::to_vec(holders).map_err(|why| Failure::new(why.to_string()))?;
         let path = format!("{}?cas={index}&flags={SEMAPHORE}", path(&self.key()));
-        Ok(self.change(Method::PUT, &path, value).await?)
+        Ok(self.client.change(Method::PUT, &path, value).await?)
     }
-
-    async fn change(
-        &self,
-        method: Method,
-        path: &str,
-        value: Vec<u8>,
-    ) -> Result<bool, RequestError> {
-        let answer = self.client.bytes(method, path, value).await?;
-        Ok(answer.trim_ascii() == b"true")
-    }
-}
-
-fn path(key: &str) -> String {
-    let parts: Vec<String> = key.split('/').map(escaped).collect();
-    format!("/v1/kv/{}", parts.join("/"))
 }
 
 fn pairs(seen: &Watched) -> Result<Vec<KvPair>, Failure> {

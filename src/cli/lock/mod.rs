@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::agent::signals::Signals;
+use super::agent::signals::{self, Signals};
 use super::connection::CatalogConnection;
 use super::exit::{Exit, Failure, Outcome};
 use super::{child, terminal};
@@ -106,12 +106,13 @@ impl Lock {
         if self.n == 0 {
             return Err(Failure::new("-n must be at least 1"));
         }
-        let mut signals = Signals::listen()
-            .map_err(|error| Failure::new(format!("can't listen for signals: {error}")))?;
+        let mut signals = signals::listen()?;
         let line = program.join(" ");
         let name = self.name.clone();
         let name = name.unwrap_or_else(|| format!("Consul lock for '{line}' at '{prefix}'"));
-        let session = Session::create(&client, &name).await;
+        // Who contends for a place has a key of its own: it goes with the session.
+        let behavior = if self.n == 1 { "release" } else { "delete" };
+        let session = Session::create(&client, &name, behavior).await;
         let session = session.map_err(|error| Failure::from(error).during("Lock setup failed"))?;
         let held = Held::new(client.clone(), prefix, self.n, &session.id);
         let outcome = self.hold(&session, &held, program, &mut signals).await;

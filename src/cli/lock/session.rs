@@ -18,9 +18,13 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) async fn create(client: &Client, name: &str) -> Result<Self, RequestError> {
+    pub(super) async fn create(
+        client: &Client,
+        name: &str,
+        behavior: &str,
+    ) -> Result<Self, RequestError> {
         let ttl = format!("{}s", TTL.as_secs());
-        let asked = json!({ "Name": name, "TTL": ttl, "Behavior": "release" });
+        let asked = json!({ "Name": name, "TTL": ttl, "Behavior": behavior });
         client.put("/v1/session/create", &asked).await
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{Applying, Store, Topic};
 use crate::catalog::Contents;
 use crate::model::{
-    CHECK_CRITICAL, CHECK_PASSING, CatalogChange, CatalogNode, Check, SERF_HEALTH, ServiceInstance,
+    Allocation, CHECK_CRITICAL, CHECK_PASSING, CatalogChange, CatalogNode, Check, SERF_HEALTH,
+    ServiceInstance,
 };
 
 /// What the check of a node says that other agents can't reach, though its lease isn't over.
@@ -237,6 +238,12 @@ impl Store {
             .range((owned.clone(), String::new())..)
             .take_while(move |((row, _), _)| *row == owned)
             .map(|(_, service)| service)
+    }
+
+    pub fn services_of(&self, alloc: &Allocation) -> impl Iterator<Item = &Arc<ServiceInstance>> {
+        let id = alloc.id.clone();
+        let all = self.services_on(&alloc.node_name);
+        all.filter(move |service| service.alloc_id == id)
     }
 
     pub fn checks_on(&self, node: &str) -> impl Iterator<Item = &Arc<Check>> {

@@ -15,7 +15,7 @@ mod offered;
 mod output;
 mod overview;
 mod page;
-pub(super) mod place;
+mod place;
 mod routes;
 mod search;
 mod seen;

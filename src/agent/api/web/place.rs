@@ -174,8 +174,7 @@ impl Place {
             Self::Service(name) => format!("/ui/services/{}", percent::segment(name)),
             Self::Routes => "/ui/routes".to_owned(),
             Self::Keys(prefix) => {
-                let parts: Vec<String> = prefix.split('/').map(percent::segment).collect();
-                format!("/ui/kv/{}", parts.join("/"))
+                format!("/ui/kv/{}", percent::path(prefix))
             }
             Self::Search => "/ui/search".to_owned(),
         }

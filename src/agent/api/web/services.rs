@@ -51,7 +51,7 @@ fn number(instances: &[Instance], status: &str) -> i64 {
     )
 }
 
-/// The health of the worst instance, which is bad only if no other one passes.
+/// The health of the worst instance, which is bad only if all are critical.
 fn worst(instances: &[Instance]) -> Markup {
     let word = [CHECK_CRITICAL, CHECK_WARNING]
         .into_iter()

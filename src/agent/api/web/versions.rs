@@ -110,6 +110,7 @@ fn fields(found: &mut Vec<Change>, path: &str, fields: &[FieldDiff]) {
 /// Fields that are durations, which the API has in nanoseconds.
 const DURATIONS: [&str; 14] = [
     "Delay",
+    "Grace",
     "HealthyDeadline",
     "Interval",
     "KillTimeout",
@@ -118,10 +119,9 @@ const DURATIONS: [&str; 14] = [
     "MaxDelay",
     "MinHealthyTime",
     "ProgressDeadline",
-    "ReplaceAfter",
     "ShutdownDelay",
-    "Splay",
-    "Stagger",
+    "StopAfterClientDisconnect",
+    "StopOnClientAfter",
     "Timeout",
 ];
 
@@ -173,6 +173,8 @@ mod tests {
     fn durations_are_told_as_people_write_them() {
         for (name, value, told) in [
             ("MinHealthyTime", "1000000000", "1s"),
+            ("Grace", "5000000000", "5s"),
+            ("StopAfterClientDisconnect", "60000000000", "1m"),
             ("ProgressDeadline", "", ""),
             ("Count", "1000000000", "1000000000"),
         ] {

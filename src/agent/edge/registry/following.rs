@@ -143,7 +143,7 @@ impl Follower {
         for (name, tags) in services {
             let routed = |tag: &String| tag.starts_with(&self.tag_prefix);
             if tags.unwrap_or_default().iter().any(routed) {
-                let path = format!("/v1/catalog/service/{}", percent::path(&name));
+                let path = format!("/v1/catalog/service/{}", percent::segment(&name));
                 let rows: Vec<Offer> = self.consul.get(&path).await?.read(&path)?;
                 offers.extend(rows);
             }

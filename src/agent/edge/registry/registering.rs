@@ -82,7 +82,7 @@ impl Registrar {
             }
             let path = format!(
                 "/v1/agent/check/pass/{}",
-                percent::path(&format!("{id}-ttl"))
+                percent::segment(&format!("{id}-ttl"))
             );
             self.consul.put(&path, Bytes::new()).await?.good(&path)?;
         }
@@ -141,7 +141,7 @@ impl Registrar {
     async fn deregister(&self, name: &str) {
         let path = format!(
             "/v1/agent/service/deregister/{}",
-            percent::path(&self.id(name))
+            percent::segment(&self.id(name))
         );
         let left = self.consul.put(&path, Bytes::new()).await;
         match left.and_then(|answer| answer.good(&path)) {

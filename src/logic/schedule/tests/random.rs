@@ -167,9 +167,7 @@ fn happen(cluster: &mut Cluster, event: &Event) {
         Event::Drain(node, begins, within) => with_node(cluster, node, |cluster, name| {
             cluster.set_drain(name, begins.then(|| i64::from(within) * SECOND));
         }),
-        Event::Leave => {
-            leave(cluster);
-        }
+        Event::Leave => leave(cluster),
         Event::Migrate(alloc) => {
             let ids: Vec<_> = cluster.store.allocs().map(|row| row.id.clone()).collect();
             cluster.send_away(
