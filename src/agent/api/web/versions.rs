@@ -174,7 +174,7 @@ mod tests {
         for (name, value, told) in [
             ("MinHealthyTime", "1000000000", "1s"),
             ("Grace", "5000000000", "5s"),
-            ("StopAfterClientDisconnect", "60000000000", "1m"),
+            ("StopAfterClientDisconnect", "60000000000", "1m0s"),
             ("ProgressDeadline", "", ""),
             ("Count", "1000000000", "1000000000"),
         ] {
