@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 /// What a target does with its bytes; it panics if something is wrong.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 8] = [
+const TARGETS: [(&str, Target); 9] = [
     ("job_file", jobspec::fuzz_job_file),
     ("client_hello", logic::fuzz::client_hello),
     ("route_commands", logic::fuzz::route_commands),
     ("requests", logic::fuzz::requests),
     ("properties", logic::fuzz::properties),
     ("heads", agent::fuzz::heads),
+    ("exchanges", agent::fuzz::exchanges),
     ("dns", agent::fuzz::dns),
     ("frames", agent::fuzz::frames),
 ];

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Pieces that matter to parsers.
-const WORDS: [&str; 40] = [
+const WORDS: [&str; 56] = [
     "{",
     "}",
     "[",
@@ -44,6 +44,22 @@ const WORDS: [&str; 40] = [
     "\u{feff}",
     "é",
     "1/0",
+    "\r\n",
+    "\r\n\r\n",
+    "\n====\n",
+    "GET / HTTP/1.1\r\n",
+    "HEAD /cut HTTP/1.1\r\n",
+    "POST /pre HTTP/1.1\r\n",
+    "Host: a\r\n",
+    "Connection: close\r\n",
+    "Connection: keep-alive, x-a\r\n",
+    "Content-Length: 3\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "3\r\nabc\r\n0\r\n\r\n",
+    "HTTP/1.0",
+    "204 No Content",
+    "100 Continue\r\n\r\n",
+    "Expect: 100-continue\r\n",
 ];
 
 /// Splitmix64: enough for this, and the same everywhere.

@@ -11,6 +11,7 @@ use crate::wire::{self, Error, FRAME_BYTES_MAX, VERSION};
 
 pub use crate::dns::fuzz::messages as dns;
 pub use crate::edge::fuzz::heads;
+pub use crate::edge::strict::differential::exchanges;
 
 /// A frame is read or refused, and what is read means the same when it is written again.
 pub fn frames(data: &[u8]) {

@@ -50,6 +50,8 @@ pub struct Route {
     calls: Shares,
     paths: Paths,
     turn: Turn,
+    /// See [`Route::is_plain`].
+    plain: bool,
 }
 
 /// How a route's path is compared with a request's.
@@ -76,7 +78,13 @@ impl Route {
             requests: Shares::default(),
             connections: Shares::default(),
             calls: Shares::default(),
+            plain: false,
         }
+    }
+
+    /// Whether requests are passed on to each of its targets without anything being decided.
+    pub fn is_plain(&self) -> bool {
+        self.plain
     }
 
     /// The upstream for the `n`th request, or for a random `n`. None if no target can serve
@@ -152,6 +160,7 @@ impl Route {
         for target in &mut self.targets {
             target.weight = target.fixed_weight.map_or(rest, |weight| weight / scale);
         }
+        self.plain = self.targets.iter().all(Target::is_plain);
         self.requests = Shares::new(&self.targets, Target::servable);
         self.connections = Shares::new(&self.targets, |t| t.protocol.takes_connections());
         self.calls = Shares::new(&self.targets, |t| t.protocol.takes_calls());

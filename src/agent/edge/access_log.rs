@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use hyper::header::{REFERER, USER_AGENT};
+use hyper::header::{HeaderName, REFERER, USER_AGENT};
 use hyper::{HeaderMap, Request, StatusCode, Version};
 use logic::config::AccessFormat;
 use logic::time::Time;
@@ -24,25 +24,31 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new<B>(request: &Request<B>, from: SocketAddr, format: AccessFormat) -> Self {
         let method = request.method();
-        let mut line = String::new();
         let path = request.uri().path_and_query();
         let asked = match (request.version(), path) {
             // HTTP/2 tells the host and the path apart, as a Host header does.
             (version @ Version::HTTP_2, Some(path)) => format!("{method} {path} {version:?}"),
             (version, _) => format!("{method} {} {version:?}", request.uri()),
         };
+        Self::of(&asked, from, format, |name| header(request.headers(), name))
+    }
+
+    /// The same for a request that was read otherwise: its first line, and its headers.
+    pub(super) fn of<'h>(
+        asked: &str,
+        from: SocketAddr,
+        format: AccessFormat,
+        header: impl Fn(&HeaderName) -> &'h [u8],
+    ) -> Self {
+        let mut line = String::new();
         put_quoted(&mut line, asked.as_bytes());
-        let sender = match format {
-            AccessFormat::Common => String::new(),
-            AccessFormat::Combined => {
-                let mut sender = String::new();
-                for name in [REFERER, USER_AGENT] {
-                    sender.push(' ');
-                    put_quoted(&mut sender, header(request.headers(), &name));
-                }
-                sender
+        let mut sender = String::new();
+        if format == AccessFormat::Combined {
+            for name in [REFERER, USER_AGENT] {
+                sender.push(' ');
+                put_quoted(&mut sender, header(&name));
             }
-        };
+        }
         Self {
             client: from.ip().to_canonical(),
             request: line,
@@ -66,7 +72,7 @@ impl Entry {
     }
 }
 
-fn header<'h>(headers: &'h HeaderMap, name: &hyper::header::HeaderName) -> &'h [u8] {
+fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> &'h [u8] {
     headers.get(name).map_or(b"", |value| value.as_bytes())
 }
 

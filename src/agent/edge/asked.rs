@@ -1,6 +1,6 @@
 //! What a client asked, kept as it came, and the request that an upstream gets for it.
 
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, TE};
+use hyper::header::{CONTENT_TYPE, COOKIE, HOST, HeaderValue, TE};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Uri, Version};
 use logic::routes::Target;
@@ -40,7 +40,7 @@ impl Asked {
             return Err("the Host header isn't text");
         }
         if head.version == Version::HTTP_2 {
-            headers::join_cookies(&mut head.headers);
+            join_cookies(&mut head.headers);
         }
         Ok(Self {
             head,
@@ -144,5 +144,21 @@ impl Asked {
             return asked.clone();
         };
         uri.unwrap_or_else(|_| asked.clone())
+    }
+}
+
+/// HTTP/2 may send cookies one by one; HTTP/1.1 knows one cookie header.
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let mut cookies = Vec::new();
+        for cookie in headers.get_all(COOKIE) {
+            if !cookies.is_empty() {
+                cookies.extend_from_slice(b"; ");
+            }
+            cookies.extend_from_slice(cookie.as_bytes());
+        }
+        if let Ok(cookies) = HeaderValue::from_bytes(&cookies) {
+            headers.insert(COOKIE, cookies);
+        }
     }
 }

@@ -122,6 +122,14 @@ impl ReplyBody {
         reply
     }
 
+    /// What we say ourselves.
+    pub(super) fn own_text(&mut self) -> Bytes {
+        match &mut self.source {
+            Source::Own(text) => text.take().unwrap_or_default(),
+            Source::Upstream(..) => Bytes::new(),
+        }
+    }
+
     /// Has the request written to the access log when the answer is over.
     pub(super) fn log_at_end(&mut self, entry: Entry, status: StatusCode) {
         self.logged = Some((entry, status));

@@ -11,7 +11,9 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING,
+};
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use logic::routes::{Route, Table, Target};
@@ -21,7 +23,8 @@ use super::asked::Asked;
 use super::body::{ReplyBody, RequestBody};
 use super::client::{Client, Late, Lost};
 use super::headers::{self, X_FORWARDED_PROTO};
-use super::pool::{Lease, Unreachable};
+use super::pool::{Lease, Unreachable, Way};
+use super::strict::agreed_length;
 use super::upgrade;
 use super::worker::Worker;
 use crate::http_listener::put_date;
@@ -33,15 +36,15 @@ const GRPC_NOT_FOUND: &str = "5";
 const GRPC_UNAVAILABLE: &str = "14";
 
 /// How many connections an upstream may have closed under us before a fresh one is made.
-const STALE_MAX: usize = 2;
+pub(super) const STALE_MAX: usize = 2;
 
 pub(super) type Reply = Response<ReplyBody>;
 
 /// Why there is no answer from an upstream.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     NoConnection(Unreachable),
-    Broken(hyper::Error),
+    Broken(String),
     Lost,
     Late,
 }
@@ -89,10 +92,7 @@ impl Forwarder {
         let mut others = None;
         loop {
             let Some(target) = self.worker.choose(route, asked.is_call()) else {
-                return self.say(
-                    StatusCode::BAD_GATEWAY,
-                    "the upstreams of this route answer gRPC calls only, over HTTP/2",
-                );
+                return self.calls_only();
             };
             let admits = || {
                 let forwarded_for = headers::forwarded_for(asked.headers());
@@ -143,7 +143,7 @@ impl Forwarder {
         let exchanged = self.client.in_time(exchange).await;
         match exchanged.unwrap_or_else(|Late| Err(Failure::Late)) {
             Ok((response, lease)) => self.hand_back(response, lease, upgraded),
-            Err(failure) => self.fail(&failure, asked, target),
+            Err(failure) => self.fail(&failure, asked.host(), target),
         }
     }
 
@@ -159,10 +159,11 @@ impl Forwarder {
         let mut stale = 0;
         let mut target = first;
         loop {
-            let (mut lease, chosen) = self.connect(route, target, stale < STALE_MAX).await?;
+            let (mut lease, chosen): (Lease, _) =
+                self.connect(route, target, stale < STALE_MAX).await?;
             target = chosen;
             let request = asked.request_to(target, body, &self.sender);
-            let answer = pin!(lease.sender.send(request));
+            let answer = pin!(lease.way.send(request));
             let mut error = match self.client.unless_lost(&lease.address, answer).await {
                 Ok(Ok(response)) => return Ok((response, lease)),
                 Ok(Err(error)) => error,
@@ -180,7 +181,7 @@ impl Forwarder {
             body = match error.take_message() {
                 Some(unsent) if used => unsent.into_body(),
                 None if used && repeatable => RequestBody::Empty,
-                Some(_) | None => return Err(Failure::Broken(error.into_error())),
+                Some(_) | None => return Err(Failure::Broken(error.into_error().to_string())),
             };
             self.worker.retried();
             stale += 1;
@@ -188,22 +189,22 @@ impl Forwarder {
     }
 
     /// A connection to the target, or to another one if it can't be reached.
-    async fn connect<'t>(
+    pub(super) async fn connect<'t, W: Way>(
         &self,
         route: &'t Route,
         mut target: &'t Target,
         idle_too: bool,
-    ) -> Result<(Lease, &'t Target), Failure> {
+    ) -> Result<(Lease<W>, &'t Target), Failure> {
         let worker = &self.worker;
         // Each is tried once, even if the first may be tried again by the time the last failed.
         let mut left = route.targets.len();
         loop {
             left = left.saturating_sub(1);
-            if idle_too && let Some(lease) = worker.pool.take(target) {
+            if idle_too && let Some(lease) = W::take(&worker.pool, target) {
                 return Ok((lease, target));
             }
             // Seldom needed, and large: it isn't to be a part of each request's future.
-            match Box::pin(worker.pool.connect(target)).await {
+            match Box::pin(W::connect(&worker.pool, target)).await {
                 Ok(lease) => return Ok((lease, target)),
                 Err(error) => {
                     let other = worker.instead_of(route, target).filter(|_| left > 0);
@@ -226,6 +227,7 @@ impl Forwarder {
     ) -> Reply {
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let protocol = headers::upgrade(response.headers()).filter(|_| switches);
+        settle_length(response.headers_mut());
         headers::strip_hop_by_hop(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         let (client, worker) = (self.client.clone(), self.worker.clone());
@@ -258,7 +260,7 @@ impl Forwarder {
         Some(reply)
     }
 
-    fn no_route(&self, table: &Table, call: bool) -> Reply {
+    pub(super) fn no_route(&self, table: &Table, call: bool) -> Reply {
         let shared = &self.worker.shared;
         shared.counters.no_route.fetch_add(1, Ordering::Relaxed);
         if call {
@@ -288,7 +290,14 @@ impl Forwarder {
         reply
     }
 
-    fn fail(&self, failure: &Failure, asked: &Asked, target: &Target) -> Reply {
+    pub(super) fn calls_only(&self) -> Reply {
+        self.say(
+            StatusCode::BAD_GATEWAY,
+            "the upstreams of this route answer gRPC calls only, over HTTP/2",
+        )
+    }
+
+    pub(super) fn fail(&self, failure: &Failure, host: &str, target: &Target) -> Reply {
         let counters = &self.worker.shared.counters;
         counters.upstream_errors.fetch_add(1, Ordering::Relaxed);
         let (status, said, why) = match failure {
@@ -308,7 +317,7 @@ impl Forwarder {
             Failure::Broken(error) => (
                 StatusCode::BAD_GATEWAY,
                 "the upstream closed the connection before it answered",
-                error.to_string(),
+                error.clone(),
             ),
             Failure::Lost => (
                 StatusCode::BAD_GATEWAY,
@@ -321,7 +330,7 @@ impl Forwarder {
                 String::new(),
             ),
         };
-        tracing::debug!(host = asked.host(), service = target.service, why, "{said}");
+        tracing::debug!(host, service = target.service, why, "{said}");
         if target.protocol.takes_calls() {
             return self.refuse_call(GRPC_UNAVAILABLE, said);
         }
@@ -343,6 +352,19 @@ impl Forwarder {
             reply.headers_mut().insert(CONTENT_TYPE, plain);
         }
         reply
+    }
+}
+
+/// Leaves an answer with one length at most: none if `Transfer-Encoding` says it (RFC 9112 section
+/// 6.3), or if an answer that needs none says something else.
+fn settle_length(headers: &mut HeaderMap) {
+    let lengths = headers.get_all(CONTENT_LENGTH).into_iter();
+    let length = agreed_length(lengths.map(HeaderValue::as_bytes));
+    match length {
+        Ok(Some(length)) if !headers.contains_key(TRANSFER_ENCODING) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Ok(_) | Err(_) => drop(headers.remove(CONTENT_LENGTH)),
     }
 }
 

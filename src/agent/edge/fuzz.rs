@@ -9,9 +9,8 @@ use logic::config::ProxyOptions;
 use ports::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::headers::{
-    Sender, copy_end_to_end, forwarded_for, join_cookies, strip_hop_by_hop, upgrade,
-};
+use super::asked::join_cookies;
+use super::headers::{Sender, copy_end_to_end, forwarded_for, strip_hop_by_hop, upgrade};
 use super::proxy_header::{self, Unread};
 
 const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)), 4_711);

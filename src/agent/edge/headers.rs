@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName, HeaderValue,
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue,
     STRICT_TRANSPORT_SECURITY, UPGRADE,
 };
 use hyper::http::request::Parts;
@@ -20,24 +20,27 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// How many headers a request may get on its way, beside its host.
 pub(super) const ADDED: usize = 9;
 
+const FOR_ONE_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// Whether a header concerns only the connection that its message came over.
-fn is_for_one_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-    )
+pub(super) fn is_for_one_hop(name: &str) -> bool {
+    FOR_ONE_HOP
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// What a client may not have removed by naming it in `Connection`: what we or the upstream
 /// decide by.
-const PROTECTED: [HeaderName; 9] = [
+pub(super) const PROTECTED: [HeaderName; 9] = [
     HOST,
     CONTENT_LENGTH,
     FORWARDED,
@@ -59,11 +62,14 @@ fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
 
 /// Removes what concerns only the connection a message came over, also what it calls so itself.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if !headers.keys().any(is_for_one_hop) {
+    if !headers.keys().any(|name| is_for_one_hop(name.as_str())) {
         return;
     }
     let listed = listed(headers).into_iter();
-    let known = headers.keys().filter(|name| is_for_one_hop(name)).cloned();
+    let known = headers
+        .keys()
+        .filter(|name| is_for_one_hop(name.as_str()))
+        .cloned();
     for name in listed.chain(known.collect::<Vec<_>>()) {
         headers.remove(name);
     }
@@ -73,7 +79,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 pub(super) fn copy_end_to_end(from: &HeaderMap, to: &mut HeaderMap) {
     let listed = listed(from);
     for (name, value) in from {
-        if *name != HOST && !is_for_one_hop(name) && !listed.contains(name) {
+        if *name != HOST && !is_for_one_hop(name.as_str()) && !listed.contains(name) {
             to.append(name.clone(), value.clone());
         }
     }
@@ -102,22 +108,6 @@ pub(super) fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = IpAddr>
     // Byte by byte: what a client writes before it doesn't hide what a proxy has added.
     let items = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     items.filter_map(|item| std::str::from_utf8(item).ok()?.trim().parse().ok())
-}
-
-/// HTTP/2 may send cookies one by one; HTTP/1.1 knows one cookie header.
-pub(super) fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(COOKIE).iter().nth(1).is_some() {
-        let mut cookies = Vec::new();
-        for cookie in headers.get_all(COOKIE) {
-            if !cookies.is_empty() {
-                cookies.extend_from_slice(b"; ");
-            }
-            cookies.extend_from_slice(cookie.as_bytes());
-        }
-        if let Ok(cookies) = HeaderValue::from_bytes(&cookies) {
-            headers.insert(COOKIE, cookies);
-        }
-    }
 }
 
 /// How a client came over TLS.
@@ -178,13 +168,30 @@ impl Sender {
         }
     }
 
+    /// Whether each request gets an id of its own.
+    pub(super) fn numbers(&self) -> bool {
+        self.request_id.is_some()
+    }
+
+    /// Whether this is one of the headers that the configuration names.
+    pub(super) fn sets(&self, name: &str) -> bool {
+        let tls = self.tls_header.as_ref().map(|(name, _)| name);
+        let mut set = self.client_ip.iter().chain(tls);
+        set.any(|set| set.as_str().eq_ignore_ascii_case(name))
+    }
+
+    /// What answers over TLS are to carry.
+    pub(super) fn strict_transport(&self) -> Option<&HeaderValue> {
+        self.strict_transport.as_ref()
+    }
+
     pub(super) fn scheme(&self) -> &'static str {
         if self.tls { "https" } else { "http" }
     }
 
     /// Adds what answers over TLS are to carry.
     pub(super) fn seal(&self, headers: &mut HeaderMap) {
-        if let Some(strict) = &self.strict_transport {
+        if let Some(strict) = self.strict_transport() {
             headers.insert(STRICT_TRANSPORT_SECURITY, strict.clone());
         }
     }

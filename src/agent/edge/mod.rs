@@ -25,8 +25,10 @@ mod proxy_header;
 mod proxy_listener;
 mod registry;
 mod route_table;
+mod shelf;
 mod shown_config;
 pub mod standalone;
+pub(crate) mod strict;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tls;
@@ -101,6 +103,8 @@ struct Settings {
     /// How long an answer may take once it has begun.
     whole_answer: Option<Duration>,
     options: Arc<ProxyOptions>,
+    /// Not even plain requests go without hyper.
+    hyper_only: bool,
 }
 
 impl Settings {
@@ -112,6 +116,7 @@ impl Settings {
             upstream_answer: config.proxy.answer_within,
             whole_answer: None,
             options: Arc::new(config.proxy.clone()),
+            hyper_only: false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! One worker's connections to upstreams: kept for the next request, closed when idle too long.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use tokio::time::error::Elapsed;
 use super::body::RequestBody;
 use super::http2::Local;
 use super::joined::Joined;
+use super::shelf::{Fitness, Kept, Shelf};
+use super::strict::Wire;
 use super::tls::{TlsClient, TlsFailure};
 
-const IDLE_PER_UPSTREAM_MAX: usize = 256;
-const IDLE_TICKS_MAX: u64 = 15;
 /// How long an upstream that couldn't be connected to is only tried if there is no other.
 const AVOIDED_TICKS: u64 = 2;
 
@@ -49,19 +49,41 @@ impl Sender {
         }
     }
 
-    fn is_ready(&self) -> bool {
-        match self {
-            Self::One(sender) => sender.is_ready(),
-            Self::Many(sender) => sender.is_ready(),
-        }
-    }
-
     fn is_closed(&self) -> bool {
         match self {
             Self::One(sender) => sender.is_closed(),
             Self::Many(sender) => sender.is_closed(),
         }
     }
+}
+
+impl Kept for Sender {
+    fn fitness(&mut self) -> Fitness {
+        let ready = match self {
+            Self::One(sender) => sender.is_ready(),
+            Self::Many(sender) => sender.is_ready(),
+        };
+        if ready {
+            Fitness::Ready
+        } else if self.is_closed() {
+            Fitness::Closed
+        } else {
+            // A request's body is still going out, after an early answer.
+            Fitness::Busy
+        }
+    }
+}
+
+/// A connection to an upstream that can be leased.
+pub(super) trait Way: Sized {
+    /// An idle one.
+    fn take(pool: &Pool, target: &Target) -> Option<Lease<Self>>;
+
+    /// A new one.
+    fn connect(
+        pool: &Pool,
+        target: &Target,
+    ) -> impl Future<Output = Result<Lease<Self>, Unreachable>>;
 }
 
 /// The connection to an upstream that takes many requests at once.
@@ -85,28 +107,68 @@ pub(super) enum Unreachable {
 }
 
 /// A connection in use, and where it goes back to.
-pub(super) struct Lease {
+pub(super) struct Lease<W = Sender> {
     pub(super) address: Rc<str>,
-    tls: Option<Rc<Tls>>,
-    pub(super) sender: Sender,
+    pub(super) tls: Option<Rc<Tls>>,
+    pub(super) way: W,
     /// Whether it has carried a request before; then the upstream may just be closing it.
     pub(super) used: bool,
-}
-
-struct Idle {
-    tls: Option<Rc<Tls>>,
-    sender: Sender,
-    since: u64,
 }
 
 pub(super) struct Pool {
     network: Arc<dyn Network>,
     tls: Arc<TlsClient>,
-    idle: RefCell<BTreeMap<Rc<str>, VecDeque<Idle>>>,
+    idle: Shelf<Sender>,
+    wires: Shelf<Wire>,
     many: RefCell<BTreeMap<Rc<str>, Many>>,
     connect_within: Duration,
     avoided: RefCell<BTreeMap<String, u64>>,
     now: Cell<u64>,
+}
+
+impl Way for Sender {
+    fn take(pool: &Pool, target: &Target) -> Option<Lease> {
+        if target.protocol.takes_calls() {
+            return pool.take_many(target);
+        }
+        pool.idle.take(target)
+    }
+
+    async fn connect(pool: &Pool, target: &Target) -> Result<Lease, Unreachable> {
+        let many = target.protocol.takes_calls();
+        let begin = async |stream| {
+            let begun = if many {
+                begin_many(stream).await.map(Self::Many)
+            } else {
+                begin_one(stream).await.map(Self::One)
+            };
+            begun.map_err(|error| Unreachable::Http {
+                address: target.address.clone(),
+                reason: error.to_string(),
+            })
+        };
+        let lease = pool.connect(target, begin).await?;
+        if let Self::Many(sender) = &lease.way {
+            let known = Many {
+                tls: lease.tls.clone(),
+                sender: sender.clone(),
+            };
+            let address = Rc::clone(&lease.address);
+            pool.many.borrow_mut().insert(address, known);
+        }
+        Ok(lease)
+    }
+}
+
+impl Way for Wire {
+    fn take(pool: &Pool, target: &Target) -> Option<Lease<Self>> {
+        pool.wires.take(target)
+    }
+
+    async fn connect(pool: &Pool, target: &Target) -> Result<Lease<Self>, Unreachable> {
+        pool.connect(target, async |stream| Ok(Self::new(stream)))
+            .await
+    }
 }
 
 impl Pool {
@@ -120,7 +182,8 @@ impl Pool {
             connect_within,
             network,
             tls,
-            idle: RefCell::new(BTreeMap::new()),
+            idle: Shelf::new(),
+            wires: Shelf::new(),
             avoided: RefCell::new(BTreeMap::new()),
             now: Cell::new(0),
         }
@@ -128,36 +191,6 @@ impl Pool {
 
     pub(super) fn now(&self) -> u64 {
         self.now.get()
-    }
-
-    /// An idle connection; the one used last, so that others can age.
-    pub(super) fn take(&self, target: &Target) -> Option<Lease> {
-        if target.protocol.takes_calls() {
-            return self.take_many(target);
-        }
-        let mut idle = self.idle.borrow_mut();
-        let (address, _) = idle.get_key_value(target.address.as_str())?;
-        let address = address.clone();
-        let connections = idle.get_mut(&address)?;
-        let mut at = connections.len();
-        while at > 0 {
-            at -= 1;
-            let Idle { tls, sender, .. } = &connections[at];
-            if sender.is_ready() && tls.as_deref() == target.tls.as_ref() {
-                let Idle { tls, sender, .. } = connections.remove(at)?;
-                return Some(Lease {
-                    address,
-                    tls,
-                    sender,
-                    used: true,
-                });
-            }
-            // Not ready but open: a request's body is still going out, after an early answer.
-            if sender.is_closed() {
-                connections.remove(at);
-            }
-        }
-        None
     }
 
     fn take_many(&self, target: &Target) -> Option<Lease> {
@@ -169,47 +202,35 @@ impl Pool {
         Some(Lease {
             address: address.clone(),
             tls: tls.clone(),
-            sender: Sender::Many(sender.clone()),
+            way: Sender::Many(sender.clone()),
             used: true,
         })
     }
 
-    /// A connection for requests.
-    pub(super) async fn connect(&self, target: &Target) -> Result<Lease, Unreachable> {
+    /// A connection for requests, begun as it wants to be.
+    async fn connect<W>(
+        &self,
+        target: &Target,
+        begin: impl AsyncFnOnce(Box<dyn Stream>) -> Result<W, Unreachable>,
+    ) -> Result<Lease<W>, Unreachable> {
         let address = target.address.as_str();
         let many = target.protocol.takes_calls();
         let connected = tokio::time::timeout(self.connect_within, async {
             let mut stream = self.network.connect(address.to_owned()).await?;
             if let Some(tls) = &target.tls {
-                let begun = self.tls.begin(stream, tls, many).await;
-                stream = begun.map_err(|failure| Unreachable::Tls {
+                let shaken = self.tls.begin(stream, tls, many).await;
+                stream = shaken.map_err(|failure| Unreachable::Tls {
                     address: address.to_owned(),
                     failure,
                 })?;
             }
-            let begun = if many {
-                begin_many(stream).await.map(Sender::Many)
-            } else {
-                begin_one(stream).await.map(Sender::One)
-            };
-            begun.map_err(|error| Unreachable::Http {
-                address: address.to_owned(),
-                reason: error.to_string(),
-            })
+            begin(stream).await
         });
-        let sender = self.or_avoid(address, flat(address, connected.await))?;
-        let (address, tls) = (Rc::from(address), target.tls.clone().map(Rc::new));
-        if let Sender::Many(sender) = &sender {
-            let known = Many {
-                tls: tls.clone(),
-                sender: sender.clone(),
-            };
-            self.many.borrow_mut().insert(Rc::clone(&address), known);
-        }
+        let way = self.or_avoid(address, flat(address, connected.await))?;
         Ok(Lease {
-            address,
-            tls,
-            sender,
+            address: Rc::from(address),
+            tls: target.tls.clone().map(Rc::new),
+            way,
             used: false,
         })
     }
@@ -241,18 +262,13 @@ impl Pool {
     }
 
     pub(super) fn give_back(&self, lease: Lease) {
-        if lease.sender.is_closed() || matches!(lease.sender, Sender::Many(_)) {
-            return;
+        if !lease.way.is_closed() && !matches!(lease.way, Sender::Many(_)) {
+            self.idle.put(lease, self.now.get());
         }
-        let mut idle = self.idle.borrow_mut();
-        let connections = idle.entry(lease.address).or_default();
-        if connections.len() < IDLE_PER_UPSTREAM_MAX {
-            connections.push_back(Idle {
-                tls: lease.tls,
-                sender: lease.sender,
-                since: self.now.get(),
-            });
-        }
+    }
+
+    pub(super) fn give_back_wire(&self, lease: Lease<Wire>) {
+        self.wires.put(lease, self.now.get());
     }
 
     /// Whether connecting to an upstream has just failed.
@@ -269,21 +285,20 @@ impl Pool {
         self.many
             .borrow_mut()
             .retain(|_, many| !many.sender.is_closed());
-        self.idle.borrow_mut().retain(|_, connections| {
-            connections
-                .retain(|idle| now - idle.since <= IDLE_TICKS_MAX && !idle.sender.is_closed());
-            !connections.is_empty()
-        });
+        self.idle.tick(now);
+        self.wires.tick(now);
     }
 
     /// Closes the idle connections of an upstream that is lost.
     pub(super) fn forget(&self, address: &str) {
-        self.idle.borrow_mut().remove(address);
+        self.idle.forget(address);
+        self.wires.forget(address);
         self.many.borrow_mut().remove(address);
     }
 
     pub(super) fn close_idle(&self) {
-        self.idle.borrow_mut().clear();
+        self.idle.clear();
+        self.wires.clear();
         self.many.borrow_mut().clear();
     }
 }

@@ -55,9 +55,13 @@ pub(crate) struct TlsClient {
 
 impl TlsClient {
     pub(crate) fn new(world: &World) -> Self {
+        Self::of(world.machine.clone(), world.clock.clone())
+    }
+
+    pub(super) fn of(machine: Arc<dyn Machine>, clock: Arc<dyn Clock>) -> Self {
         Self {
-            machine: world.machine.clone(),
-            clock: world.clock.clone(),
+            machine,
+            clock,
             verifying: OnceLock::new(),
             trusting: OnceLock::new(),
         }

@@ -32,7 +32,7 @@ use super::joined::Joined;
 use super::pool::{Pool, Unreachable};
 use super::route_table::Lost;
 use super::tls::TlsClient;
-use super::{Counters, Settings, passing};
+use super::{Counters, Settings, passing, strict};
 use super::{http2, proxy_header};
 
 const TICK: Duration = Duration::from_secs(1);
@@ -337,7 +337,7 @@ impl Worker {
         }
     }
 
-    async fn serve(
+    pub(super) async fn serve(
         self: Rc<Self>,
         stream: Box<dyn Stream>,
         from: SocketAddr,
@@ -350,34 +350,20 @@ impl Worker {
             sender: Rc::new(self.sender(from, tls)),
             worker: self,
         });
-        let service = service_fn(move |request| {
-            let forwarder = forwarder.clone();
-            async move { forwarder.serve(request).await }
-        });
-        let mut builder = http1::Builder::new();
-        builder
-            .max_header_size(HEAD_BYTES_MAX)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .header_read_timeout(None)
-            .auto_date_header(false);
-        let connection = builder.serve_connection(Joined::new(stream), service);
-        let mut connection = pin!(connection.with_upgrades());
-        let mut finishing = false;
-        poll_fn(|context| {
+        let finishing = Cell::new(false);
+        let mut plain = pin!(strict::serve(&forwarder, &finishing, stream));
+        let left = poll_fn(|context| {
             match watched.order(context) {
                 Order::Go => {}
-                Order::Cut => return Poll::Ready(()),
-                Order::Finish => {
-                    if !finishing {
-                        finishing = true;
-                        connection.as_mut().graceful_shutdown();
-                    }
-                }
+                Order::Cut => return Poll::Ready(None),
+                Order::Finish => finishing.set(true),
             }
-            // A client that breaks off or breaks the rules has been answered by hyper already.
-            connection.as_mut().poll(context).map(drop)
-        })
-        .await;
+            plain.as_mut().poll(context)
+        });
+        if let Some(stream) = left.await {
+            // Seldom needed, and large.
+            Box::pin(watched.serve_the_rest(stream, forwarder.clone())).await;
+        }
     }
 
     /// Lets connections end by themselves until `grace` is over, then cuts them.
@@ -414,6 +400,38 @@ pub(super) struct Watched {
 }
 
 impl Watched {
+    /// Has hyper serve what is left of a connection.
+    async fn serve_the_rest(&self, stream: Box<dyn Stream>, forwarder: Rc<Forwarder>) {
+        let service = service_fn(move |request| {
+            let forwarder = forwarder.clone();
+            async move { forwarder.serve(request).await }
+        });
+        let mut builder = http1::Builder::new();
+        builder
+            .max_header_size(HEAD_BYTES_MAX)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .header_read_timeout(None)
+            .auto_date_header(false);
+        let connection = builder.serve_connection(Joined::new(stream), service);
+        let mut connection = pin!(connection.with_upgrades());
+        let mut finishing = false;
+        poll_fn(|context| {
+            match self.order(context) {
+                Order::Go => {}
+                Order::Cut => return Poll::Ready(()),
+                Order::Finish => {
+                    if !finishing {
+                        finishing = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                }
+            }
+            // A client that breaks off or breaks the rules has been answered by hyper already.
+            connection.as_mut().poll(context).map(drop)
+        })
+        .await;
+    }
+
     pub(super) fn passes(&self) {
         self.client.passes(self.worker.now());
     }

@@ -109,6 +109,19 @@ impl Target {
         self.redirect.is_some() || matches!(self.protocol, Protocol::Http | Protocol::Https)
     }
 
+    /// Whether requests are passed on there as they are, but for a path without odd characters.
+    pub(super) fn is_plain(&self) -> bool {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+        let is_plain = |path: &str| path.is_empty() || path.starts_with('/');
+        let is_plain = |path: &str| is_plain(path) && path.bytes().all(plain);
+        matches!(self.protocol, Protocol::Http | Protocol::Https)
+            && self.redirect.is_none()
+            && self.access.is_none()
+            && self.host_header.is_empty()
+            && is_plain(&self.strip)
+            && is_plain(&self.prepend)
+    }
+
     /// Whether who asks may do so: the one who connects, and all for whom it says it does.
     pub fn admits(&self, from: IpAddr, forwarded_for: impl Iterator<Item = IpAddr>) -> bool {
         let Some(access) = &self.access else {

@@ -1,0 +1,98 @@
+//! Idle connections to upstreams, kept for the next request for a while.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use logic::routes::{Target, Tls};
+
+use super::pool::Lease;
+
+const IDLE_PER_UPSTREAM_MAX: usize = 256;
+const IDLE_TICKS_MAX: u64 = 15;
+
+/// What an idle connection is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fitness {
+    Ready,
+    /// Later perhaps: what it carried last isn't over.
+    Busy,
+    Closed,
+}
+
+/// A way to an upstream that can be kept.
+pub(super) trait Kept {
+    fn fitness(&mut self) -> Fitness;
+}
+
+struct Idle<W> {
+    tls: Option<Rc<Tls>>,
+    way: W,
+    since: u64,
+}
+
+pub(super) struct Shelf<W>(RefCell<BTreeMap<Rc<str>, VecDeque<Idle<W>>>>);
+
+impl<W: Kept> Shelf<W> {
+    pub(super) fn new() -> Self {
+        Self(RefCell::new(BTreeMap::new()))
+    }
+
+    /// The connection used last, so that others can age.
+    pub(super) fn take(&self, target: &Target) -> Option<Lease<W>> {
+        let mut idle = self.0.borrow_mut();
+        let (address, _) = idle.get_key_value(target.address.as_str())?;
+        let address = address.clone();
+        let connections = idle.get_mut(&address)?;
+        let mut at = connections.len();
+        while at > 0 {
+            at -= 1;
+            let Idle { tls, way, .. } = &mut connections[at];
+            let same = tls.as_deref() == target.tls.as_ref();
+            match way.fitness() {
+                Fitness::Ready if same => {
+                    let Idle { tls, way, .. } = connections.remove(at)?;
+                    return Some(Lease {
+                        address,
+                        tls,
+                        way,
+                        used: true,
+                    });
+                }
+                Fitness::Ready | Fitness::Busy => {}
+                Fitness::Closed => drop(connections.remove(at)),
+            }
+        }
+        None
+    }
+
+    pub(super) fn put(&self, lease: Lease<W>, now: u64) {
+        let mut idle = self.0.borrow_mut();
+        let connections = idle.entry(lease.address).or_default();
+        if connections.len() < IDLE_PER_UPSTREAM_MAX {
+            connections.push_back(Idle {
+                tls: lease.tls,
+                way: lease.way,
+                since: now,
+            });
+        }
+    }
+
+    /// Closes what has been idle for too long.
+    pub(super) fn tick(&self, now: u64) {
+        self.0.borrow_mut().retain(|_, connections| {
+            connections.retain_mut(|idle| {
+                now - idle.since <= IDLE_TICKS_MAX && idle.way.fitness() != Fitness::Closed
+            });
+            !connections.is_empty()
+        });
+    }
+
+    pub(super) fn forget(&self, address: &str) {
+        self.0.borrow_mut().remove(address);
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.borrow_mut().clear();
+    }
+}
