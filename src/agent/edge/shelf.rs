@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use logic::routes::{Target, Tls};
+use logic::routes::Target;
 
 use super::pool::Lease;
 
@@ -26,8 +26,7 @@ pub(super) trait Kept {
 }
 
 struct Idle<W> {
-    tls: Option<Rc<Tls>>,
-    way: W,
+    lease: Lease<W>,
     since: u64,
 }
 
@@ -41,22 +40,18 @@ impl<W: Kept> Shelf<W> {
     /// The connection used last, so that others can age.
     pub(super) fn take(&self, target: &Target) -> Option<Lease<W>> {
         let mut idle = self.0.borrow_mut();
-        let (address, _) = idle.get_key_value(target.address.as_str())?;
-        let address = address.clone();
-        let connections = idle.get_mut(&address)?;
+        let connections = idle.get_mut(target.address.as_str())?;
         let mut at = connections.len();
         while at > 0 {
             at -= 1;
-            let Idle { tls, way, .. } = &mut connections[at];
+            let Lease { tls, way, .. } = &mut connections[at].lease;
             let same = tls.as_deref() == target.tls.as_ref();
             match way.fitness() {
                 Fitness::Ready if same => {
-                    let Idle { tls, way, .. } = connections.remove(at)?;
+                    let Idle { lease, .. } = connections.remove(at)?;
                     return Some(Lease {
-                        address,
-                        tls,
-                        way,
                         used: true,
+                        ..lease
                     });
                 }
                 Fitness::Ready | Fitness::Busy => {}
@@ -68,13 +63,12 @@ impl<W: Kept> Shelf<W> {
 
     pub(super) fn put(&self, lease: Lease<W>, now: u64) {
         let mut idle = self.0.borrow_mut();
-        let connections = idle.entry(lease.address).or_default();
+        let connections = match idle.get_mut(&lease.address) {
+            Some(connections) => connections,
+            None => idle.entry(lease.address.clone()).or_default(),
+        };
         if connections.len() < IDLE_PER_UPSTREAM_MAX {
-            connections.push_back(Idle {
-                tls: lease.tls,
-                way: lease.way,
-                since: now,
-            });
+            connections.push_back(Idle { lease, since: now });
         }
     }
 
@@ -82,7 +76,7 @@ impl<W: Kept> Shelf<W> {
     pub(super) fn tick(&self, now: u64) {
         self.0.borrow_mut().retain(|_, connections| {
             connections.retain_mut(|idle| {
-                now - idle.since <= IDLE_TICKS_MAX && idle.way.fitness() != Fitness::Closed
+                now - idle.since <= IDLE_TICKS_MAX && idle.lease.way.fitness() != Fitness::Closed
             });
             !connections.is_empty()
         });

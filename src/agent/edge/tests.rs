@@ -5,6 +5,7 @@ mod logs;
 mod lost_node;
 mod options;
 mod passing;
+mod plain;
 mod standalone;
 mod tls_listeners;
 

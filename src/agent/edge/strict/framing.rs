@@ -154,6 +154,7 @@ struct Chunks {
     extra: usize,
     /// The lines after the last chunk, which nobody gets but which must be headers.
     trailers: Vec<u8>,
+    trailer_lines: usize,
 }
 
 impl Chunks {
@@ -204,6 +205,7 @@ impl Chunks {
             }
             (State::TrailerEnd, b'\n') => {
                 self.trailers.extend_from_slice(b"\r\n");
+                self.trailer_lines += 1;
                 State::Line
             }
             (State::LastEnd, b'\n') => self.end()?,
@@ -223,7 +225,9 @@ impl Chunks {
     fn end(&mut self) -> Result<State, Malformed> {
         self.trailers.extend_from_slice(b"\r\n");
         let mut headers = [httparse::EMPTY_HEADER; TRAILERS_MAX];
-        match httparse::parse_headers(&self.trailers, &mut headers) {
+        // Not more than there are lines: one that ends otherwise would be another one.
+        let headers = headers.get_mut(..self.trailer_lines).ok_or(Malformed)?;
+        match httparse::parse_headers(&self.trailers, headers) {
             Ok(httparse::Status::Complete(_)) => Ok(State::Over),
             Ok(httparse::Status::Partial) | Err(_) => Err(Malformed),
         }
@@ -306,6 +310,7 @@ mod tests {
             b"3 3\r\n",
             b"0\r\nT: 1\r\r\n",
             b"0\r\n:T: 1\r\n\r\n",
+            b"0\r\nT: 1\nU: 2\r\n\r\n",
             &long,
         ] {
             assert_eq!(passed(Body::Chunked, &[wrong]), Err(Malformed), "{wrong:?}");

@@ -92,6 +92,18 @@ impl Told {
         whole == other_whole && same_end && (refused || self.closed == other.closed)
     }
 
+    /// hyper may break off an answer when it sees that what the client sent after it makes no
+    /// sense.
+    pub(super) fn outlasts(&self, other: &Self) -> bool {
+        let ((whole, _), (before, Some(broken))) = (self.parts(), other.parts()) else {
+            return false;
+        };
+        let Some([first, .., last]) = whole.strip_prefix(before) else {
+            return false;
+        };
+        other.closed && first.start == broken.start && last.start == REFUSED
+    }
+
     /// The whole messages, and what has begun after them.
     fn parts(&self) -> (&[Message], Option<&Message>) {
         match self.messages.split_last() {
