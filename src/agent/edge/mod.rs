@@ -120,6 +120,11 @@ impl Settings {
         }
     }
 
+    /// Whether the answer where there is no route has a body like most answers.
+    fn no_route_is_plain(&self) -> bool {
+        matches!(self.no_route_status, 200..=203 | 205..=303 | 305..)
+    }
+
     fn of_listener(&self, options: &ListenerOptions) -> Self {
         let idle = options.idle_timeout.or(options.read_timeout);
         Self {

@@ -23,6 +23,9 @@ pub(super) enum Fitness {
 /// A way to an upstream that can be kept.
 pub(super) trait Kept {
     fn fitness(&mut self) -> Fitness;
+
+    /// Says that nothing more will be sent.
+    fn end(&mut self) {}
 }
 
 struct Idle<W> {
@@ -75,8 +78,12 @@ impl<W: Kept> Shelf<W> {
     /// Closes what has been idle for too long.
     pub(super) fn tick(&self, now: u64) {
         self.0.borrow_mut().retain(|_, connections| {
-            connections.retain_mut(|idle| {
-                now - idle.since <= IDLE_TICKS_MAX && idle.lease.way.fitness() != Fitness::Closed
+            connections.retain_mut(|Idle { lease, since }| {
+                let old = now - *since > IDLE_TICKS_MAX;
+                if old {
+                    lease.way.end();
+                }
+                !old && lease.way.fitness() != Fitness::Closed
             });
             !connections.is_empty()
         });
@@ -87,6 +94,10 @@ impl<W: Kept> Shelf<W> {
     }
 
     pub(super) fn clear(&self) {
-        self.0.borrow_mut().clear();
+        let idle = std::mem::take(&mut *self.0.borrow_mut());
+        for Idle { lease, .. } in idle.into_values().flatten() {
+            let mut way = lease.way;
+            way.end();
+        }
     }
 }

@@ -351,16 +351,19 @@ impl Worker {
             worker: self,
         });
         let finishing = Cell::new(false);
-        let mut plain = pin!(strict::serve(&forwarder, &finishing, stream));
-        let left = poll_fn(|context| {
-            match watched.order(context) {
-                Order::Go => {}
-                Order::Cut => return Poll::Ready(None),
-                Order::Finish => finishing.set(true),
-            }
-            plain.as_mut().poll(context)
-        });
-        if let Some(stream) = left.await {
+        let left = {
+            let mut plain = pin!(strict::serve(&forwarder, &finishing, stream));
+            let served = poll_fn(|context| {
+                match watched.order(context) {
+                    Order::Go => {}
+                    Order::Cut => return Poll::Ready(None),
+                    Order::Finish => finishing.set(true),
+                }
+                plain.as_mut().poll(context)
+            });
+            served.await
+        };
+        if let Some(stream) = left {
             // Seldom needed, and large.
             Box::pin(watched.serve_the_rest(stream, forwarder.clone())).await;
         }

@@ -38,6 +38,7 @@ use super::client::{Late, Lost};
 use super::forward::{Failure, Forwarder, Reply, STALE_MAX};
 use super::pool::Lease;
 use super::proxy_header::Unread;
+use super::shelf::Kept as _;
 use crate::http_listener::put_date;
 
 /// Long bodies are passed on in pieces up to this.
@@ -137,7 +138,11 @@ impl Lane<'_> {
                     Read::Plain(request) if !self.is_for_an_upstream(&request) => {
                         return Ok(Then::Other);
                     }
-                    Read::Plain(_) | Read::Partial => {}
+                    Read::Plain(_) => {
+                        let forwarder = self.forwarder;
+                        forwarder.client.progressed(forwarder.worker.now());
+                    }
+                    Read::Partial => {}
                 }
             }
             let Self {
@@ -147,12 +152,14 @@ impl Lane<'_> {
                 ..
             } = self;
             let read = poll_fn(|context| {
-                if finishing.get() {
+                // What has begun to come is waited for.
+                if finishing.get() && unread.is_empty() {
                     return Poll::Ready(Ok(0));
                 }
                 poll_read::<PIECE_BYTES>(stream, context, unread)
             });
             if read.await? == 0 {
+                self.stream.shutdown().await?;
                 return Ok(Then::Over);
             }
         }
@@ -191,7 +198,9 @@ impl Lane<'_> {
         let (forwarder, worker) = (self.forwarder, &self.forwarder.worker);
         let table = worker.table();
         let route = table.find(request.host(&self.unread), request.path(&self.unread));
-        if route.is_some_and(|route| !route.is_plain()) {
+        let settings = &worker.shared.settings;
+        let is_ours = route.map_or(settings.no_route_is_plain(), Route::is_plain);
+        if !is_ours {
             return Ok(Then::Other);
         }
         self.take(request);
@@ -308,6 +317,8 @@ impl Lane<'_> {
             };
             // Only an idle connection can have been closed before the request got there.
             let Broken { unsent, why } = broken;
+            // TLS takes a request before it sends it.
+            let unsent = unsent && lease.tls.is_none();
             if !lease.used || !(unsent || repeatable) {
                 return Err(Failure::Broken(why).into());
             }
@@ -343,12 +354,15 @@ impl Lane<'_> {
         for (name, value) in reply.headers() {
             put_line(out, name.as_str(), value.as_bytes());
         }
-        put_line(out, "content-length", length.to_string().as_bytes());
+        let head_only = request.wants_head(&self.asked);
+        if length > 0 || !head_only {
+            put_line(out, "content-length", length.to_string().as_bytes());
+        }
         if request.closes || self.finishing.get() {
             put_line(out, "connection", b"close");
         }
         out.extend_from_slice(b"\r\n");
-        if request.wants_head(&self.asked) {
+        if head_only {
             return 0;
         }
         out.extend_from_slice(&text);
@@ -374,17 +388,26 @@ impl Lane<'_> {
         let mut lease = Some(lease);
         let worker = &self.forwarder.worker;
         loop {
-            let pushed = passage.push(&self.come, &mut self.out);
-            let (taken, own) = pushed.map_err(|_| io::ErrorKind::InvalidData)?;
+            let Ok((taken, own)) = passage.push(&self.come, &mut self.out) else {
+                // What was well-formed is told; that it breaks off tells the rest.
+                self.write().await?;
+                return Err(io::ErrorKind::InvalidData.into());
+            };
             answering.bytes += own as u64;
             self.come.drain(..taken);
             if passage.is_over()
-                && let Some(lease) = lease.take_if(|_| answer.lasts && self.come.is_empty())
+                && let Some(mut lease) = lease.take()
             {
-                worker.pool.give_back_wire(lease);
+                if answer.lasts && self.come.is_empty() {
+                    worker.pool.give_back_wire(lease);
+                } else {
+                    lease.way.end();
+                }
+                // Whoever doesn't take the rest is as idle as one who asks nothing.
+                self.forwarder.client.answered(worker.now());
             }
             self.write().await?;
-            let Some(lease) = lease.as_mut().filter(|_| !passage.is_over()) else {
+            let Some(lease) = &mut lease else {
                 self.come.clear();
                 return Ok(());
             };

@@ -256,7 +256,7 @@ proptest! {
 
     #[test]
     fn both_ways_mean_the_same(
-        kind in 0..8_u8,
+        kind in 0..16_u8,
         requests in prop::collection::vec(request(), 1..4),
         answer in answer(),
     ) {

@@ -1,13 +1,14 @@
 //! A connection to an upstream that one plain request after the other goes over.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use ports::Stream;
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::task::unconstrained;
 
 use super::super::shelf::{Fitness, Kept};
 use super::answer::{self, Answer, Manner};
@@ -82,13 +83,20 @@ impl Wire {
     ) -> Result<Answer, Broken> {
         self.send(out).await?;
         come.clear();
+        let mut looked_at = 0;
         loop {
             let read = self.read::<PIECE_BYTES>(come).await;
             if read.map_err(|why| Broken::sent(&why))? == 0 {
                 return Err(Broken::sent(&"it closed the connection"));
             }
+            // A head that comes bit by bit is read when it may be whole.
+            if looked_at > 0 && !may_end(&come[looked_at - 1..]) && come.len() <= HEAD_BYTES_MAX {
+                looked_at = come.len();
+                continue;
+            }
             while !come.is_empty() {
-                match answer::read(come, &manner(), out).map_err(|why| Broken::sent(&why))? {
+                let read = answer::read(come, &manner(), out);
+                match read.map_err(|why| Broken::sent(&why))? {
                     answer::Read::Partial if come.len() > HEAD_BYTES_MAX => {
                         return Err(Broken::sent(&"the head of its answer is too long"));
                     }
@@ -100,6 +108,7 @@ impl Wire {
                     }
                 }
             }
+            looked_at = come.len();
         }
     }
 
@@ -111,15 +120,29 @@ impl Wire {
     }
 }
 
+/// Whether the end of a head may be among these bytes.
+fn may_end(bytes: &[u8]) -> bool {
+    let mut pairs = bytes.windows(2);
+    pairs.any(|pair| matches!(pair, b"\n\n" | b"\r\n"))
+}
+
 impl Kept for Wire {
     /// Nothing may come while it is idle, not even its end.
     fn fitness(&mut self) -> Fitness {
         let mut byte = [0];
         let mut buffer = ReadBuf::new(&mut byte);
-        let mut context = Context::from_waker(Waker::noop());
-        match Pin::new(&mut self.0).poll_read(&mut context, &mut buffer) {
+        let looked = poll_fn(|context| Pin::new(&mut self.0).poll_read(context, &mut buffer));
+        // How much its task has done already doesn't matter.
+        let looked = pin!(unconstrained(looked));
+        match looked.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => Fitness::Ready,
             Poll::Ready(_) => Fitness::Closed,
         }
+    }
+
+    /// As far as that goes without waiting.
+    fn end(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        let _ = Pin::new(&mut self.0).poll_shutdown(&mut context);
     }
 }

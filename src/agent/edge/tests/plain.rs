@@ -81,3 +81,84 @@ fn a_connection_goes_on_after_what_isnt_plain() {
         assert_eq!(running.edge.counters.requests.load(Relaxed), 3);
     });
 }
+
+#[test]
+fn a_stop_waits_for_what_a_client_has_begun_to_send() {
+    story(async {
+        let (backend, _) = telling_backend("a").await;
+        let running = edge(&[("urlprefix-/", backend)]).await;
+        let mut talk = running.connect().await;
+        talk.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
+            .await;
+        // The edge has read it once a connection that came later has been answered.
+        running.ask(GET).await;
+        let stopping = running.edge.proxies[0].send(Stop { grace: PATIENCE });
+        let stopping = spawn_local(stopping);
+        tokio::task::yield_now().await;
+        talk.send("def").await;
+        let (head, body) = talk.answer().await;
+        assert_eq!(header(&head, "connection"), Some("close"));
+        assert!(body.ends_with("abcdef"), "{body}");
+        assert_eq!(talk.rest().await, "");
+        stopping.await.expect("no panic").expect("it stops");
+    });
+}
+
+#[test]
+fn an_answer_may_come_byte_by_byte() {
+    story(async {
+        let (backend, _) = raw_backend(|mut talk, _| async move {
+            talk.head().await;
+            let answer =
+                "HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\nX: a\r\nContent-Length: 2\n\nok";
+            for at in 0..answer.len() {
+                talk.send(&answer[at..=at]).await;
+                tokio::task::yield_now().await;
+            }
+            talk.rest().await;
+        })
+        .await;
+        let running = edge(&[("urlprefix-/", backend)]).await;
+        let (head, body) = running.ask(GET).await;
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\nX: a\r\n"), "{head}");
+        assert_eq!(body, "ok");
+    });
+}
+
+#[test]
+fn a_broken_body_is_told_as_far_as_it_was_whole() {
+    story(async {
+        let (backend, _) = raw_backend(|mut talk, _| async move {
+            talk.head().await;
+            talk.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzzz")
+                .await;
+            talk.rest().await;
+        })
+        .await;
+        let running = edge(&[("urlprefix-/", backend)]).await;
+        let mut talk = running.connect().await;
+        talk.send(GET).await;
+        assert_eq!(status(&talk.head().await), "200");
+        assert_eq!(talk.rest().await, "3\r\nabc\r\n");
+    });
+}
+
+#[test]
+fn where_there_is_no_route_a_status_without_a_body_has_none() {
+    story(async {
+        for (no_route_status, expected) in [(204, None), (404, Some("0")), (304, None)] {
+            let settings = Settings {
+                no_route_status,
+                ..patient()
+            };
+            let running = edge_with(&[], settings, 1).await;
+            let mut talk = running.connect().await;
+            for _ in 0..2 {
+                talk.send(GET).await;
+                let head = talk.head().await;
+                assert_eq!(status(&head), no_route_status.to_string());
+                assert_eq!(header(&head, "content-length"), expected, "{head}");
+            }
+        }
+    });
+}

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use self::told::{Told, has_surplus, is_wrong, requests_told};
-use self::world::{Script, worker};
+use self::world::{Script, Way, worker};
 
 /// Where the client's bytes end and the upstream's begin.
 const BORDER: &[u8] = b"\n====\n";
@@ -29,7 +29,7 @@ pub(super) struct Outcome {
     closed: bool,
 }
 
-/// The first byte says how both sides behave, then come the client's bytes, the border, and the
+/// The first byte says how both sides behave, and whether there is a route at all, then come the client's bytes, the border, and the
 /// upstream's, which are its answer to each request.
 pub fn exchanges(data: &[u8]) {
     compare(data);
@@ -54,8 +54,14 @@ pub(super) fn compare(data: &[u8]) -> Outcome {
         by_pieces: kind & 2 != 0 && !surplus,
     };
     let piece = if kind & 4 != 0 { 7 } else { usize::MAX };
-    let own = run(sent, piece, script.clone(), false);
-    let hypers = run(sent, piece, script, true);
+    let run = |hyper_only| {
+        let way = Way {
+            hyper_only,
+            routed: kind & 8 == 0,
+        };
+        run(sent, piece, script.clone(), way)
+    };
+    let (own, hypers) = (run(false), run(true));
     let shown = || {
         let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
         format!(
@@ -84,7 +90,7 @@ pub(super) fn compare(data: &[u8]) -> Outcome {
 }
 
 /// Plays one connection to its end.
-fn run(sent: &[u8], piece: usize, script: Script, hyper_only: bool) -> Outcome {
+fn run(sent: &[u8], piece: usize, script: Script, way: Way) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build();
@@ -93,7 +99,7 @@ fn run(sent: &[u8], piece: usize, script: Script, hyper_only: bool) -> Outcome {
         panic!("a runtime needs nothing that isn't there")
     };
     LocalSet::new().block_on(&runtime, async {
-        let (worker, asked) = worker(script, hyper_only);
+        let (worker, asked) = worker(script, way);
         let (mut client, edge) = tokio::io::duplex(1 << 20);
         let serving = spawn_local(Rc::clone(&worker).play(Box::new(edge)));
         let (mut got, mut closed) = (Vec::new(), false);

@@ -38,18 +38,26 @@ pub(super) struct Script {
     pub(super) by_pieces: bool,
 }
 
+/// How a worker is set up.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    pub(super) hyper_only: bool,
+    /// Otherwise every request is answered with a page that says that there is no route.
+    pub(super) routed: bool,
+}
+
 type Seen = Arc<Mutex<Vec<Vec<u8>>>>;
 
 /// A worker, and the requests that its upstream gets.
-pub(super) fn worker(script: Script, hyper_only: bool) -> (Rc<Worker>, Seen) {
+pub(super) fn worker(script: Script, way: Way) -> (Rc<Worker>, Seen) {
     let seen = Seen::default();
     let upstream = Upstream {
         script,
         seen: seen.clone(),
     };
     let overrides = Overrides {
-        commands: ROUTES.to_owned(),
-        ..Overrides::default()
+        commands: if way.routed { ROUTES } else { "" }.to_owned(),
+        no_route_page: "<p>nothing here".to_owned(),
     };
     let table = Table::build(&View::default(), &Rules::new("urlprefix-"), &overrides);
     let config = EdgeConfig::default();
@@ -61,7 +69,7 @@ pub(super) fn worker(script: Script, hyper_only: bool) -> (Rc<Worker>, Seen) {
         clock: clock.clone(),
         counters: Arc::new(Counters::default()),
         settings: Settings {
-            hyper_only,
+            hyper_only: way.hyper_only,
             ..Settings::new(&config)
         },
         by: None,
