@@ -100,6 +100,18 @@ impl Passage {
         }
     }
 
+    /// The same without copying, if all of it is the body's own and goes out as it is.
+    pub(super) fn push_whole(&mut self, bytes: &mut Vec<u8>, out: &mut Vec<u8>) -> Option<usize> {
+        let length = bytes.len();
+        let is_whole = matches!(self.body, Body::Length(_)) && length as u64 <= self.left;
+        if !is_whole || !out.is_empty() {
+            return None;
+        }
+        self.left -= length as u64;
+        std::mem::swap(bytes, out);
+        Some(length)
+    }
+
     /// The upstream has closed the connection.
     pub(super) fn close(&mut self, out: &mut Vec<u8>) -> Result<(), Malformed> {
         if self.body != Body::UntilClose {
@@ -253,6 +265,15 @@ mod tests {
         let mut passage = Passage::new(body);
         let (mut out, mut left) = (Vec::new(), 0);
         for piece in pieces {
+            let (mut whole, mut alone) = (piece.to_vec(), Vec::new());
+            if let Some(taken) = passage.push_whole(&mut whole, &mut alone) {
+                assert_eq!(
+                    (taken, alone.as_slice(), whole.len()),
+                    (piece.len(), *piece, 0)
+                );
+                out.append(&mut alone);
+                continue;
+            }
             let (taken, _) = passage.push(piece, &mut out)?;
             left += piece.len() - taken;
         }

@@ -32,7 +32,7 @@ pub(super) use self::wire::Wire;
 use self::answer::{Answer, Manner};
 use self::framing::Passage;
 use self::request::{Read, Request, introduction, put_line};
-use self::wire::{Broken, PIECE_BYTES, poll_read};
+use self::wire::{Broken, poll_read};
 use super::access_log::Entry;
 use super::client::{Late, Lost};
 use super::forward::{Failure, Forwarder, Reply, STALE_MAX};
@@ -40,9 +40,6 @@ use super::pool::Lease;
 use super::proxy_header::Unread;
 use super::shelf::Kept as _;
 use crate::http_listener::put_date;
-
-/// Long bodies are passed on in pieces up to this.
-const BODY_PIECE_BYTES: usize = 64 * 1024;
 
 /// Buffers that have grown larger aren't kept for the next request.
 const KEPT_BYTES: usize = 16 * 1024;
@@ -156,7 +153,7 @@ impl Lane<'_> {
                 if finishing.get() && unread.is_empty() {
                     return Poll::Ready(Ok(0));
                 }
-                poll_read::<PIECE_BYTES>(stream, context, unread)
+                poll_read(stream, context, unread)
             });
             if read.await? == 0 {
                 self.stream.shutdown().await?;
@@ -388,13 +385,16 @@ impl Lane<'_> {
         let mut lease = Some(lease);
         let worker = &self.forwarder.worker;
         loop {
-            let Ok((taken, own)) = passage.push(&self.come, &mut self.out) else {
+            if let Some(length) = passage.push_whole(&mut self.come, &mut self.out) {
+                answering.bytes += length as u64;
+            } else if let Ok((taken, own)) = passage.push(&self.come, &mut self.out) {
+                answering.bytes += own as u64;
+                self.come.drain(..taken);
+            } else {
                 // What was well-formed is told; that it breaks off tells the rest.
                 self.write().await?;
                 return Err(io::ErrorKind::InvalidData.into());
-            };
-            answering.bytes += own as u64;
-            self.come.drain(..taken);
+            }
             if passage.is_over()
                 && let Some(mut lease) = lease.take()
             {
@@ -418,7 +418,7 @@ impl Lane<'_> {
                 out,
                 ..
             } = self;
-            let more = while_present(stream, unread, lease.way.read::<BODY_PIECE_BYTES>(come));
+            let more = while_present(stream, unread, lease.way.read_body(come));
             let more = more
                 .await
                 .map_err(|Gone| io::ErrorKind::ConnectionAborted)?;
@@ -479,7 +479,7 @@ async fn while_present<T>(
         if !unread.is_empty() {
             return Poll::Pending;
         }
-        match poll_read::<PIECE_BYTES>(stream, context, unread) {
+        match poll_read(stream, context, unread) {
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(Gone)),
             Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
         }

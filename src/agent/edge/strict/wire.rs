@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use ports::Stream;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::unconstrained;
 
 use super::super::shelf::{Fitness, Kept};
@@ -17,7 +17,10 @@ use super::answer::{self, Answer, Manner};
 const HEAD_BYTES_MAX: usize = 400 * 1024;
 
 /// Heads and small bodies are read in pieces up to this.
-pub(super) const PIECE_BYTES: usize = 16 * 1024;
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// Long bodies in pieces up to this.
+const BODY_PIECE_BYTES: usize = 64 * 1024;
 
 pub(in crate::edge) struct Wire(Box<dyn Stream>);
 
@@ -39,12 +42,12 @@ impl Broken {
 }
 
 /// Reads what there is to the end of `into`; how much that is. Nothing: there won't be more.
-pub(super) fn poll_read<const BYTES: usize>(
+pub(super) fn poll_read(
     stream: &mut Box<dyn Stream>,
     context: &mut Context<'_>,
     into: &mut Vec<u8>,
 ) -> Poll<io::Result<usize>> {
-    let mut room = [const { MaybeUninit::<u8>::uninit() }; BYTES];
+    let mut room = [const { MaybeUninit::<u8>::uninit() }; PIECE_BYTES];
     let mut buffer = ReadBuf::uninit(&mut room);
     ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
     let come = buffer.filled();
@@ -85,7 +88,7 @@ impl Wire {
         come.clear();
         let mut looked_at = 0;
         loop {
-            let read = self.read::<PIECE_BYTES>(come).await;
+            let read = self.read(come).await;
             if read.map_err(|why| Broken::sent(&why))? == 0 {
                 return Err(Broken::sent(&"it closed the connection"));
             }
@@ -112,11 +115,14 @@ impl Wire {
         }
     }
 
-    pub(super) async fn read<const BYTES: usize>(
-        &mut self,
-        into: &mut Vec<u8>,
-    ) -> io::Result<usize> {
-        poll_fn(|context| poll_read::<BYTES>(&mut self.0, context, into)).await
+    async fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        poll_fn(|context| poll_read(&mut self.0, context, into)).await
+    }
+
+    /// Reads more of a body, without another copy.
+    pub(super) async fn read_body(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        into.reserve(BODY_PIECE_BYTES);
+        self.0.read_buf(into).await
     }
 }
 

@@ -29,8 +29,8 @@ pub(super) struct Outcome {
     closed: bool,
 }
 
-/// The first byte says how both sides behave, and whether there is a route at all, then come the client's bytes, the border, and the
-/// upstream's, which are its answer to each request.
+/// The first byte says how both sides behave, and whether there is a route at all, then come the
+/// client's bytes, the border, and the upstream's, which are its answer to each request.
 pub fn exchanges(data: &[u8]) {
     compare(data);
 }
