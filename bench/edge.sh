@@ -6,7 +6,7 @@
 #   apt-get install wrk nginx-light haproxy
 # and a release build: cargo build --release
 #
-# Large bodies over TCP come last, with haproxy's splice forced on: CPU seconds for a GiB.
+# Large bodies come last, over HTTP and over TCP with haproxy's splice forced on: CPU seconds for a GiB.
 # Then the resident memory of the whole node (server, client, catalog, edge) with its job.
 #
 # Variables: DROVER (target/release/drover), NGINX, HAPROXY, FABIO (none), ROUNDS (3), SECONDS_EACH (5),
@@ -210,12 +210,12 @@ round() { # NAME: appends requests a second and CPU seconds for 100,000 requests
     'BEGIN { print t / hz / n * 100000 }' >>"$work/$1.cpu"
 }
 
-large() { # NAME PORT: appends CPU seconds for a GiB of large bodies over TCP
+large() { # NAME PORT SUFFIX: appends CPU seconds for a GiB of large bodies
   local before after
   before=$(ticks "$1")
   for _ in 1 2 3 4; do curl -s -f -o /dev/null "http://127.0.0.1:$2/large"; done
   after=$(ticks "$1")
-  awk -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" 'BEGIN { print t / hz }' >>"$work/$1.gib"
+  awk -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" 'BEGIN { print t / hz }' >>"$work/$1.$3"
 }
 
 median() { sort -n "$1" | awk '{ v[NR] = $1 } END { print (v[int((NR + 1) / 2)] + v[int((NR + 2) / 2)]) / 2 }'; }
@@ -253,10 +253,13 @@ done
 
 if [ -n "${EDGE_COMMAND:-}" ]; then exit; fi
 for _ in $(seq "$ROUNDS"); do
-  large drover 9997
-  if [ -n "${pid[haproxy]:-}" ]; then large haproxy 9105; fi
+  large drover 9997 gib
+  if [ -n "${pid[haproxy]:-}" ]; then large haproxy 9105 gib; fi
+  for name in $proxies; do large "$name" "${port[$name]}" http; done
 done
-printf 'TCP, CPU s/GiB: drover %.3f' "$(median "$work/drover.gib")"
+printf 'HTTP, CPU s/GiB:'
+for name in $proxies; do printf ' %s %.3f' "$name" "$(median "$work/$name.http")"; done
+printf '\nTCP, CPU s/GiB: drover %.3f' "$(median "$work/drover.gib")"
 if [ -n "${pid[haproxy]:-}" ]; then
   awk -v a="$(median "$work/drover.gib")" -v b="$(median "$work/haproxy.gib")" \
     'BEGIN { printf ", haproxy with splice %.3f, ratio %.2f", b, a / b }'
