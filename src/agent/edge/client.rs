@@ -199,6 +199,29 @@ impl Client {
         ended
     }
 
+    /// Has hyper serve a connection until it ends or is cut. How it ends it has told the client.
+    pub(super) async fn serve<C: Future>(
+        &self,
+        mut connection: Pin<&mut C>,
+        finish: impl Fn(Pin<&mut C>),
+    ) {
+        let mut finishing = false;
+        poll_fn(|context| {
+            match self.order(context) {
+                Order::Go => {}
+                Order::Cut => return Poll::Ready(()),
+                Order::Finish => {
+                    if !finishing {
+                        finishing = true;
+                        finish(connection.as_mut());
+                    }
+                }
+            }
+            connection.as_mut().poll(context).map(drop)
+        })
+        .await;
+    }
+
     /// Runs something until it ends by itself, or the connection is cut: then there is nothing.
     pub(super) async fn until_cut<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);

@@ -1,12 +1,11 @@
 //! HTTP/2 with clients: many requests at once on one connection, each watched by itself.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -14,7 +13,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use ports::Stream;
 
-use super::client::Order;
 use super::forward::Forwarder;
 use super::headers::TlsFacts;
 use super::worker::{Watched, Worker};
@@ -105,21 +103,9 @@ pub(super) async fn serve(
         .max_concurrent_streams(REQUESTS_MAX)
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let mut finishing = false;
-    poll_fn(|context| {
-        match watched.watched.order(context) {
-            Order::Go => {}
-            Order::Cut => return Poll::Ready(()),
-            Order::Finish => {
-                if !finishing {
-                    finishing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
-        }
-        // A client that breaks the rules has been told by hyper already.
-        connection.as_mut().poll(context).map(drop)
-    })
-    .await;
+    let connection = pin!(connection);
+    watched
+        .watched
+        .serve(connection, http2::Connection::graceful_shutdown)
+        .await;
 }

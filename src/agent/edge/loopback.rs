@@ -1,19 +1,19 @@
 //! A world for this crate's tests: real sockets on loopback, and nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use logic::model::DriverInfo;
-use logic::time::Time;
 use ports::errors::{ContainersError, DiskError, NetworkError};
 use ports::{
-    Accepted, Asked, Clock, Containers, Datagrams, Disk, Exit, File, Fingerprint, Listener,
-    LogChunk, LogStream, Machine, MachineUsage, Network, Random, Stream, TaskKey, TaskSpec,
-    TaskUsage, WorkerTask, Workers, World,
+    Accepted, Asked, Containers, Datagrams, Disk, Exit, File, Listener, LogChunk, LogStream,
+    Network, Random, Stream, TaskKey, TaskSpec, TaskUsage, WorkerTask, Workers, World,
 };
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+
+use super::strict::differential::Still;
 
 /// `workers` are tasks of the calling thread, as in the simulator.
 pub(crate) fn world(workers: usize) -> World {
@@ -21,8 +21,8 @@ pub(crate) fn world(workers: usize) -> World {
         network: Arc::new(Loopback),
         containers: Arc::new(Nothing),
         disk: Arc::new(Nothing),
-        machine: Arc::new(Nothing),
-        clock: Arc::new(Nothing),
+        machine: Arc::new(Still),
+        clock: Arc::new(Still),
         random: Random::seeded(1),
         workers: Arc::new(LocalWorkers(workers)),
     }
@@ -142,32 +142,8 @@ impl Datagrams for LoopbackDatagrams {
     }
 }
 
-/// Answers every port but the network with nothing, or a refusal.
+/// No disk, and no containers.
 struct Nothing;
-
-impl Clock for Nothing {
-    fn now(&self) -> Time {
-        Time::from_secs(1_795_525_975)
-    }
-
-    fn monotonic(&self) -> Duration {
-        Duration::ZERO
-    }
-}
-
-impl Machine for Nothing {
-    fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::default()
-    }
-
-    fn ports_in_use(&self) -> BTreeSet<u16> {
-        BTreeSet::new()
-    }
-
-    fn usage(&self) -> MachineUsage {
-        MachineUsage::default()
-    }
-}
 
 fn no_file<T>(path: &str) -> Result<T, DiskError> {
     Err(DiskError::Missing {

@@ -416,23 +416,10 @@ impl Watched {
             .header_read_timeout(None)
             .auto_date_header(false);
         let connection = builder.serve_connection(Joined::new(stream), service);
-        let mut connection = pin!(connection.with_upgrades());
-        let mut finishing = false;
-        poll_fn(|context| {
-            match self.order(context) {
-                Order::Go => {}
-                Order::Cut => return Poll::Ready(()),
-                Order::Finish => {
-                    if !finishing {
-                        finishing = true;
-                        connection.as_mut().graceful_shutdown();
-                    }
-                }
-            }
-            // A client that breaks off or breaks the rules has been answered by hyper already.
-            connection.as_mut().poll(context).map(drop)
-        })
-        .await;
+        let connection = pin!(connection.with_upgrades());
+        self.client
+            .serve(connection, http1::UpgradeableConnection::graceful_shutdown)
+            .await;
     }
 
     pub(super) fn passes(&self) {

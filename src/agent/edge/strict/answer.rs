@@ -75,10 +75,10 @@ pub(super) fn read(bytes: &[u8], manner: &Manner<'_>, out: &mut Vec<u8>) -> Resu
     } else {
         body(parsed.headers, version_11)?
     };
-    // How long it would have been.
-    let length = match body_length(parsed.headers) {
-        Ok(length) if manner.head_only => length,
-        Ok(_) | Err(Malformed) => None,
+    let length = if manner.head_only {
+        length_of_missing(parsed.headers)
+    } else {
+        None
     };
     out.clear();
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -101,12 +101,14 @@ fn values<'h>(headers: &'h [Header<'h>], name: &str) -> impl Iterator<Item = &'h
     headers.iter().filter(named).map(|header| header.value)
 }
 
-/// None if `Transfer-Encoding` says it.
-fn body_length(headers: &[Header<'_>]) -> Result<Option<u64>, Malformed> {
+/// How long a body that isn't sent would have been, if that is told.
+fn length_of_missing(headers: &[Header<'_>]) -> Option<u64> {
     if values(headers, "transfer-encoding").next().is_some() {
-        return Ok(None);
+        return None;
     }
-    agreed_length(values(headers, "content-length"))
+    let length = agreed_length(values(headers, "content-length"));
+    // Nothing depends on it: what makes no sense isn't told.
+    length.ok().flatten()
 }
 
 fn body(headers: &[Header<'_>], version_11: bool) -> Result<Body, String> {
@@ -122,7 +124,8 @@ fn body(headers: &[Header<'_>], version_11: bool) -> Result<Body, String> {
             Body::UntilClose
         });
     }
-    let length = body_length(headers).map_err(|Malformed| "its Content-Length can't be read")?;
+    let length = agreed_length(values(headers, "content-length"));
+    let length = length.map_err(|Malformed| "its Content-Length can't be read")?;
     Ok(length.map_or(Body::UntilClose, Body::Length))
 }
 

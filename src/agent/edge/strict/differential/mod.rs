@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use self::told::{Told, has_surplus, is_wrong, requests_told};
+#[cfg(test)]
+pub(crate) use self::world::Still;
 use self::world::{Script, Way, worker};
 
 /// Where the client's bytes end and the upstream's begin.

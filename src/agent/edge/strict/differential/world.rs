@@ -177,7 +177,7 @@ fn whole(bytes: &[u8]) -> Option<usize> {
 }
 
 /// A machine with nothing on it, where no time passes.
-struct Still;
+pub(crate) struct Still;
 
 impl Clock for Still {
     fn now(&self) -> Time {
